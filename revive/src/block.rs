@@ -1,0 +1,130 @@
+//! The unsettled messages of one block of 64 neighbours, grouped into cohorts that share their history.
+
+use crate::{Counts, EndReason, Time};
+
+/// What an unsettled message is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// A consumer holds it until `due`.
+    InFlight,
+    /// It has used up its deliveries; from `due` on it can be buried.
+    Ended(EndReason),
+    /// It is hidden until `due`, then it can be delivered again.
+    Waiting,
+    /// It can be delivered again now.
+    Ready,
+    /// Its burial is under way. Only in memory: an image tells it as [`State::Ended`].
+    Burying(EndReason),
+}
+
+/// Messages of one block with the same history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cohort {
+    /// Which of the block's messages.
+    pub mask: u64,
+    /// When they were handed out last.
+    pub popped_at: Time,
+    /// When `due` was set.
+    pub since: Time,
+    /// When the state ends by itself.
+    pub due: Time,
+    /// The attempt of the last delivery.
+    pub attempt: u32,
+    /// The store's generation at the last delivery.
+    pub generation: u32,
+    /// What they are doing.
+    pub state: State,
+}
+
+impl Cohort {
+    /// When something must be done about it, unless nothing ever must.
+    pub(crate) fn timer(&self) -> Option<Time> {
+        match self.state {
+            State::InFlight | State::Ended(_) | State::Waiting => Some(self.due),
+            State::Ready | State::Burying(_) => None,
+        }
+    }
+
+    fn same_history(&self, other: &Self) -> bool {
+        Self { mask: 0, ..*self } == Self { mask: 0, ..*other }
+    }
+}
+
+/// The unsettled messages of one block.
+///
+/// Invariant: the masks of the cohorts are not empty and do not overlap.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Block {
+    pub(crate) cohorts: Vec<Cohort>,
+    /// The entry this block has among the index's timers.
+    pub(crate) timer: Option<Time>,
+    /// The entry this block has among its queue's ready blocks.
+    pub(crate) ready_turn: Option<u64>,
+}
+
+impl Block {
+    /// The unsettled messages.
+    pub(crate) fn mask(&self) -> u64 {
+        self.cohorts.iter().fold(0, |mask, cohort| mask | cohort.mask)
+    }
+
+    /// The cohort of one message.
+    pub(crate) fn cohort(&self, bit: u64) -> Option<&Cohort> {
+        self.cohorts.iter().find(|cohort| cohort.mask & bit != 0)
+    }
+
+    /// The earliest time at which something must be done.
+    pub(crate) fn next_due(&self) -> Option<Time> {
+        self.cohorts.iter().filter_map(Cohort::timer).min()
+    }
+
+    /// Whether a message can be delivered again.
+    pub(crate) fn has_ready(&self) -> bool {
+        self.cohorts.iter().any(|cohort| cohort.state == State::Ready)
+    }
+
+    /// Adds a cohort for messages that were not held before.
+    pub(crate) fn insert(&mut self, cohort: Cohort, counts: &mut Counts) {
+        debug_assert_eq!(self.mask() & cohort.mask, 0);
+        counts.add(cohort.state, cohort.mask.count_ones());
+        self.join(cohort);
+    }
+
+    /// Runs `step` over the part of each cohort that lies in `mask`: it returns the cohort's new history, or `None`
+    /// when its messages are settled, or leaves the cohort alone with `Err`. Returns what was changed.
+    pub(crate) fn edit(
+        &mut self,
+        mask: u64,
+        counts: &mut Counts,
+        mut step: impl FnMut(&Cohort) -> Result<Option<Cohort>, Untouched>,
+    ) -> u64 {
+        let mut touched = 0;
+        for at in 0..self.cohorts.len() {
+            let hit = self.cohorts[at].mask & mask & !touched;
+            if hit == 0 {
+                continue;
+            }
+            let part = Cohort { mask: hit, ..self.cohorts[at] };
+            let Ok(next) = step(&part) else { continue };
+            touched |= hit;
+            counts.sub(part.state, hit.count_ones());
+            self.cohorts[at].mask &= !hit;
+            if let Some(next) = next {
+                counts.add(next.state, hit.count_ones());
+                self.join(Cohort { mask: hit, ..next });
+            }
+        }
+        self.cohorts.retain(|cohort| cohort.mask != 0);
+        touched
+    }
+
+    fn join(&mut self, cohort: Cohort) {
+        match self.cohorts.iter_mut().find(|known| known.mask != 0 && known.same_history(&cohort)) {
+            Some(known) => known.mask |= cohort.mask,
+            None => self.cohorts.push(cohort),
+        }
+    }
+}
+
+/// The step does not apply to this cohort.
+pub(crate) struct Untouched;

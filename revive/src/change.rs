@@ -1,0 +1,186 @@
+//! The changes a POP index can go through: what happens live, and what the checkpoint log tells again.
+
+use crate::{GroupId, Policy, QueueId, QueueImage, QueueIndex, Time};
+
+/// Some of the 64 neighbours of one block of a queue, all at the same attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Run {
+    /// The queue.
+    pub queue: QueueId,
+    /// The block: places `64 * block` to `64 * block + 63`.
+    pub block: u64,
+    /// Which of them; bit 0 is the first.
+    pub mask: u64,
+    /// The delivery attempt meant: 1 is the first delivery.
+    pub attempt: u32,
+}
+
+impl Run {
+    /// The run that names one message.
+    pub fn one(queue: QueueId, index: QueueIndex, attempt: u32) -> Self {
+        Self { queue, block: index.block(), mask: index.bit(), attempt }
+    }
+
+    /// How many messages it names.
+    pub fn len(&self) -> u32 {
+        self.mask.count_ones()
+    }
+
+    /// Whether it names none.
+    pub fn is_empty(&self) -> bool {
+        self.mask == 0
+    }
+
+    /// The places it names, in order.
+    pub fn indexes(&self) -> impl Iterator<Item = QueueIndex> + use<> {
+        let (first, mut rest) = (QueueIndex::of_block(self.block), self.mask);
+        std::iter::from_fn(move || {
+            let bit = rest.trailing_zeros();
+            rest &= rest.checked_sub(1)?;
+            Some(QueueIndex(first.0.saturating_add(u64::from(bit))))
+        })
+    }
+}
+
+/// Why a lease ended without an ack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndReason {
+    /// The invisible time passed.
+    Expired,
+    /// The consumer gave the message back.
+    Nacked,
+}
+
+/// How a message left its group without an ack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Burial {
+    /// Copied to the dead-letter queue.
+    DeadLettered,
+    /// Dropped.
+    Discarded,
+}
+
+/// What a group has done since it was created. Kept by [`crate::Index::apply`], carried by [`Change::Group`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Deliveries, redeliveries included.
+    pub popped: u64,
+    /// Deliveries at attempt 2 and above.
+    pub redelivered: u64,
+    /// Messages acked.
+    pub acked: u64,
+    /// Messages given back by their consumer.
+    pub nacked: u64,
+    /// Messages sent to the dead-letter queue.
+    pub dead_lettered: u64,
+    /// Messages dropped at the limit.
+    pub discarded: u64,
+}
+
+/// One step of the POP index.
+///
+/// Changes that name messages touch only those which are where the change expects them: at the attempt the run names,
+/// or, for [`Change::Popped`], before it. The rest of a run is ignored. That makes every change idempotent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// A group exists with this policy, and has done this much.
+    Group {
+        /// The group.
+        group: GroupId,
+        /// Its rules from now on.
+        policy: Policy,
+        /// What it had done at this point.
+        counters: Counters,
+    },
+    /// A group and all it held is gone.
+    GroupRemoved {
+        /// The group.
+        group: GroupId,
+    },
+    /// A group starts reading a queue, or jumps ahead in it: everything before `position` that it does not hold is
+    /// settled. A position never moves back.
+    Positioned {
+        /// The group.
+        group: GroupId,
+        /// The queue.
+        queue: QueueId,
+        /// The next new message for the group.
+        position: QueueIndex,
+    },
+    /// Messages were handed out, new ones or redeliveries.
+    Popped {
+        /// The group.
+        group: GroupId,
+        /// The store's generation, named by the receipts.
+        generation: u32,
+        /// When.
+        at: Time,
+        /// When the lease ends.
+        due: Time,
+        /// Which; the attempt is that of this delivery.
+        runs: &'a [Run],
+    },
+    /// Messages were acked.
+    Acked {
+        /// The group.
+        group: GroupId,
+        /// Which.
+        runs: &'a [Run],
+    },
+    /// Messages were given back. Without a time they have used up their deliveries and wait for their burial.
+    Nacked {
+        /// The group.
+        group: GroupId,
+        /// When.
+        at: Time,
+        /// When they become visible again.
+        visible_at: Option<Time>,
+        /// Which.
+        runs: &'a [Run],
+    },
+    /// Leases were given another end.
+    Extended {
+        /// The group.
+        group: GroupId,
+        /// When.
+        at: Time,
+        /// When the lease ends now.
+        due: Time,
+        /// Which.
+        runs: &'a [Run],
+    },
+    /// Leases ended and their messages will be delivered again.
+    Revived {
+        /// The group.
+        group: GroupId,
+        /// When.
+        at: Time,
+        /// When they become visible again.
+        visible_at: Time,
+        /// Which.
+        runs: &'a [Run],
+    },
+    /// Leases ended and their messages left the group.
+    Buried {
+        /// The group.
+        group: GroupId,
+        /// Where to.
+        burial: Burial,
+        /// Which.
+        runs: &'a [Run],
+    },
+    /// Dead letters were put back to where they came from; the attempts of the runs mean nothing.
+    Redriven {
+        /// Which, in their dead-letter queue.
+        runs: &'a [Run],
+    },
+    /// The queue ends here: whatever the index holds about places from `end` on is void.
+    Truncated {
+        /// The queue.
+        queue: QueueId,
+        /// The first place that does not exist.
+        end: QueueIndex,
+    },
+    /// The state of a part of a queue for a group, replacing what the index holds about it.
+    Image(QueueImage),
+}

@@ -1,0 +1,48 @@
+//! The names of groups, topics, queues and places in them: numbers that cannot be mixed up.
+
+/// A group's number; never given to another group again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct GroupId(pub u32);
+
+/// A topic's number; never given to another topic again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct TopicId(pub u32);
+
+/// One queue of one topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct QueueId {
+    /// The topic.
+    pub topic: TopicId,
+    /// The queue's number within the topic, from 0.
+    pub queue: u32,
+}
+
+/// A message's place in its queue: dense, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct QueueIndex(pub u64);
+
+impl QueueIndex {
+    /// The number of neighbours that share a block.
+    pub const PER_BLOCK: u64 = 64;
+
+    /// The first place of a block.
+    pub const fn of_block(block: u64) -> Self {
+        Self(block.saturating_mul(Self::PER_BLOCK))
+    }
+
+    /// The block this place lies in.
+    pub const fn block(self) -> u64 {
+        self.0 / Self::PER_BLOCK
+    }
+
+    /// This place's bit within its block.
+    pub const fn bit(self) -> u64 {
+        1 << (self.0 % Self::PER_BLOCK)
+    }
+
+    /// The next place.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}

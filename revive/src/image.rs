@@ -1,0 +1,156 @@
+//! Images: the index told as changes, a bounded piece at a time, while it goes on changing.
+//!
+//! A snapshot is a walk over groups and queues that writes each piece as it is at that point of the log, with live
+//! changes between the pieces. Replaying from the walk's beginning gives the exact state at its end: a change before
+//! a piece is inside it, a change after it is applied on top, and a change about what has no piece yet is ignored or
+//! overwritten.
+
+use std::ops::Bound::{Excluded, Unbounded};
+
+use crate::block::Block;
+use crate::index::{Group, Index};
+use crate::queue::{BURIED_MAX, Queue};
+use crate::{Buried, Change, Cohort, GroupId, QueueId, QueueIndex, State};
+
+/// What a group holds of the blocks `from..end` of a queue; nothing else of that range is unsettled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueImage {
+    /// The group.
+    pub group: GroupId,
+    /// The queue.
+    pub queue: QueueId,
+    /// The group's position in it.
+    pub position: QueueIndex,
+    /// The first block told.
+    pub from: u64,
+    /// The first block not told; `None` is the end of the queue.
+    pub end: Option<u64>,
+    /// The unsettled messages by block.
+    pub cohorts: Vec<(u64, Cohort)>,
+    /// What was buried last; told with the first piece.
+    pub buried: Vec<Buried>,
+}
+
+/// How far a walk has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Cursor(Step);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+enum Step {
+    #[default]
+    Begin,
+    Group(GroupId),
+    /// The next block of a queue to tell.
+    Queue(GroupId, QueueId, u64),
+    /// A queue told to its end.
+    QueueDone(GroupId, QueueId),
+    Done,
+}
+
+impl Index {
+    /// The next piece of a walk over everything but the redriven letters: a group, or at most `blocks_max` blocks of
+    /// one queue. `None` ends it.
+    pub fn image(&self, cursor: &mut Cursor, blocks_max: usize) -> Option<Change<'static>> {
+        let (group, known, queue, from) = match cursor.0 {
+            Step::Begin => return self.group_image(cursor, self.groups.iter().next()),
+            Step::Done => return None,
+            Step::Group(group) => match self.groups.get(&group) {
+                Some(known) => match known.queues.iter().next() {
+                    Some((queue, _)) => (group, known, *queue, 0),
+                    None => return self.group_after(cursor, group),
+                },
+                None => return self.group_after(cursor, group),
+            },
+            Step::QueueDone(group, queue) => match self.groups.get(&group) {
+                Some(known) => match known.queues.range((Excluded(queue), Unbounded)).next() {
+                    Some((queue, _)) => (group, known, *queue, 0),
+                    None => return self.group_after(cursor, group),
+                },
+                None => return self.group_after(cursor, group),
+            },
+            Step::Queue(group, queue, from) => match self.groups.get(&group) {
+                Some(known) => (group, known, queue, from),
+                None => return self.group_after(cursor, group),
+            },
+        };
+        let held = known.queues.get(&queue)?;
+        let image = piece(group, queue, held, from, blocks_max.max(1));
+        cursor.0 = match image.end {
+            Some(end) => Step::Queue(group, queue, end),
+            None => Step::QueueDone(group, queue),
+        };
+        Some(Change::Image(image))
+    }
+
+    /// The redriven letters, by queue and block.
+    pub fn redriven(&self) -> impl Iterator<Item = crate::Run> {
+        self.redriven.iter().flat_map(|(queue, blocks)| {
+            blocks.iter().map(|(block, mask)| crate::Run { queue: *queue, block: *block, mask: *mask, attempt: 0 })
+        })
+    }
+
+    fn group_after(&self, cursor: &mut Cursor, group: GroupId) -> Option<Change<'static>> {
+        self.group_image(cursor, self.groups.range((Excluded(group), Unbounded)).next())
+    }
+
+    fn group_image(&self, cursor: &mut Cursor, next: Option<(&GroupId, &Group)>) -> Option<Change<'static>> {
+        cursor.0 = next.map_or(Step::Done, |(group, _)| Step::Group(*group));
+        let (group, known) = next?;
+        Some(Change::Group { group: *group, policy: known.policy.clone(), counters: known.counters })
+    }
+
+    pub(crate) fn apply_image(&mut self, image: &QueueImage) {
+        let Some(known) = self.groups.get_mut(&image.group) else { return };
+        let queue = known.queues.entry(image.queue).or_default();
+        queue.position = image.position;
+        if image.from == 0 {
+            queue.buried = image.buried.iter().copied().take(BURIED_MAX).collect();
+        }
+        let gone: Vec<u64> = match image.end {
+            Some(end) if end <= image.from => Vec::new(),
+            Some(end) => queue.blocks.range(image.from..end).map(|(number, _)| *number).collect(),
+            None => queue.blocks.range(image.from..).map(|(number, _)| *number).collect(),
+        };
+        for number in gone {
+            self.cut(image.group, image.queue, number, u64::MAX);
+        }
+        for (number, cohort) in &image.cohorts {
+            let inside = *number >= image.from && image.end.is_none_or(|end| *number < end);
+            let Some(known) = self.groups.get_mut(&image.group).filter(|_| inside) else { continue };
+            let queue = known.queues.entry(image.queue).or_default();
+            let block = queue.blocks.entry(*number).or_default();
+            // An image never overlaps itself unless its bytes lie; the first word counts then.
+            let mask = cohort.mask & !block.mask();
+            if mask != 0 {
+                block.insert(Cohort { mask, ..*cohort }, &mut queue.counts);
+            }
+            self.settle(image.group, image.queue, *number);
+        }
+    }
+}
+
+fn piece(group: GroupId, id: QueueId, queue: &Queue, from: u64, blocks_max: usize) -> QueueImage {
+    let mut blocks = queue.blocks.range(from..);
+    let told: Vec<(&u64, &Block)> = blocks.by_ref().take(blocks_max).collect();
+    let cohorts =
+        told.iter().flat_map(|(number, block)| block.cohorts.iter().map(|cohort| (**number, lasting(cohort))));
+    QueueImage {
+        group,
+        queue: id,
+        position: queue.position,
+        from,
+        end: blocks.next().map(|(number, _)| *number),
+        cohorts: cohorts.collect(),
+        buried: if from == 0 { queue.buried.iter().copied().collect() } else { Vec::new() },
+    }
+}
+
+/// What of a cohort outlives the process: the ready list and a burial under way are made again from these.
+fn lasting(cohort: &Cohort) -> Cohort {
+    let state = match cohort.state {
+        State::Ready => State::Waiting,
+        State::Burying(reason) => State::Ended(reason),
+        other => other,
+    };
+    Cohort { state, ..*cohort }
+}

@@ -1,0 +1,366 @@
+//! The POP index: every group's leases, and the one function that changes them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::block::{Block, Untouched};
+use crate::queue::Queue;
+use crate::{
+    Burial, Buried, Change, Cohort, Counters, Counts, GroupId, Policy, QueueId, QueueIndex, Run, Standing, State, Time,
+};
+use crate::{EndReason, TopicId};
+
+/// Who holds which message until when: per group and queue, in memory, rebuilt from the checkpoint log.
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    pub(crate) groups: BTreeMap<GroupId, Group>,
+    /// One entry per block that waits for a time. An entry may be earlier than needed, never later.
+    pub(crate) timers: BTreeSet<Timer>,
+    /// Dead letters that were put back, per dead-letter queue and block.
+    pub(crate) redriven: BTreeMap<QueueId, BTreeMap<u64, u64>>,
+}
+
+/// A time at which a block must be looked at.
+pub(crate) type Timer = (Time, GroupId, QueueId, u64);
+
+/// A group's rules, its work so far, and its queues.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) policy: Policy,
+    pub(crate) counters: Counters,
+    pub(crate) queues: BTreeMap<QueueId, Queue>,
+}
+
+impl Index {
+    /// Takes one change in. Total: what the change expects and the index does not have is left alone.
+    /// Returns how many messages it touched.
+    pub fn apply(&mut self, change: &Change<'_>) -> u64 {
+        match change {
+            Change::Group { group, policy, counters } => {
+                let queues = self.groups.remove(group).map(|known| known.queues).unwrap_or_default();
+                self.groups.insert(*group, Group { policy: policy.clone(), counters: *counters, queues });
+                0
+            }
+            Change::GroupRemoved { group } => {
+                self.groups.remove(group);
+                self.timers.retain(|timer| timer.1 != *group);
+                0
+            }
+            Change::Positioned { group, queue, position } => {
+                if let Some(known) = self.groups.get_mut(group) {
+                    let queue = known.queues.entry(*queue).or_default();
+                    queue.position = queue.position.max(*position);
+                }
+                0
+            }
+            Change::Popped { group, generation, at, due, runs } => {
+                let lease = Cohort {
+                    mask: 0,
+                    popped_at: *at,
+                    since: *at,
+                    due: *due,
+                    attempt: 0,
+                    generation: *generation,
+                    state: State::InFlight,
+                };
+                runs.iter().map(|run| self.hand_out(*group, run, &lease)).sum()
+            }
+            Change::Acked { group, runs } => {
+                let n = self.edit_all(*group, runs, |_| Ok(None));
+                self.count(*group, |counters| counters.acked += n);
+                n
+            }
+            Change::Nacked { group, at, visible_at, runs } => {
+                let (due, state) = match visible_at {
+                    Some(due) => (*due, if due <= at { State::Ready } else { State::Waiting }),
+                    None => (*at, State::Ended(EndReason::Nacked)),
+                };
+                let n = self.edit_all(*group, runs, |lease| match lease.state {
+                    State::InFlight => Ok(Some(Cohort { since: *at, due, state, ..*lease })),
+                    _ => Err(Untouched),
+                });
+                self.count(*group, |counters| counters.nacked += n);
+                n
+            }
+            Change::Extended { group, at, due, runs } => self.edit_all(*group, runs, |lease| match lease.state {
+                State::InFlight => Ok(Some(Cohort { since: *at, due: *due, ..*lease })),
+                _ => Err(Untouched),
+            }),
+            Change::Revived { group, at, visible_at, runs } => self.edit_all(*group, runs, |lease| match lease.state {
+                State::InFlight | State::Ended(_) => {
+                    let state = if visible_at <= at { State::Ready } else { State::Waiting };
+                    Ok(Some(Cohort { since: *at, due: *visible_at, state, ..*lease }))
+                }
+                _ => Err(Untouched),
+            }),
+            Change::Buried { group, burial, runs } => runs.iter().map(|run| self.bury(*group, run, *burial)).sum(),
+            Change::Redriven { runs } => {
+                for run in *runs {
+                    *self.redriven.entry(run.queue).or_default().entry(run.block).or_default() |= run.mask;
+                }
+                0
+            }
+            Change::Truncated { queue, end } => {
+                self.truncate(*queue, *end);
+                0
+            }
+            Change::Image(image) => {
+                self.apply_image(image);
+                0
+            }
+        }
+    }
+
+    /// Chooses up to `limit` messages of `queue` to hand out among those in `first..end`: redeliveries first, then new
+    /// ones. Nothing changes until the runs come back in a [`Change::Popped`].
+    pub fn pick(
+        &self,
+        group: GroupId,
+        queue: QueueId,
+        limit: u32,
+        first: QueueIndex,
+        end: QueueIndex,
+        out: &mut Vec<Run>,
+    ) {
+        let Some(known) = self.groups.get(&group) else { return };
+        match known.queues.get(&queue) {
+            Some(held) => held.pick(queue, known.policy.ordered, limit, (first, end), out),
+            None => Queue::default().pick(queue, known.policy.ordered, limit, (first, end), out),
+        }
+    }
+
+    /// What a receipt is good for at `now`.
+    pub fn standing(
+        &self,
+        group: GroupId,
+        queue: QueueId,
+        index: QueueIndex,
+        attempt: u32,
+        generation: u32,
+        now: Time,
+    ) -> Standing {
+        match self.queue(group, queue) {
+            Some(queue) => queue.standing(index, attempt, generation, now),
+            None => Standing::Unknown,
+        }
+    }
+
+    /// The rules of a group.
+    pub fn policy(&self, group: GroupId) -> Option<&Policy> {
+        self.groups.get(&group).map(|group| &group.policy)
+    }
+
+    /// What a group has done.
+    pub fn counters(&self, group: GroupId) -> Option<Counters> {
+        self.groups.get(&group).map(|group| group.counters)
+    }
+
+    /// The queues a group has read from, with its position in each.
+    pub fn positions(&self, group: GroupId) -> impl Iterator<Item = (QueueId, QueueIndex)> {
+        let queues = self.groups.get(&group).into_iter().flat_map(|group| &group.queues);
+        queues.map(|(id, queue)| (*id, queue.position))
+    }
+
+    /// A group's place in a queue, if it ever read from it: the next message it was never given.
+    pub fn position(&self, group: GroupId, queue: QueueId) -> Option<QueueIndex> {
+        self.queue(group, queue).map(|queue| queue.position)
+    }
+
+    /// How many messages of a queue a group holds, by state.
+    pub fn counts(&self, group: GroupId, queue: QueueId) -> Counts {
+        self.queue(group, queue).map(|queue| queue.counts).unwrap_or_default()
+    }
+
+    /// Whether a group has messages of a queue to deliver again.
+    pub fn has_ready(&self, group: GroupId, queue: QueueId) -> bool {
+        self.queue(group, queue).is_some_and(|queue| !queue.ready.is_empty())
+    }
+
+    /// Everything a group was given before this place of a queue is settled.
+    pub fn done_through(&self, group: GroupId, queue: QueueId) -> Option<QueueIndex> {
+        self.queue(group, queue).map(Queue::done_through)
+    }
+
+    /// The unsettled messages of a group in a queue, by block.
+    pub fn unsettled(&self, group: GroupId, queue: QueueId) -> impl Iterator<Item = (u64, Cohort)> {
+        let blocks = self.queue(group, queue).into_iter().flat_map(|queue| &queue.blocks);
+        blocks.flat_map(|(number, block)| block.cohorts.iter().map(|cohort| (*number, *cohort)))
+    }
+
+    /// When the longest running lease of a group was given. Looks at every block the group holds.
+    pub fn oldest_lease(&self, group: GroupId) -> Option<Time> {
+        let queues = self.groups.get(&group).into_iter().flat_map(|group| group.queues.values());
+        let cohorts = queues.flat_map(|queue| queue.blocks.values()).flat_map(|block| &block.cohorts);
+        cohorts.filter(|cohort| cohort.state == State::InFlight).map(|cohort| cohort.popped_at).min()
+    }
+
+    /// Whether a dead letter was put back to where it came from.
+    pub fn is_redriven(&self, queue: QueueId, index: QueueIndex) -> bool {
+        let block = self.redriven.get(&queue).and_then(|blocks| blocks.get(&index.block()));
+        block.is_some_and(|mask| mask & index.bit() != 0)
+    }
+
+    /// The groups, in order.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> {
+        self.groups.keys().copied()
+    }
+
+    /// The groups that have read from a topic, in order.
+    pub fn readers(&self, topic: TopicId) -> impl Iterator<Item = GroupId> {
+        let (from, through) = (QueueId { topic, queue: 0 }, QueueId { topic, queue: u32::MAX });
+        let read = move |group: &&Group| group.queues.range(from..=through).next().is_some();
+        self.groups.iter().filter(move |(_, group)| read(group)).map(|(id, _)| *id)
+    }
+
+    /// The queues of which the index holds something from `ends(queue)` on, which cannot be there.
+    pub fn beyond(&self, ends: impl Fn(QueueId) -> QueueIndex) -> BTreeSet<QueueId> {
+        let queues = self.groups.values().flat_map(|group| &group.queues);
+        let held = queues.filter(|(id, queue)| {
+            let end = ends(**id);
+            let last = queue.blocks.iter().next_back();
+            let last = last.map(|(number, block)| 64 * *number + 63 - u64::from(block.mask().leading_zeros()));
+            let buried = queue.buried.iter().map(|buried| buried.index.0).max();
+            queue.position > end || last.max(buried).is_some_and(|last| last >= end.0)
+        });
+        let redriven = self.redriven.iter().filter(|(id, blocks)| {
+            let last = blocks.iter().next_back();
+            last.is_some_and(|(number, mask)| 64 * *number + 63 - u64::from(mask.leading_zeros()) >= ends(**id).0)
+        });
+        held.map(|(id, _)| *id).chain(redriven.map(|(id, _)| *id)).collect()
+    }
+
+    /// Forgets the redriven letters before `first`, which do not exist any more.
+    pub fn forget_letters(&mut self, queue: QueueId, first: QueueIndex) {
+        if let Some(blocks) = self.redriven.get_mut(&queue) {
+            *blocks = blocks.split_off(&first.block());
+        }
+    }
+
+    fn queue(&self, group: GroupId, queue: QueueId) -> Option<&Queue> {
+        self.groups.get(&group)?.queues.get(&queue)
+    }
+
+    fn count(&mut self, group: GroupId, step: impl FnOnce(&mut Counters)) {
+        if let Some(group) = self.groups.get_mut(&group) {
+            step(&mut group.counters);
+        }
+    }
+
+    /// Hands out what of the run is new to the group or comes from an earlier attempt.
+    fn hand_out(&mut self, group: GroupId, run: &Run, lease: &Cohort) -> u64 {
+        let Some(known) = self.groups.get_mut(&group) else { return 0 };
+        let queue = known.queues.entry(run.queue).or_default();
+        let lease = Cohort { attempt: run.attempt, ..*lease };
+        let again = |held: &Cohort| if held.attempt < run.attempt { Ok(Some(lease)) } else { Err(Untouched) };
+        let block = queue.blocks.entry(run.block).or_default();
+        let redelivered = block.edit(run.mask, &mut queue.counts, again);
+        let new = run.mask & at_or_after(run.block, queue.position);
+        if new != 0 {
+            block.insert(Cohort { mask: new, ..lease }, &mut queue.counts);
+            let through = 63 - u64::from(new.leading_zeros());
+            queue.position = QueueIndex(QueueIndex::of_block(run.block).0.saturating_add(through + 1));
+        }
+        let n = u64::from((redelivered | new).count_ones());
+        known.counters.popped += n;
+        known.counters.redelivered += if run.attempt > 1 { n } else { 0 };
+        self.settle(group, run.queue, run.block);
+        n
+    }
+
+    fn bury(&mut self, group: GroupId, run: &Run, burial: Burial) -> u64 {
+        let touched = self.edit(group, run, |_| Ok(None));
+        let Some(known) = self.groups.get_mut(&group) else { return 0 };
+        if touched != 0 {
+            let queue = known.queues.entry(run.queue).or_default();
+            for index in (Run { mask: touched, ..*run }).indexes() {
+                queue.remember(Buried { index, attempt: run.attempt, burial });
+            }
+        }
+        let n = u64::from(touched.count_ones());
+        match burial {
+            Burial::DeadLettered => known.counters.dead_lettered += n,
+            Burial::Discarded => known.counters.discarded += n,
+        }
+        n
+    }
+
+    fn edit_all(
+        &mut self,
+        group: GroupId,
+        runs: &[Run],
+        step: impl Fn(&Cohort) -> Result<Option<Cohort>, Untouched>,
+    ) -> u64 {
+        runs.iter().map(|run| u64::from(self.edit(group, run, &step).count_ones())).sum()
+    }
+
+    /// Edits what of the run is held at the run's attempt.
+    pub(crate) fn edit(
+        &mut self,
+        group: GroupId,
+        run: &Run,
+        step: impl Fn(&Cohort) -> Result<Option<Cohort>, Untouched>,
+    ) -> u64 {
+        let queue = self.groups.get_mut(&group).and_then(|group| group.queues.get_mut(&run.queue));
+        let Some(queue) = queue else { return 0 };
+        let Some(block) = queue.blocks.get_mut(&run.block) else { return 0 };
+        let touched = block.edit(run.mask, &mut queue.counts, |held| {
+            if held.attempt == run.attempt { step(held) } else { Err(Untouched) }
+        });
+        if touched != 0 {
+            self.settle(group, run.queue, run.block);
+        }
+        touched
+    }
+
+    /// Brings the ready list and the timers in line with a block that was edited.
+    pub(crate) fn settle(&mut self, group: GroupId, queue: QueueId, block: u64) {
+        let known = self.groups.get_mut(&group).and_then(|group| group.queues.get_mut(&queue));
+        let Some(known) = known else { return };
+        let (old, new) = known.settle(block);
+        if let Some(at) = old {
+            self.timers.remove(&(at, group, queue, block));
+        }
+        if let Some(at) = new {
+            self.timers.insert((at, group, queue, block));
+        }
+    }
+
+    fn truncate(&mut self, queue: QueueId, end: QueueIndex) {
+        let groups: Vec<_> = self.groups.keys().copied().collect();
+        for group in groups {
+            let known = self.groups.get_mut(&group).and_then(|group| group.queues.get_mut(&queue));
+            let Some(known) = known else { continue };
+            known.position = known.position.min(end);
+            known.buried.retain(|buried| buried.index < end);
+            let touched: Vec<u64> = known.blocks.range(end.block()..).map(|(number, _)| *number).collect();
+            for number in touched {
+                self.cut(group, queue, number, at_or_after(number, end));
+            }
+        }
+        if let Some(blocks) = self.redriven.get_mut(&queue) {
+            let mut gone = blocks.split_off(&end.block());
+            if let Some(mask) = gone.remove(&end.block()).map(|mask| mask & !at_or_after(end.block(), end)) {
+                blocks.insert(end.block(), mask);
+            }
+            blocks.retain(|_, mask| *mask != 0);
+        }
+    }
+
+    /// Drops messages whatever their attempt.
+    pub(crate) fn cut(&mut self, group: GroupId, queue: QueueId, number: u64, mask: u64) {
+        let known = self.groups.get_mut(&group).and_then(|group| group.queues.get_mut(&queue));
+        let Some(known) = known else { return };
+        if let Some(block) = known.blocks.get_mut(&number) {
+            Block::edit(block, mask, &mut known.counts, |_| Ok(None));
+        }
+        self.settle(group, queue, number);
+    }
+}
+
+/// The places of a block that are not before `position`.
+fn at_or_after(block: u64, position: QueueIndex) -> u64 {
+    match block.cmp(&position.block()) {
+        std::cmp::Ordering::Less => 0,
+        std::cmp::Ordering::Equal => u64::MAX << (position.0 % QueueIndex::PER_BLOCK),
+        std::cmp::Ordering::Greater => u64::MAX,
+    }
+}

@@ -1,0 +1,56 @@
+//! The POP index and the merge: who holds which message until when, and what happens when a lease ends.
+//!
+//! This crate is the pure core of `popstore`. It opens no file, starts no thread, takes no lock and reads no clock:
+//! [`Change`]s and the [`Time`] go in, [`Decision`]s come out. A store applies every change twice in its life, once
+//! when it happens and once when it replays its checkpoint log, and both go through [`Index::apply`]: what was decided
+//! before a crash and what is rebuilt after it cannot differ.
+//!
+//! The algebra, held by `tests/algebra.rs`:
+//!
+//! - a change seen twice in a row changes nothing the second time (counters included);
+//! - a replay that starts at any complete image gives the same state as one from the beginning;
+//! - a change that speaks of something the index does not know is ignored, it never panics.
+//!
+//! Messages are named by [`Run`]s: 64 neighbours of one queue and a bitmap over them. A pop, an ack or an expiry of many
+//! messages is therefore one change and one edit of a few machine words.
+//!
+//! ```
+//! use popstore_revive::*;
+//! let (group, queue) = (GroupId(1), QueueId { topic: TopicId(1), queue: 0 });
+//! let mut index = Index::default();
+//! let policy = Policy { max_reconsume_times: Some(0), ..Policy::default() };
+//! index.apply(&Change::Group { group, policy, counters: Counters::default() });
+//!
+//! // Three messages exist; one consumer takes two of them for a second.
+//! let mut runs = Vec::new();
+//! index.pick(group, queue, 2, QueueIndex(0), QueueIndex(3), &mut runs);
+//! let (at, due) = (Time(0), Time(1_000_000));
+//! index.apply(&Change::Popped { group, generation: 1, at, due, runs: &runs });
+//! assert_eq!(index.next_due(), Some(due));
+//!
+//! // Nobody acks: with no retries allowed the one thing that can happen is the dead-letter queue.
+//! let mut decided = Decisions::default();
+//! index.advance(due, 100, &mut decided);
+//! assert_eq!(decided.burials.len(), 1);
+//! assert_eq!(decided.burials[0].run.mask, 0b11);
+//! ```
+
+mod block;
+mod change;
+mod expiry;
+mod ids;
+mod image;
+mod index;
+mod policy;
+mod queue;
+mod time;
+
+pub use block::{Cohort, State};
+pub use change::{Burial, Change, Counters, EndReason, Run};
+pub use expiry::{Burying, Decision, Decisions, Verdict};
+pub use ids::{GroupId, QueueId, QueueIndex, TopicId};
+pub use image::{Cursor, QueueImage};
+pub use index::Index;
+pub use policy::{AtLimit, Backoff, Ending, Policy};
+pub use queue::{Buried, Counts, Standing};
+pub use time::Time;

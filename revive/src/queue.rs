@@ -1,0 +1,251 @@
+//! What one group holds of one queue: its position, its unsettled blocks, and what it buried last.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::block::Block;
+use crate::{Burial, QueueId, QueueIndex, Run, State, Time};
+
+/// How many of the last burials per group and queue are remembered, so that a late handler can be told.
+pub(crate) const BURIED_MAX: usize = 256;
+
+/// How many messages are in which state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Leased.
+    pub in_flight: u64,
+    /// Hidden until their next delivery.
+    pub waiting: u64,
+    /// Visible again.
+    pub ready: u64,
+    /// At the limit, on the way out.
+    pub ending: u64,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, state: State, n: u32) {
+        *self.of(state) += u64::from(n);
+    }
+
+    pub(crate) fn sub(&mut self, state: State, n: u32) {
+        *self.of(state) -= u64::from(n);
+    }
+
+    /// All unsettled messages.
+    pub fn total(&self) -> u64 {
+        self.in_flight + self.waiting + self.ready + self.ending
+    }
+
+    fn of(&mut self, state: State) -> &mut u64 {
+        match state {
+            State::InFlight => &mut self.in_flight,
+            State::Waiting => &mut self.waiting,
+            State::Ready => &mut self.ready,
+            State::Ended(_) | State::Burying(_) => &mut self.ending,
+        }
+    }
+}
+
+/// A message that left its group without an ack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Buried {
+    /// Its place.
+    pub index: QueueIndex,
+    /// The attempt of its last delivery.
+    pub attempt: u32,
+    /// Where it went.
+    pub burial: Burial,
+}
+
+/// What a receipt is still good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The lease runs.
+    Leased {
+        /// When it ends.
+        due: Time,
+    },
+    /// The lease is over; nobody else has the message yet.
+    Over,
+    /// A later attempt was handed out.
+    HandedOutAgain {
+        /// That attempt.
+        attempt: u32,
+    },
+    /// The message left the group at its limit.
+    Buried(Burial),
+    /// The message is settled, or too long gone to say more.
+    Settled,
+    /// No such lease was ever given.
+    Unknown,
+}
+
+/// A group's state in one queue.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queue {
+    /// The next message that was never handed out.
+    pub(crate) position: QueueIndex,
+    pub(crate) blocks: BTreeMap<u64, Block>,
+    /// Blocks with messages to deliver again, by the turn they became so.
+    pub(crate) ready: BTreeMap<u64, u64>,
+    next_turn: u64,
+    pub(crate) buried: VecDeque<Buried>,
+    pub(crate) counts: Counts,
+}
+
+impl Queue {
+    /// Chooses up to `limit` messages to hand out from those in `first..end`.
+    pub(crate) fn pick(
+        &self,
+        id: QueueId,
+        ordered: bool,
+        limit: u32,
+        span: (QueueIndex, QueueIndex),
+        out: &mut Vec<Run>,
+    ) {
+        if ordered {
+            self.pick_in_order(id, limit, span, out);
+            return;
+        }
+        let mut left = limit;
+        for block in self.ready.values() {
+            left -= self.pick_ready(id, *block, left, out);
+            if left == 0 {
+                return;
+            }
+        }
+        self.pick_new(id, left, span, out);
+    }
+
+    fn pick_ready(&self, queue: QueueId, block: u64, limit: u32, out: &mut Vec<Run>) -> u32 {
+        let mut taken = 0;
+        for cohort in self.blocks.get(&block).into_iter().flat_map(|block| &block.cohorts) {
+            if cohort.state == State::Ready && taken < limit {
+                let mask = lowest_bits(cohort.mask, limit - taken);
+                taken += mask.count_ones();
+                out.push(Run { queue, block, mask, attempt: cohort.attempt.saturating_add(1) });
+            }
+        }
+        taken
+    }
+
+    fn pick_new(&self, queue: QueueId, limit: u32, (first, end): (QueueIndex, QueueIndex), out: &mut Vec<Run>) {
+        let mut from = self.position.max(first).0;
+        let end = end.0.min(from.saturating_add(u64::from(limit)));
+        while from < end {
+            let block = QueueIndex(from).block();
+            let through = end.min((block + 1) * QueueIndex::PER_BLOCK) - from;
+            let mask = lowest_bits(u64::MAX << (from % QueueIndex::PER_BLOCK), through as u32);
+            out.push(Run { queue, block, mask, attempt: 1 });
+            from += through;
+        }
+    }
+
+    /// One message at a time: the lowest unsettled one if it is its turn, or the next new one.
+    fn pick_in_order(&self, queue: QueueId, limit: u32, span: (QueueIndex, QueueIndex), out: &mut Vec<Run>) {
+        let Some((block, held)) = self.blocks.iter().next() else {
+            return self.pick_new(queue, limit.min(1), span, out);
+        };
+        let bit = lowest_bits(held.mask(), 1);
+        if let Some(cohort) = held.cohort(bit).filter(|cohort| cohort.state == State::Ready && limit > 0) {
+            out.push(Run { queue, block: *block, mask: bit, attempt: cohort.attempt.saturating_add(1) });
+        }
+    }
+
+    /// What a receipt for `index` at `attempt`, given in `generation`, is good for at `now`.
+    pub(crate) fn standing(&self, index: QueueIndex, attempt: u32, generation: u32, now: Time) -> Standing {
+        let Some(cohort) = self.blocks.get(&index.block()).and_then(|block| block.cohort(index.bit())) else {
+            let buried = self.buried.iter().rev().find(|buried| buried.index == index);
+            return match buried {
+                Some(buried) if buried.attempt == attempt => Standing::Buried(buried.burial),
+                Some(buried) if buried.attempt > attempt => Standing::HandedOutAgain { attempt: buried.attempt },
+                _ if index < self.position => Standing::Settled,
+                _ => Standing::Unknown,
+            };
+        };
+        if cohort.attempt > attempt {
+            return Standing::HandedOutAgain { attempt: cohort.attempt };
+        }
+        if cohort.attempt < attempt || cohort.generation != generation {
+            return Standing::Unknown;
+        }
+        match cohort.state {
+            State::InFlight if cohort.due > now => Standing::Leased { due: cohort.due },
+            State::InFlight | State::Ended(_) | State::Waiting | State::Ready => Standing::Over,
+            State::Burying(_) => Standing::Buried(Burial::DeadLettered),
+        }
+    }
+
+    /// Puts the block among the ready ones, or takes it away, as its cohorts demand. Drops it when it is empty.
+    /// Returns the timer entry to remove and the one to add.
+    pub(crate) fn settle(&mut self, number: u64) -> (Option<Time>, Option<Time>) {
+        let Some(block) = self.blocks.get_mut(&number) else { return (None, None) };
+        match (block.has_ready(), block.ready_turn) {
+            (true, None) => {
+                block.ready_turn = Some(self.next_turn);
+                self.ready.insert(self.next_turn, number);
+                self.next_turn += 1;
+            }
+            (false, Some(turn)) => {
+                block.ready_turn = None;
+                self.ready.remove(&turn);
+            }
+            _ => {}
+        }
+        let timer = block.timer;
+        if block.cohorts.is_empty() {
+            self.blocks.remove(&number);
+            return (timer, None);
+        }
+        let due = block.next_due();
+        // A timer that fires too early costs one look; moving it with every extension would cost more.
+        if timer.is_some() && due.is_some() && timer <= due {
+            return (None, None);
+        }
+        block.timer = due;
+        (timer, due)
+    }
+
+    /// Remembers a burial.
+    pub(crate) fn remember(&mut self, buried: Buried) {
+        if self.buried.len() == BURIED_MAX {
+            self.buried.pop_front();
+        }
+        self.buried.push_back(buried);
+    }
+
+    /// Everything before this place is settled.
+    pub(crate) fn done_through(&self) -> QueueIndex {
+        match self.blocks.iter().next() {
+            Some((number, block)) => {
+                let lowest = u64::from(block.mask().trailing_zeros());
+                QueueIndex(QueueIndex::of_block(*number).0.saturating_add(lowest)).min(self.position)
+            }
+            None => self.position,
+        }
+    }
+}
+
+/// The `n` lowest set bits of `mask`.
+pub(crate) fn lowest_bits(mask: u64, n: u32) -> u64 {
+    if n >= mask.count_ones() {
+        return mask;
+    }
+    let mut rest = mask;
+    for _ in 0..n {
+        rest &= rest - 1;
+    }
+    mask & !rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lowest_bits_takes_the_first_set_ones_and_never_more_than_there_are() {
+        assert_eq!(lowest_bits(0b1011_0100, 2), 0b0001_0100);
+        assert_eq!(lowest_bits(u64::MAX, 64), u64::MAX);
+        assert_eq!(lowest_bits(0b101, 9), 0b101);
+        assert_eq!(lowest_bits(0b101, 0), 0);
+    }
+}
