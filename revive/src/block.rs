@@ -1,6 +1,6 @@
 //! The unsettled messages of one block of 64 neighbours, grouped into cohorts that share their history.
 
-use crate::{Counts, EndReason, Time};
+use crate::{Counts, EndReason, QueueId, QueueIndex, Run, Time};
 
 /// What an unsettled message is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +43,12 @@ impl Cohort {
             State::InFlight | State::Ended(_) | State::Waiting => Some(self.due),
             State::Ready | State::Burying(_) => None,
         }
+    }
+
+    /// The places of its messages, in a block of this number.
+    pub fn indexes(&self, block: u64) -> impl Iterator<Item = QueueIndex> + use<> {
+        let queue = QueueId::default();
+        Run { queue, block, mask: self.mask, attempt: self.attempt }.indexes()
     }
 
     fn same_history(&self, other: &Self) -> bool {

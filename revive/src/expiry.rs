@@ -14,8 +14,6 @@ pub struct Decisions {
     pub burials: Vec<Burying>,
     /// Queues in which something became visible again.
     pub woken: Vec<(GroupId, QueueId)>,
-    /// There is more to do at the same time.
-    pub more: bool,
 }
 
 /// A lease that ended.
@@ -60,19 +58,20 @@ impl Index {
         self.timers.first().map(|timer| timer.0)
     }
 
-    /// Looks at up to `blocks_max` blocks that are due at `now` and adds to `out` what is to be done.
+    /// Looks at up to `blocks_max` blocks that are due at `now` and adds to `out` what is to be done. When the verdicts
+    /// are applied and something is still due, it is to be called again.
     ///
     /// This is the only place where a lease ends by time, and [`crate::Policy::end_lease`] looks at the limit in that
     /// same step. What is hidden for a backoff becomes visible here, too; that needs no record.
     pub fn advance(&mut self, now: Time, blocks_max: usize, out: &mut Decisions) {
-        out.more = false;
-        for _ in 0..blocks_max {
-            let Some(timer) = self.timers.first().copied().filter(|timer| timer.0 <= now) else { return };
+        // Taken out first: a block whose verdicts are not applied yet stays due, for the next call.
+        let due = self.timers.iter().take_while(|timer| timer.0 <= now);
+        let due: Vec<_> = due.take(blocks_max).copied().collect();
+        for timer in due {
             self.timers.remove(&timer);
             let (_, group, queue, block) = timer;
             self.look_at(group, queue, block, now, out);
         }
-        out.more = self.next_due().is_some_and(|due| due <= now);
     }
 
     fn look_at(&mut self, group: GroupId, queue: QueueId, number: u64, now: Time, out: &mut Decisions) {

@@ -40,6 +40,16 @@ impl QueueIndex {
         1 << (self.0 % Self::PER_BLOCK)
     }
 
+    /// Which places of a block can exist: a queue's end is a number too, so no queue has a message at the last one.
+    pub(crate) const fn possible(block: u64) -> u64 {
+        const LAST: u64 = QueueIndex(u64::MAX).block();
+        match block {
+            ..LAST => u64::MAX,
+            LAST => QueueIndex(u64::MAX).bit() - 1,
+            _ => 0,
+        }
+    }
+
     /// The next place.
     #[must_use]
     pub const fn next(self) -> Self {

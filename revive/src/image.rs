@@ -3,9 +3,10 @@
 //! A snapshot is a walk over groups and queues that writes each piece as it is at that point of the log, with live
 //! changes between the pieces. Replaying from the walk's beginning gives the exact state at its end: a change before
 //! a piece is inside it, a change after it is applied on top, and a change about what has no piece yet is ignored or
-//! overwritten.
+//! overwritten. What such a change adds up to is therefore told last: the burials of a queue with its last piece, and
+//! a group's counters once more behind its queues.
 
-use std::ops::Bound::{Excluded, Unbounded};
+use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
 use crate::block::Block;
 use crate::index::{Group, Index};
@@ -27,7 +28,7 @@ pub struct QueueImage {
     pub end: Option<u64>,
     /// The unsettled messages by block.
     pub cohorts: Vec<(u64, Cohort)>,
-    /// What was buried last; told with the first piece.
+    /// What was buried last; told with the last piece.
     pub buried: Vec<Buried>,
 }
 
@@ -39,45 +40,39 @@ pub struct Cursor(Step);
 enum Step {
     #[default]
     Begin,
+    /// A group told, but none of its queues.
     Group(GroupId),
     /// The next block of a queue to tell.
     Queue(GroupId, QueueId, u64),
     /// A queue told to its end.
     QueueDone(GroupId, QueueId),
+    /// A group told to its end.
+    GroupDone(GroupId),
     Done,
 }
 
 impl Index {
-    /// The next piece of a walk over everything but the redriven letters: a group, or at most `blocks_max` blocks of
-    /// one queue. `None` ends it.
+    /// The next piece of a walk over everything but the redriven letters: a group, before and after its queues, or at
+    /// most `blocks_max` blocks of one queue. `None` ends it.
     pub fn image(&self, cursor: &mut Cursor, blocks_max: usize) -> Option<Change<'static>> {
-        let (group, known, queue, from) = match cursor.0 {
-            Step::Begin => return self.group_image(cursor, self.groups.iter().next()),
+        let (group, queues, from) = match cursor.0 {
+            Step::Begin => return self.next_group(cursor, Unbounded),
+            Step::GroupDone(group) => return self.next_group(cursor, Excluded(group)),
             Step::Done => return None,
-            Step::Group(group) => match self.groups.get(&group) {
-                Some(known) => match known.queues.iter().next() {
-                    Some((queue, _)) => (group, known, *queue, 0),
-                    None => return self.group_after(cursor, group),
-                },
-                None => return self.group_after(cursor, group),
-            },
-            Step::QueueDone(group, queue) => match self.groups.get(&group) {
-                Some(known) => match known.queues.range((Excluded(queue), Unbounded)).next() {
-                    Some((queue, _)) => (group, known, *queue, 0),
-                    None => return self.group_after(cursor, group),
-                },
-                None => return self.group_after(cursor, group),
-            },
-            Step::Queue(group, queue, from) => match self.groups.get(&group) {
-                Some(known) => (group, known, queue, from),
-                None => return self.group_after(cursor, group),
-            },
+            Step::Group(group) => (group, Unbounded, 0),
+            Step::Queue(group, queue, from) => (group, Included(queue), from),
+            Step::QueueDone(group, queue) => (group, Excluded(queue), 0),
         };
-        let held = known.queues.get(&queue)?;
-        let image = piece(group, queue, held, from, blocks_max.max(1));
+        let Some(known) = self.groups.get(&group) else { return self.next_group(cursor, Excluded(group)) };
+        let Some((queue, held)) = known.queues.range((queues, Unbounded)).next() else {
+            cursor.0 = Step::GroupDone(group);
+            return Some(known.image(group));
+        };
+        let from = if queues == Included(*queue) { from } else { 0 };
+        let image = piece(group, *queue, held, from, blocks_max.max(1));
         cursor.0 = match image.end {
-            Some(end) => Step::Queue(group, queue, end),
-            None => Step::QueueDone(group, queue),
+            Some(end) => Step::Queue(group, *queue, end),
+            None => Step::QueueDone(group, *queue),
         };
         Some(Change::Image(image))
     }
@@ -89,21 +84,17 @@ impl Index {
         })
     }
 
-    fn group_after(&self, cursor: &mut Cursor, group: GroupId) -> Option<Change<'static>> {
-        self.group_image(cursor, self.groups.range((Excluded(group), Unbounded)).next())
-    }
-
-    fn group_image(&self, cursor: &mut Cursor, next: Option<(&GroupId, &Group)>) -> Option<Change<'static>> {
+    fn next_group(&self, cursor: &mut Cursor, after: Bound<GroupId>) -> Option<Change<'static>> {
+        let next = self.groups.range((after, Unbounded)).next();
         cursor.0 = next.map_or(Step::Done, |(group, _)| Step::Group(*group));
-        let (group, known) = next?;
-        Some(Change::Group { group: *group, policy: known.policy.clone(), counters: known.counters })
+        next.map(|(group, known)| known.image(*group))
     }
 
     pub(crate) fn apply_image(&mut self, image: &QueueImage) {
         let Some(known) = self.groups.get_mut(&image.group) else { return };
         let queue = known.queues.entry(image.queue).or_default();
         queue.position = image.position;
-        if image.from == 0 {
+        if image.end.is_none() {
             queue.buried = image.buried.iter().copied().take(BURIED_MAX).collect();
         }
         let gone: Vec<u64> = match image.end {
@@ -120,7 +111,7 @@ impl Index {
             let queue = known.queues.entry(image.queue).or_default();
             let block = queue.blocks.entry(*number).or_default();
             // An image never overlaps itself unless its bytes lie; the first word counts then.
-            let mask = cohort.mask & !block.mask();
+            let mask = cohort.mask & QueueIndex::possible(*number) & !block.mask();
             if mask != 0 {
                 block.insert(Cohort { mask, ..*cohort }, &mut queue.counts);
             }
@@ -129,19 +120,26 @@ impl Index {
     }
 }
 
+impl Group {
+    fn image(&self, group: GroupId) -> Change<'static> {
+        Change::Group { group, policy: self.policy.clone(), counters: self.counters }
+    }
+}
+
 fn piece(group: GroupId, id: QueueId, queue: &Queue, from: u64, blocks_max: usize) -> QueueImage {
     let mut blocks = queue.blocks.range(from..);
     let told: Vec<(&u64, &Block)> = blocks.by_ref().take(blocks_max).collect();
     let cohorts =
         told.iter().flat_map(|(number, block)| block.cohorts.iter().map(|cohort| (**number, lasting(cohort))));
+    let end = blocks.next().map(|(number, _)| *number);
     QueueImage {
         group,
         queue: id,
         position: queue.position,
         from,
-        end: blocks.next().map(|(number, _)| *number),
+        end,
         cohorts: cohorts.collect(),
-        buried: if from == 0 { queue.buried.iter().copied().collect() } else { Vec::new() },
+        buried: if end.is_none() { queue.buried.iter().copied().collect() } else { Vec::new() },
     }
 }
 

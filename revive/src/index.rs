@@ -66,7 +66,7 @@ impl Index {
             }
             Change::Acked { group, runs } => {
                 let n = self.edit_all(*group, runs, |_| Ok(None));
-                self.count(*group, |counters| counters.acked += n);
+                self.count(*group, |counters| add(&mut counters.acked, n));
                 n
             }
             Change::Nacked { group, at, visible_at, runs } => {
@@ -78,7 +78,7 @@ impl Index {
                     State::InFlight => Ok(Some(Cohort { since: *at, due, state, ..*lease })),
                     _ => Err(Untouched),
                 });
-                self.count(*group, |counters| counters.nacked += n);
+                self.count(*group, |counters| add(&mut counters.nacked, n));
                 n
             }
             Change::Extended { group, at, due, runs } => self.edit_all(*group, runs, |lease| match lease.state {
@@ -95,7 +95,10 @@ impl Index {
             Change::Buried { group, burial, runs } => runs.iter().map(|run| self.bury(*group, run, *burial)).sum(),
             Change::Redriven { runs } => {
                 for run in *runs {
-                    *self.redriven.entry(run.queue).or_default().entry(run.block).or_default() |= run.mask;
+                    let mask = run.mask & QueueIndex::possible(run.block);
+                    if mask != 0 {
+                        *self.redriven.entry(run.queue).or_default().entry(run.block).or_default() |= mask;
+                    }
                 }
                 0
             }
@@ -180,6 +183,11 @@ impl Index {
         self.queue(group, queue).map(Queue::done_through)
     }
 
+    /// The history of one unsettled message.
+    pub fn held(&self, group: GroupId, queue: QueueId, index: QueueIndex) -> Option<&Cohort> {
+        self.queue(group, queue)?.blocks.get(&index.block())?.cohort(index.bit())
+    }
+
     /// The unsettled messages of a group in a queue, by block.
     pub fn unsettled(&self, group: GroupId, queue: QueueId) -> impl Iterator<Item = (u64, Cohort)> {
         let blocks = self.queue(group, queue).into_iter().flat_map(|queue| &queue.blocks);
@@ -253,15 +261,19 @@ impl Index {
         let again = |held: &Cohort| if held.attempt < run.attempt { Ok(Some(lease)) } else { Err(Untouched) };
         let block = queue.blocks.entry(run.block).or_default();
         let redelivered = block.edit(run.mask, &mut queue.counts, again);
-        let new = run.mask & at_or_after(run.block, queue.position);
+        let ahead = run.mask & QueueIndex::possible(run.block) & at_or_after(run.block, queue.position);
+        // Nothing ahead of the position is held, unless an image's bytes lie.
+        let new = ahead & !block.mask();
         if new != 0 {
             block.insert(Cohort { mask: new, ..lease }, &mut queue.counts);
-            let through = 63 - u64::from(new.leading_zeros());
+        }
+        if ahead != 0 {
+            let through = 63 - u64::from(ahead.leading_zeros());
             queue.position = QueueIndex(QueueIndex::of_block(run.block).0.saturating_add(through + 1));
         }
         let n = u64::from((redelivered | new).count_ones());
-        known.counters.popped += n;
-        known.counters.redelivered += if run.attempt > 1 { n } else { 0 };
+        add(&mut known.counters.popped, n);
+        add(&mut known.counters.redelivered, if run.attempt > 1 { n } else { 0 });
         self.settle(group, run.queue, run.block);
         n
     }
@@ -277,8 +289,8 @@ impl Index {
         }
         let n = u64::from(touched.count_ones());
         match burial {
-            Burial::DeadLettered => known.counters.dead_lettered += n,
-            Burial::Discarded => known.counters.discarded += n,
+            Burial::DeadLettered => add(&mut known.counters.dead_lettered, n),
+            Burial::Discarded => add(&mut known.counters.discarded, n),
         }
         n
     }
@@ -354,6 +366,11 @@ impl Index {
         }
         self.settle(group, queue, number);
     }
+}
+
+/// A counter read from a disk may be anything.
+fn add(counter: &mut u64, n: u64) {
+    *counter = counter.saturating_add(n);
 }
 
 /// The places of a block that are not before `position`.

@@ -133,7 +133,7 @@ impl Queue {
         let end = end.0.min(from.saturating_add(u64::from(limit)));
         while from < end {
             let block = QueueIndex(from).block();
-            let through = end.min((block + 1) * QueueIndex::PER_BLOCK) - from;
+            let through = end.min(QueueIndex::of_block(block + 1).0) - from;
             let mask = lowest_bits(u64::MAX << (from % QueueIndex::PER_BLOCK), through as u32);
             out.push(Run { queue, block, mask, attempt: 1 });
             from += through;

@@ -1,0 +1,149 @@
+//! Appending messages: `Store::append` -> commit log -> consume queue entry -> wake waiting pops -> durable, by policy.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use popstore_revive::QueueId;
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::format::commit::{MessageRecord, TOPIC_OVERHEAD_MAX, TopicRecord, encode_message, encode_topic};
+use crate::format::entry::{Entry, tag_hash};
+use crate::message::{Message, record_bytes_max};
+use crate::topics::{DEAD_LETTERS, QUEUES_MAX, Topic, check_name};
+
+/// Where a message was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Appended {
+    /// The position of its record in the commit log, a byte.
+    pub offset: u64,
+    /// The queue of its topic.
+    pub queue: u32,
+    /// Its place in the queue.
+    pub index: u64,
+}
+
+impl Engine {
+    pub(crate) fn append(&self, topic: &str, message: &Message<'_>) -> Result<Appended> {
+        let mut appended = None;
+        self.append_all(topic, std::slice::from_ref(message), |place| appended = Some(place))?;
+        Ok(appended.expect("one message has one place"))
+    }
+
+    pub(crate) fn append_batch(&self, topic: &str, messages: &[Message<'_>]) -> Result<Vec<Appended>> {
+        if messages.is_empty() {
+            return Err(Error::invalid("batch", "", "it must hold at least one message"));
+        }
+        let mut places = Vec::with_capacity(messages.len());
+        self.append_all(topic, messages, |place| places.push(place))?;
+        Ok(places)
+    }
+
+    fn append_all(&self, topic: &str, messages: &[Message<'_>], place: impl FnMut(Appended)) -> Result<()> {
+        self.check()?;
+        messages.iter().try_for_each(|message| message.check(self.options.body_bytes_max))?;
+        let topic = self.topic_to_append_to(topic)?;
+        let appended_at = self.now();
+        let queue = |message| Ok(QueueId { topic: topic.id, queue: choose_queue(&topic, message)? });
+        let queues = match messages {
+            // One message, the frequent case, needs no list.
+            [one] => Queues::One(queue(one)?),
+            many => Queues::Many(many.iter().map(queue).collect::<Result<_>>()?),
+        };
+        let records = messages.iter().enumerate().map(|(at, message)| MessageRecord {
+            rest: (messages.len() - 1 - at) as u32,
+            appended_at,
+            queue: queues.of(at),
+            ..message.record()
+        });
+        let end = self.append_records(&topic, records, place)?;
+        self.settle(&self.commit, end)?;
+        topic.signal.raise();
+        Ok(())
+    }
+
+    /// Appends records of one topic in one piece; each gets the next index of its queue. Returns the log's end.
+    pub(crate) fn append_records<'m>(
+        &self,
+        topic: &Topic,
+        records: impl Iterator<Item = MessageRecord<'m>> + Clone,
+        mut place: impl FnMut(Appended),
+    ) -> Result<u64> {
+        let bytes: usize = records.clone().map(|record| record_bytes_max(&record)).sum();
+        let mut appender = self.commit.reserve(bytes + TOPIC_OVERHEAD_MAX + topic.name.len())?;
+        if topic.declared_in.swap(appender.segment_base(), Ordering::Relaxed) != appender.segment_base() {
+            let declared = TopicRecord { topic: topic.id, queues: topic.queues.len() as u32, name: &topic.name };
+            appender.push(|out| encode_topic(&declared, out));
+        }
+        for record in records {
+            let Some(queue) = topic.queue(record.queue.queue) else { continue };
+            let index = queue.end();
+            let place_in_log = appender.push(|out| encode_message(&MessageRecord { index, ..record }, out));
+            let (offset, size) = (place_in_log.start, (place_in_log.end - place_in_log.start) as u32);
+            queue.push(Entry { offset, size, tag: tag_hash(record.tag.as_bytes()) });
+            place(Appended { offset, queue: record.queue.queue, index: index.0 });
+        }
+        let end = appender.finish();
+        if self.flush_is_due(end) {
+            let _ = self.wakes.keep.try_send(());
+        }
+        Ok(end)
+    }
+
+    fn topic_to_append_to(&self, name: &str) -> Result<Arc<Topic>> {
+        match self.topics.find(name) {
+            Some(topic) if !name.starts_with(DEAD_LETTERS) => Ok(topic),
+            _ => {
+                check_name("topic", name)?;
+                self.make_topic(name, self.options.queues)
+            }
+        }
+    }
+
+    /// Makes a topic, or gives it more queues. Durable on return, in every mode.
+    pub(crate) fn make_topic(&self, name: &str, queues: u32) -> Result<Arc<Topic>> {
+        if !(1..=QUEUES_MAX).contains(&queues) {
+            return Err(Error::invalid("number of queues", queues.to_string(), "1 to 1024"));
+        }
+        let _one_at_a_time = self.making_topics.lock().expect("no panic under the lock");
+        let known = self.topics.find(name);
+        let have = known.as_ref().map_or(0, |topic| topic.queues.len() as u32);
+        if let Some(topic) = known.as_ref().filter(|_| have >= queues) {
+            return Ok(Arc::clone(topic));
+        }
+        let id = known.as_ref().map_or_else(|| self.topics.next_id(), |topic| topic.id);
+        let mut appender = self.commit.reserve(TOPIC_OVERHEAD_MAX + name.len())?;
+        appender.push(|out| encode_topic(&TopicRecord { topic: id, queues, name }, out));
+        let end = appender.finish();
+        self.commit.sync_through(end)?;
+        let mut all = known.map_or_else(Vec::new, |topic| topic.queues.clone());
+        let new = (have..queues).map(|queue| self.topics.empty_queue(QueueId { topic: id, queue }, name));
+        all.extend(new);
+        Ok(self.topics.insert(id, name, all))
+    }
+}
+
+enum Queues {
+    One(QueueId),
+    Many(Vec<QueueId>),
+}
+
+impl Queues {
+    fn of(&self, at: usize) -> QueueId {
+        match self {
+            Self::One(queue) => *queue,
+            Self::Many(queues) => queues[at],
+        }
+    }
+}
+
+fn choose_queue(topic: &Topic, message: &Message<'_>) -> Result<u32> {
+    let queues = topic.queues.len() as u32;
+    match message.chosen_queue() {
+        Some(queue) if queue < queues => Ok(queue),
+        Some(queue) => Err(Error::invalid("queue", queue.to_string(), "it must be one of the topic's queues")),
+        None if queues == 1 => Ok(0),
+        None if message.key_bytes().is_empty() => Ok(topic.next_turn()),
+        None => Ok(crc32fast::hash(message.key_bytes()) % queues),
+    }
+}

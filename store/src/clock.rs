@@ -1,0 +1,82 @@
+//! The one clock: the only place that asks the machine for the time.
+//!
+//! Leases follow the monotonic clock from the moment the store is opened; the wall clock only tells where that moment
+//! lies, so that what is recorded means something after a restart. A step of the wall clock while the store runs is
+//! not seen.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use popstore_revive::Time;
+
+/// Where the store's time comes from.
+pub trait Clock: Send + Sync {
+    /// The time on the store's timeline.
+    fn now(&self) -> Time;
+
+    /// Whether this clock moves by itself. A store on one that does not starts no threads: its owner advances the
+    /// clock and calls [`crate::Store::run_pending`].
+    fn runs(&self) -> bool;
+}
+
+/// The machine's clock.
+#[derive(Debug)]
+pub struct SystemClock {
+    opened_at: Time,
+    since: Instant,
+}
+
+/// A clock for tests: it stands still until it is told to move.
+#[derive(Debug)]
+pub struct ManualClock(AtomicU64);
+
+impl SystemClock {
+    /// Starts a timeline at the wall clock's present.
+    #[allow(clippy::disallowed_methods)]
+    pub fn start() -> Self {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { opened_at: Time(0).after(wall), since: Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Time {
+        self.opened_at.after(self.since.elapsed())
+    }
+
+    fn runs(&self) -> bool {
+        true
+    }
+}
+
+impl ManualClock {
+    /// A clock that stands at this time after the Unix epoch.
+    pub fn at(since_epoch: Duration) -> Self {
+        Self(AtomicU64::new(Time(0).after(since_epoch).0))
+    }
+
+    /// Moves the clock on.
+    pub fn advance(&self, by: Duration) {
+        self.set(self.now().after(by).since(Time(0)));
+    }
+
+    /// Sets the clock, forwards or back.
+    pub fn set(&self, since_epoch: Duration) {
+        self.0.store(Time(0).after(since_epoch).0, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Time {
+        Time(self.0.load(Ordering::SeqCst))
+    }
+
+    fn runs(&self) -> bool {
+        false
+    }
+}
+
+/// The wall clock's reading of a time on the store's timeline.
+pub(crate) fn wall(time: Time) -> SystemTime {
+    UNIX_EPOCH + time.since(Time(0))
+}

@@ -1,0 +1,284 @@
+//! Dead letters: written with their origin and history, read, and put back to where they came from.
+//!
+//! The copy in the commit log names its origin and thereby settles it: there is no moment at which a crash could find
+//! the letter written and the original still due, or the other way round. The record in the checkpoint log that
+//! follows only saves recovery the look.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use popstore_revive::{Burial, Burying, Change, EndReason, GroupId, QueueIndex, Run, Time};
+
+use crate::clock;
+use crate::consumers::GroupEntry;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::event::StoreEvent;
+use crate::format::commit::{Cause, MessageRecord, Settlement};
+use crate::message::StoredMessage;
+use crate::store::Handle;
+use crate::topics::{Topic, dead_letters_of};
+
+/// How many letters are written and synced as one, and about how many bytes.
+const LETTERS_MAX: usize = 1024;
+const LETTER_BYTES_MAX: usize = 1 << 20;
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// A message that used up its deliveries, with its history.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    message: StoredMessage,
+    settlement: Settlement,
+    origin: Arc<str>,
+}
+
+/// Where a redriven letter went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Redriven {
+    /// It is a new message at the end of this queue of its old topic.
+    Done {
+        /// The queue.
+        queue: u32,
+        /// Its place there.
+        index: u64,
+    },
+    /// It was put back before; nothing changed.
+    AlreadyRedriven,
+}
+
+impl DeadLetter {
+    /// The letter itself: key, tag, properties and body are those of the original.
+    pub fn message(&self) -> &StoredMessage {
+        &self.message
+    }
+
+    /// The topic it came from.
+    pub fn origin_topic(&self) -> &str {
+        &self.origin
+    }
+
+    /// The queue it came from.
+    pub fn origin_queue(&self) -> u32 {
+        self.settlement.queue.queue
+    }
+
+    /// Its place in that queue.
+    pub fn origin_index(&self) -> u64 {
+        self.settlement.index.0
+    }
+
+    /// How often it was delivered.
+    pub fn attempts(&self) -> u32 {
+        self.settlement.attempt
+    }
+
+    /// Why its last lease ended.
+    pub fn reason(&self) -> EndReason {
+        match self.settlement.cause {
+            Cause::DeadLetter(reason) => reason,
+            Cause::Redrive => EndReason::Expired,
+        }
+    }
+
+    /// When the original was appended.
+    pub fn appended_at(&self) -> SystemTime {
+        clock::wall(self.settlement.appended_at)
+    }
+
+    /// When it was delivered last.
+    pub fn popped_at(&self) -> SystemTime {
+        clock::wall(self.settlement.popped_at)
+    }
+
+    /// When it was dead-lettered.
+    pub fn buried_at(&self) -> SystemTime {
+        self.message.appended_at()
+    }
+}
+
+/// The dead letters of a group, oldest first, without those that were redriven. Reads as it goes.
+pub struct DeadLetters {
+    handle: Arc<Handle>,
+    topic: Option<Arc<Topic>>,
+    next: QueueIndex,
+    end: QueueIndex,
+}
+
+impl DeadLetters {
+    pub(crate) fn of(handle: &Arc<Handle>, group: &GroupEntry) -> Result<Self> {
+        handle.engine.check_open()?;
+        let topic = handle.engine.topics.find(&dead_letters_of(&group.name));
+        let queue = topic.as_ref().and_then(|topic| topic.queue(0));
+        let (next, end) = queue.map_or_else(Default::default, |queue| queue.visible(handle.engine.poppable()));
+        Ok(Self { handle: Arc::clone(handle), topic, next, end })
+    }
+
+    fn read(&self, topic: &Topic, index: QueueIndex) -> Result<Option<DeadLetter>> {
+        let engine = &self.handle.engine;
+        let Some(queue) = topic.queue(0) else { return Ok(None) };
+        if engine.consumers().index.is_redriven(queue.id, index) {
+            return Ok(None);
+        }
+        let Some(message) = engine.fetch(topic, queue, index)? else { return Ok(None) };
+        let Some(settlement) = message.settlement().copied() else { return Ok(None) };
+        let origin =
+            engine.topics.by_id(settlement.queue.topic).map_or_else(|| "".into(), |topic| Arc::clone(&topic.name));
+        Ok(Some(DeadLetter { message, settlement, origin }))
+    }
+}
+
+impl Iterator for DeadLetters {
+    type Item = Result<DeadLetter>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let topic = Arc::clone(self.topic.as_ref()?);
+        while self.next < self.end {
+            let index = self.next;
+            self.next = index.next();
+            if let Some(found) = self.read(&topic, index).transpose() {
+                return Some(found);
+            }
+        }
+        None
+    }
+}
+
+/// A letter about to be written.
+struct Letter {
+    original: StoredMessage,
+    settlement: Settlement,
+}
+
+impl Engine {
+    /// Copies messages to their groups' dead-letter queues and settles them there. What cannot be done now is due
+    /// again later.
+    pub(crate) fn bury(&self, burials: &[Burying]) {
+        let mut letters: Vec<(Burying, Vec<Letter>)> = Vec::new();
+        let mut bytes = 0;
+        for burying in burials {
+            match self.letters_of(burying) {
+                Ok(of_one) => {
+                    bytes += of_one.iter().map(|letter| letter.original.body().len() + 256).sum::<usize>();
+                    letters.push((*burying, of_one));
+                }
+                Err(error) => self.delay(std::slice::from_ref(burying), &error),
+            }
+            let count: usize = letters.iter().map(|(_, letters)| letters.len()).sum();
+            if count >= LETTERS_MAX || bytes >= LETTER_BYTES_MAX {
+                self.bury_some(&std::mem::take(&mut letters));
+                bytes = 0;
+            }
+        }
+        self.bury_some(&letters);
+    }
+
+    fn letters_of(&self, burying: &Burying) -> Result<Vec<Letter>> {
+        let Burying { group, run, reason, popped_at } = *burying;
+        let gone = || Error::unknown("topic", &format!("number {}", run.queue.topic.0));
+        let topic = self.topics.by_id(run.queue.topic).ok_or_else(gone)?;
+        let queue = topic.queue(run.queue.queue).ok_or_else(gone)?;
+        let letter = |index: QueueIndex| -> Result<Letter> {
+            let missing = || self.commit.damaged(self.commit.start(), format!("no message {}/{}", topic.name, index.0));
+            let original = self.fetch(&topic, queue, index)?.ok_or_else(missing)?;
+            let settlement = Settlement {
+                cause: Cause::DeadLetter(reason),
+                group,
+                queue: run.queue,
+                index,
+                attempt: run.attempt,
+                popped_at,
+                appended_at: original.appended_time(),
+            };
+            Ok(Letter { original, settlement })
+        };
+        run.indexes().map(letter).collect()
+    }
+
+    fn bury_some(&self, letters: &[(Burying, Vec<Letter>)]) {
+        // A group's letters lie together; a step of the reviver rarely has more than one group.
+        for of_group in letters.chunk_by(|one, other| one.0.group == other.0.group) {
+            let burials: Vec<Burying> = of_group.iter().map(|(burying, _)| *burying).collect();
+            if let Err(error) = self.bury_for(of_group) {
+                self.delay(&burials, &error);
+            }
+        }
+    }
+
+    fn bury_for(&self, letters: &[(Burying, Vec<Letter>)]) -> Result<()> {
+        let group: GroupId = letters[0].0.group;
+        // A group that was removed meanwhile takes its messages with it.
+        let Some(name) = self.consumers().groups.get(&group).map(|entry| dead_letters_of(&entry.name)) else {
+            return Ok(());
+        };
+        let topic = self.make_topic(&name, 1)?;
+        let buried_at = self.now();
+        let records = letters.iter().flat_map(|(_, letters)| letters).map(|letter| MessageRecord {
+            appended_at: buried_at,
+            queue: popstore_revive::QueueId { topic: topic.id, queue: 0 },
+            settlement: Some(letter.settlement),
+            ..letter.original.record()
+        });
+        let _unmarked = self.letters.lock().expect("no panic under the lock");
+        let end = self.append_records(&topic, records, |_| {})?;
+        // Order matters: the copy is durable before the original is settled, in every mode.
+        self.commit.sync_through(end)?;
+        topic.signal.raise();
+        let runs: Vec<Run> = letters.iter().map(|(burying, _)| burying.run).collect();
+        let mut consumers = self.consumers();
+        self.change(&mut consumers, Change::Buried { group, burial: Burial::DeadLettered, runs: &runs })?;
+        let queues = self.unblocked(&consumers, group, &runs);
+        drop(consumers);
+        self.raise(queues);
+        Ok(())
+    }
+
+    fn delay(&self, burials: &[Burying], error: &Error) {
+        let now: Time = self.now();
+        let mut consumers = self.consumers();
+        for burying in burials {
+            consumers.index.postpone(burying.group, &burying.run, now, now.after(RETRY_AFTER));
+        }
+        self.set_alarm(consumers.index.next_due());
+        let messages = burials.iter().map(|burying| burying.run.len()).sum();
+        let group = burials.first().and_then(|burying| consumers.groups.get(&burying.group));
+        let group = group.map_or_else(String::new, |entry| entry.name.to_string());
+        drop(consumers);
+        self.tell(&StoreEvent::DeadLetterDelayed { group, messages, reason: error.to_string() });
+    }
+
+    pub(crate) fn redrive(&self, letter: &DeadLetter) -> Result<Redriven> {
+        self.check()?;
+        let place = Run::one(letter.message.id(), QueueIndex(letter.message.index()), 0);
+        let origin = &letter.settlement.queue;
+        let topic = self.topics.by_id(origin.topic).ok_or_else(|| Error::unknown("topic", &letter.origin))?;
+        let settlement = Settlement {
+            cause: Cause::Redrive,
+            queue: place.queue,
+            index: QueueIndex(letter.message.index()),
+            attempt: 0,
+            ..letter.settlement
+        };
+        let record = MessageRecord {
+            appended_at: self.now(),
+            queue: *origin,
+            settlement: Some(settlement),
+            ..letter.message.record()
+        };
+        let _unmarked = self.letters.lock().expect("no panic under the lock");
+        if self.consumers().index.is_redriven(place.queue, settlement.index) {
+            return Ok(Redriven::AlreadyRedriven);
+        }
+        let mut done = Redriven::AlreadyRedriven;
+        let end = self.append_records(&topic, std::iter::once(record), |appended| {
+            done = Redriven::Done { queue: appended.queue, index: appended.index };
+        })?;
+        self.commit.sync_through(end)?;
+        let mut consumers = self.consumers();
+        let (_, end) = self.change(&mut consumers, Change::Redriven { runs: &[place] })?;
+        drop(consumers);
+        topic.signal.raise();
+        self.settle_checkpoint(end)?;
+        Ok(done)
+    }
+}

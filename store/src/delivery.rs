@@ -1,0 +1,86 @@
+//! What a pop hands out, and what its receipt is worth later.
+
+use std::time::SystemTime;
+
+use popstore_revive::Time;
+
+use crate::clock;
+use crate::message::StoredMessage;
+use crate::receipt::Receipt;
+
+/// A message under a lease. Reads like a [`StoredMessage`].
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub(crate) message: StoredMessage,
+    pub(crate) receipt: Receipt,
+    pub(crate) due: Time,
+}
+
+impl Delivery {
+    /// The body, straight out of the map.
+    pub fn body(&self) -> &[u8] {
+        self.message.body()
+    }
+
+    /// The key; empty when none was given.
+    pub fn key(&self) -> &[u8] {
+        self.message.key()
+    }
+
+    /// The tag; empty when none was given.
+    pub fn tag(&self) -> &str {
+        self.message.tag()
+    }
+
+    /// The whole message.
+    pub fn message(&self) -> &StoredMessage {
+        &self.message
+    }
+
+    /// What to ack, nack or extend it with.
+    pub fn receipt(&self) -> Receipt {
+        self.receipt
+    }
+
+    /// 1 on the first delivery.
+    pub fn attempt(&self) -> u32 {
+        self.receipt.lease.attempt
+    }
+
+    /// When the lease ends, unless it is extended.
+    pub fn due_at(&self) -> SystemTime {
+        clock::wall(self.due)
+    }
+}
+
+/// What became of an ack, nack or extend. Late handlers get exactly this; it is no error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use = "a late handler is told here that its work may be done again"]
+pub enum Settled {
+    /// Done as asked, within the lease.
+    Done,
+    /// The lease was over, but nobody else had the message: the ack counts and the redelivery is cancelled.
+    Late,
+    /// The lease was over, so it cannot be given back or extended any more. Nothing changed; an ack would count.
+    LeaseOver,
+    /// The message was handed out again; nothing changed.
+    HandedOutAgain {
+        /// The attempt of the latest delivery.
+        attempt: u32,
+    },
+    /// The message went to the dead-letter queue; nothing changed.
+    DeadLettered,
+    /// The message was dropped at its limit; nothing changed.
+    Discarded,
+    /// The message was settled before; nothing changed.
+    AlreadySettled,
+    /// This store has never given that lease, or lost it with an unsynced tail; nothing changed.
+    Unknown,
+}
+
+impl Settled {
+    /// Whether the call changed something: the message is acked, given back or extended.
+    pub fn counted(self) -> bool {
+        matches!(self, Self::Done | Self::Late)
+    }
+}

@@ -1,0 +1,174 @@
+//! The parts of an open store, together. The verbs are `impl Engine` blocks in files of their own.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crossbeam_channel::Sender;
+use popstore_revive::{QueueIndex, Time};
+
+use crate::consumers::Consumers;
+use crate::error::{Error, Result};
+use crate::event::StoreEvent;
+use crate::format::commit::CommitRecord;
+use crate::format::entry::{Entry, tag_hash};
+use crate::format::identity::Identity;
+use crate::keeper::Kept;
+use crate::log::{Log, Poison};
+use crate::message::StoredMessage;
+use crate::options::{Durability, Options};
+use crate::queue::ConsumeQueue;
+use crate::recover::Recovery;
+use crate::retention::Firsts;
+use crate::segment::{Disk, StoreFile};
+use crate::topics::{Topic, Topics};
+
+/// An open store.
+///
+/// Locks are taken in this order: `keeping`, `making_topics`, `letters`, `consumers`, the logs' own, the queues' own.
+pub(crate) struct Engine {
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) identity: Identity,
+    pub(crate) disk: Disk,
+    pub(crate) commit: Log,
+    pub(crate) checkpoint: Log,
+    pub(crate) topics: Topics,
+    pub(crate) consumers: Mutex<Consumers>,
+    /// One topic is made at a time.
+    pub(crate) making_topics: Mutex<()>,
+    /// Held from the first byte of a message that settles another to the record of that settlement, so that a mark
+    /// never falls between them.
+    pub(crate) letters: Mutex<()>,
+    /// Held by whoever flushes, marks, snapshots or deletes.
+    pub(crate) keeping: Mutex<()>,
+    pub(crate) kept: Mutex<Kept>,
+    /// What retention knows of the oldest segment, by its base.
+    pub(crate) firsts: Mutex<Option<(u64, Arc<Firsts>)>>,
+    pub(crate) poison: Arc<Poison>,
+    pub(crate) wakes: Wakes,
+    /// When the reviver wakes by itself.
+    pub(crate) alarm: AtomicU64,
+    pub(crate) closed: AtomicBool,
+    pub(crate) recovery: Recovery,
+    /// Locked while the store is open; never deleted.
+    pub(crate) lock: StoreFile,
+}
+
+/// What wakes the threads. A full channel means that the thread is awake.
+#[derive(Clone)]
+pub(crate) struct Wakes {
+    pub(crate) prepare: Sender<()>,
+    pub(crate) revive: Sender<()>,
+    pub(crate) keep: Sender<()>,
+    pub(crate) flush: Sender<()>,
+}
+
+impl Engine {
+    pub(crate) fn now(&self) -> Time {
+        self.options.clock.now()
+    }
+
+    /// Refuses calls on a closed or poisoned store.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.check_open()?;
+        self.poison.check()
+    }
+
+    /// Refuses calls on a closed store.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    pub(crate) fn consumers(&self) -> MutexGuard<'_, Consumers> {
+        self.consumers.lock().expect("no panic under the lock")
+    }
+
+    /// The end of the messages that may be handed out.
+    pub(crate) fn poppable(&self) -> u64 {
+        match self.options.durability {
+            Durability::SyncEach => self.commit.durable(),
+            _ => self.commit.written(),
+        }
+    }
+
+    /// Makes what was appended to a log as durable as was promised.
+    pub(crate) fn settle(&self, log: &Log, end: u64) -> Result<()> {
+        match self.options.durability {
+            Durability::SyncEach => log.sync_through(end),
+            Durability::SyncEvery(_) => {
+                let _ = self.wakes.flush.try_send(());
+                Ok(())
+            }
+            Durability::Buffered => Ok(()),
+        }
+    }
+
+    pub(crate) fn settle_checkpoint(&self, end: u64) -> Result<()> {
+        if self.checkpoint_is_due(end) {
+            let _ = self.wakes.keep.try_send(());
+        }
+        self.settle(&self.checkpoint, end)
+    }
+
+    /// Tells whoever wants to know.
+    pub(crate) fn tell(&self, event: &StoreEvent) {
+        tracing::warn!(?event, store = %self.dir.display(), "popstore");
+        if let Some(hook) = &self.options.on_event {
+            hook(event);
+        }
+    }
+
+    /// The message at a place, if it is there.
+    ///
+    /// An entry that does not lead to its message is wrong, and its queue is made anew from the commit log; if that
+    /// does not help, the message itself is damaged.
+    pub(crate) fn fetch(
+        &self,
+        topic: &Topic,
+        queue: &ConsumeQueue,
+        index: QueueIndex,
+    ) -> Result<Option<StoredMessage>> {
+        let Some(entry) = queue.entry(index)? else { return Ok(None) };
+        if let Ok(message) = self.follow(topic, queue, index, entry) {
+            return Ok(Some(message));
+        }
+        let actual = self.find_entries(queue, Some(index))?;
+        let Some((_, actual)) = actual.first().filter(|(_, actual)| *actual != entry) else {
+            return self.follow(topic, queue, index, entry).map(Some);
+        };
+        tracing::warn!(topic = %topic.name, queue = queue.id.queue, "a consume queue was wrong and is rebuilt");
+        let message = self.follow(topic, queue, index, *actual)?;
+        queue.rebuild(&self.disk, &self.find_entries(queue, None)?)?;
+        Ok(Some(message))
+    }
+
+    fn follow(&self, topic: &Topic, queue: &ConsumeQueue, index: QueueIndex, entry: Entry) -> Result<StoredMessage> {
+        let message = StoredMessage::read(&self.commit, &topic.name, entry.offset, entry.size)?;
+        if message.id() != queue.id || message.index() != index.0 {
+            return Err(self.commit.damaged(entry.offset, "another message lies where the consume queue says"));
+        }
+        Ok(message)
+    }
+
+    /// The entries of a queue, or of one message, as the commit log tells them.
+    pub(crate) fn find_entries(
+        &self,
+        queue: &ConsumeQueue,
+        only: Option<QueueIndex>,
+    ) -> Result<Vec<(QueueIndex, Entry)>> {
+        let mut entries = Vec::new();
+        self.commit.frames(self.commit.start(), self.commit.written(), |offset, frame| {
+            if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(frame)
+                && record.queue == queue.id
+                && !record.relocated
+                && only.is_none_or(|only| only == record.index)
+            {
+                let (size, tag) = (frame.len() as u32, tag_hash(record.tag.as_bytes()));
+                entries.push((record.index, Entry { offset, size, tag }));
+            }
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+}

@@ -1,0 +1,135 @@
+//! What can go wrong, as facts: where, what was expected, what was found, what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What an operation returns that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation was not done. Expected results, such as a lease that is over, are not errors but
+/// [`crate::Settled`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused something.
+    #[error("could not {action} {path:?}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Bytes that were durable are not what was written. Nothing was changed on disk. `Snapshot::open` still reads
+    /// what is whole.
+    #[error("{path:?} is damaged at byte {offset}: {found}; read what is whole with Snapshot::open or store-inspect")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// The byte in the file.
+        offset: u64,
+        /// The rule that is broken and what it concerns.
+        found: String,
+    },
+    /// The directory is no store, or of a format this version does not know.
+    #[error("{path:?} is not a store this version can open: {found}")]
+    Format {
+        /// The directory or file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// Another process, or another `Store` in this one, has the store open.
+    #[error("{path:?} is open elsewhere; a store has one owner at a time")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The disk is full. Nothing was written; popping and acking go on, and appending does when space is freed.
+    #[error("no space left for {path:?}; free some, the store needs no restart")]
+    Full {
+        /// The file that could not grow.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A write or sync failed, so what the disk holds is unknown. Nothing more is acknowledged; reads go on. Reopen
+    /// the store: recovery writes its tail anew.
+    #[error("the store is poisoned by a failed write or sync of {path:?}; reopen it")]
+    Poisoned {
+        /// The file.
+        path: PathBuf,
+        /// The first failure.
+        source: Arc<io::Error>,
+    },
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// Something is larger than the options allow.
+    #[error("{what} of {bytes} bytes is over the limit of {bytes_max}")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// How large it is.
+        bytes: u64,
+        /// How large it may be.
+        bytes_max: u64,
+    },
+    /// An argument breaks a rule.
+    #[error("{what} {value:?} is not valid: {rule}")]
+    Invalid {
+        /// Which argument.
+        what: &'static str,
+        /// What was given.
+        value: String,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// There is no topic or group of that name.
+    #[error("there is no {what} {name:?}")]
+    Unknown {
+        /// A topic or a group.
+        what: &'static str,
+        /// The name that was asked for.
+        name: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path, source },
+            _ => Self::Io { action, path, source },
+        }
+    }
+
+    pub(crate) fn corrupt(path: &Path, offset: u64, found: impl std::fmt::Display) -> Self {
+        Self::Corrupt { path: path.to_path_buf(), offset, found: found.to_string() }
+    }
+
+    pub(crate) fn format(path: &Path, found: impl std::fmt::Display) -> Self {
+        Self::Format { path: path.to_path_buf(), found: found.to_string() }
+    }
+
+    pub(crate) fn invalid(what: &'static str, value: impl Into<String>, rule: &'static str) -> Self {
+        Self::Invalid { what, value: value.into(), rule }
+    }
+
+    pub(crate) fn unknown(what: &'static str, name: &str) -> Self {
+        Self::Unknown { what, name: name.to_string() }
+    }
+}
+
+/// Turns the error of a system call into one that says what was tried on which file.
+pub(crate) trait At<T> {
+    fn at(self, action: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, action: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::io(action, path, source))
+    }
+}

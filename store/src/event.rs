@@ -1,0 +1,35 @@
+//! What an operator should know while a store runs.
+
+use std::time::Duration;
+
+/// Something worth a look. Each is also a `tracing` line at level `warn`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreEvent {
+    /// Handlers of a group come close to the invisible time, or exceed it: their messages are about to be delivered
+    /// twice. Told at most once in ten seconds per group.
+    SlowAck {
+        /// The group.
+        group: String,
+        /// How long this message took from pop to ack.
+        took: Duration,
+        /// The lease it had.
+        invisible_for: Duration,
+    },
+    /// Messages that should be dead-lettered cannot be, and wait in their group. It is tried again.
+    DeadLetterDelayed {
+        /// The group.
+        group: String,
+        /// How many.
+        messages: u32,
+        /// Why.
+        reason: String,
+    },
+    /// A background task failed and will be tried again.
+    BackgroundFailure {
+        /// Which.
+        task: &'static str,
+        /// Why.
+        reason: String,
+    },
+}

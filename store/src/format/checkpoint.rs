@@ -1,0 +1,376 @@
+//! The records of the checkpoint log.
+
+use std::time::Duration;
+
+use popstore_revive::{Burial, Change, Counters, GroupId, QueueId, QueueIndex, Run, Time, TopicId};
+
+use super::entry::Entry;
+use super::frame::{Frame, KIND_END};
+use super::varint::{Fields, put, put_bytes};
+use super::{Rule, image, policy};
+
+const KIND_GROUP: u8 = 2;
+const KIND_GROUP_REMOVED: u8 = 3;
+const KIND_POSITIONED: u8 = 4;
+const KIND_POPPED: u8 = 5;
+const KIND_ACKED: u8 = 6;
+const KIND_NACKED: u8 = 7;
+const KIND_EXTENDED: u8 = 8;
+const KIND_REVIVED: u8 = 9;
+const KIND_BURIED: u8 = 10;
+const KIND_REDRIVEN: u8 = 11;
+const KIND_TRUNCATED: u8 = 12;
+const KIND_IMAGE: u8 = 13;
+const KIND_SNAPSHOT_BEGIN: u8 = 20;
+const KIND_SNAPSHOT_END: u8 = 21;
+const KIND_MARK_TOPIC: u8 = 22;
+const KIND_MARK: u8 = 23;
+const KIND_OPENED: u8 = 24;
+const KIND_CLOSED: u8 = 25;
+const KIND_COMMIT_START: u8 = 26;
+
+/// A record of the checkpoint log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CheckpointRecord<'a> {
+    /// The segment ends here.
+    End,
+    /// A group exists: its name and default lease, beside the change it is for the index.
+    Group { name: &'a str, invisible_for: Duration, change: Change<'a> },
+    /// Anything else the index goes through.
+    Change(Change<'a>),
+    /// A snapshot starts; group ids below `next_group` have been used, and topic ids below `next_topic`.
+    SnapshotBegin { next_group: GroupId, next_topic: TopicId },
+    /// The snapshot that started at this position is complete.
+    SnapshotEnd { begin: u64 },
+    /// One topic of the mark that follows: its queues' extents at that offset.
+    MarkTopic { topic: TopicId, name: &'a str, queues: Vec<Extent> },
+    /// The consume queues of the `topics` topics told just before are durable for all messages before `commit`.
+    Mark { commit: u64, topics: u32 },
+    /// The store was opened.
+    Opened { generation: u32, at: Time },
+    /// The store was closed in order: both logs are durable up to here.
+    Closed { commit: u64 },
+    /// The commit log starts here; what lies before it may be deleted.
+    CommitStart { base: u64 },
+}
+
+/// How far a queue reaches, and the messages of it that retention has moved.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Extent {
+    pub(crate) first: QueueIndex,
+    pub(crate) end: QueueIndex,
+    pub(crate) relocated: Vec<(QueueIndex, Entry)>,
+}
+
+impl CheckpointRecord<'_> {
+    /// Appends the frame, un-sealed. Returns its start.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) -> usize {
+        let start = super::frame::open(out, self.kind());
+        match self {
+            Self::End => {}
+            Self::Group { name, invisible_for, change } => {
+                let Change::Group { group, policy, counters } = change else { unreachable!("a group record") };
+                put(out, u64::from(group.0));
+                put_bytes(out, name.as_bytes());
+                policy::put_duration(out, *invisible_for);
+                policy::encode(policy, out);
+                put_counters(counters, out);
+            }
+            Self::Change(change) => put_change(change, out),
+            Self::SnapshotBegin { next_group, next_topic } => {
+                put(out, u64::from(next_group.0));
+                put(out, u64::from(next_topic.0));
+            }
+            Self::SnapshotEnd { begin } => put(out, *begin),
+            Self::MarkTopic { topic, name, queues } => {
+                put(out, u64::from(topic.0));
+                put_bytes(out, name.as_bytes());
+                put(out, queues.len() as u64);
+                queues.iter().for_each(|queue| put_extent(queue, out));
+            }
+            Self::Mark { commit, topics } => {
+                put(out, *commit);
+                put(out, u64::from(*topics));
+            }
+            Self::Opened { generation, at } => {
+                put(out, u64::from(*generation));
+                put(out, at.0);
+            }
+            Self::Closed { commit } => put(out, *commit),
+            Self::CommitStart { base } => put(out, *base),
+        }
+        start
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::End => KIND_END,
+            Self::Group { .. } => KIND_GROUP,
+            Self::SnapshotBegin { .. } => KIND_SNAPSHOT_BEGIN,
+            Self::SnapshotEnd { .. } => KIND_SNAPSHOT_END,
+            Self::MarkTopic { .. } => KIND_MARK_TOPIC,
+            Self::Mark { .. } => KIND_MARK,
+            Self::Opened { .. } => KIND_OPENED,
+            Self::Closed { .. } => KIND_CLOSED,
+            Self::CommitStart { .. } => KIND_COMMIT_START,
+            Self::Change(change) => match change {
+                Change::Group { .. } => unreachable!("a group record names its group"),
+                Change::GroupRemoved { .. } => KIND_GROUP_REMOVED,
+                Change::Positioned { .. } => KIND_POSITIONED,
+                Change::Popped { .. } => KIND_POPPED,
+                Change::Acked { .. } => KIND_ACKED,
+                Change::Nacked { .. } => KIND_NACKED,
+                Change::Extended { .. } => KIND_EXTENDED,
+                Change::Revived { .. } => KIND_REVIVED,
+                Change::Buried { .. } => KIND_BURIED,
+                Change::Redriven { .. } => KIND_REDRIVEN,
+                Change::Truncated { .. } => KIND_TRUNCATED,
+                Change::Image(_) => KIND_IMAGE,
+            },
+        }
+    }
+}
+
+impl<'a> CheckpointRecord<'a> {
+    /// Decodes what a frame of the checkpoint log holds; `runs` is room for the places it names.
+    pub(crate) fn decode(frame: &Frame<'a>, runs: &'a mut Vec<Run>) -> Result<Self, Rule> {
+        let mut fields = Fields(frame.payload);
+        let record = match frame.kind {
+            KIND_END => Self::End,
+            KIND_GROUP => {
+                let group = GroupId(fields.u32()?);
+                let name = fields.text()?;
+                let invisible_for = policy::duration(&mut fields)?;
+                let policy = policy::decode(&mut fields)?;
+                let counters = counters(&mut fields)?;
+                Self::Group { name, invisible_for, change: Change::Group { group, policy, counters } }
+            }
+            KIND_SNAPSHOT_BEGIN => {
+                Self::SnapshotBegin { next_group: GroupId(fields.u32()?), next_topic: TopicId(fields.u32()?) }
+            }
+            KIND_SNAPSHOT_END => Self::SnapshotEnd { begin: fields.u64()? },
+            KIND_MARK_TOPIC => {
+                let (topic, name) = (TopicId(fields.u32()?), fields.text()?);
+                let count = fields.count(3)?;
+                let queues = (0..count).map(|_| extent(&mut fields)).collect::<Result<_, _>>()?;
+                Self::MarkTopic { topic, name, queues }
+            }
+            KIND_MARK => Self::Mark { commit: fields.u64()?, topics: fields.u32()? },
+            KIND_OPENED => Self::Opened { generation: fields.u32()?, at: Time(fields.u64()?) },
+            KIND_CLOSED => Self::Closed { commit: fields.u64()? },
+            KIND_COMMIT_START => Self::CommitStart { base: fields.u64()? },
+            kind => return change(kind, fields, runs).map(Self::Change),
+        };
+        fields.end().map(|()| record)
+    }
+}
+
+fn put_change(change: &Change<'_>, out: &mut Vec<u8>) {
+    match change {
+        Change::Group { .. } => unreachable!("a group record names its group"),
+        Change::GroupRemoved { group } => put(out, u64::from(group.0)),
+        Change::Positioned { group, queue, position } => {
+            put(out, u64::from(group.0));
+            put_queue(*queue, out);
+            put(out, position.0);
+        }
+        Change::Popped { group, generation, at, due, runs } => {
+            put(out, u64::from(group.0));
+            put(out, u64::from(*generation));
+            put_span(*at, *due, out);
+            put_runs(runs, out);
+        }
+        Change::Acked { group, runs } => {
+            put(out, u64::from(group.0));
+            put_runs(runs, out);
+        }
+        Change::Nacked { group, at, visible_at, runs } => {
+            put(out, u64::from(group.0));
+            put(out, u64::from(visible_at.is_some()));
+            put_span(*at, visible_at.unwrap_or(*at), out);
+            put_runs(runs, out);
+        }
+        Change::Extended { group, at, due: end, runs } | Change::Revived { group, at, visible_at: end, runs } => {
+            put(out, u64::from(group.0));
+            put_span(*at, *end, out);
+            put_runs(runs, out);
+        }
+        Change::Buried { group, burial, runs } => {
+            put(out, u64::from(group.0));
+            put(out, image::burial_code(*burial));
+            put_runs(runs, out);
+        }
+        Change::Redriven { runs } => put_runs(runs, out),
+        Change::Truncated { queue, end } => {
+            put_queue(*queue, out);
+            put(out, end.0);
+        }
+        Change::Image(queue) => image::encode(queue, out),
+    }
+}
+
+fn change<'a>(kind: u8, mut fields: Fields<'_>, into: &'a mut Vec<Run>) -> Result<Change<'a>, Rule> {
+    into.clear();
+    if kind == KIND_IMAGE {
+        return image::decode(fields).map(Change::Image);
+    }
+    if kind == KIND_TRUNCATED {
+        let (queue, end) = (queue(&mut fields)?, QueueIndex(fields.u64()?));
+        return fields.end().map(|()| Change::Truncated { queue, end });
+    }
+    if kind == KIND_REDRIVEN {
+        let runs = runs(&mut fields, into)?;
+        return fields.end().map(|()| Change::Redriven { runs });
+    }
+    let group = |fields: &mut Fields<'_>| fields.u32().map(GroupId);
+    let change = match kind {
+        KIND_GROUP_REMOVED => Change::GroupRemoved { group: group(&mut fields)? },
+        KIND_POSITIONED => {
+            let group = group(&mut fields)?;
+            Change::Positioned { group, queue: queue(&mut fields)?, position: QueueIndex(fields.u64()?) }
+        }
+        KIND_POPPED => {
+            let (group, generation) = (group(&mut fields)?, fields.u32()?);
+            let (at, due) = span(&mut fields)?;
+            Change::Popped { group, generation, at, due, runs: runs(&mut fields, into)? }
+        }
+        KIND_ACKED => Change::Acked { group: group(&mut fields)?, runs: runs(&mut fields, into)? },
+        KIND_NACKED => {
+            let group = group(&mut fields)?;
+            let visible = match fields.u64()? {
+                0 => false,
+                1 => true,
+                _ => return Err(Rule::Field("nack")),
+            };
+            let (at, visible_at) = span(&mut fields)?;
+            let visible_at = visible.then_some(visible_at);
+            Change::Nacked { group, at, visible_at, runs: runs(&mut fields, into)? }
+        }
+        KIND_EXTENDED => {
+            let group = group(&mut fields)?;
+            let (at, due) = span(&mut fields)?;
+            Change::Extended { group, at, due, runs: runs(&mut fields, into)? }
+        }
+        KIND_REVIVED => {
+            let group = group(&mut fields)?;
+            let (at, visible_at) = span(&mut fields)?;
+            Change::Revived { group, at, visible_at, runs: runs(&mut fields, into)? }
+        }
+        KIND_BURIED => {
+            let (group, burial): (_, Burial) = (group(&mut fields)?, image::burial(&mut fields)?);
+            Change::Buried { group, burial, runs: runs(&mut fields, into)? }
+        }
+        kind => return Err(Rule::Kind(kind)),
+    };
+    fields.end().map(|()| change)
+}
+
+pub(super) fn put_queue(queue: QueueId, out: &mut Vec<u8>) {
+    put(out, u64::from(queue.topic.0));
+    put(out, u64::from(queue.queue));
+}
+
+pub(super) fn queue(fields: &mut Fields<'_>) -> Result<QueueId, Rule> {
+    Ok(QueueId { topic: TopicId(fields.u32()?), queue: fields.u32()? })
+}
+
+/// A time and one that is not before it, as a distance.
+pub(super) fn put_span(at: Time, end: Time, out: &mut Vec<u8>) {
+    put(out, at.0);
+    put(out, end.0.saturating_sub(at.0));
+}
+
+pub(super) fn span(fields: &mut Fields<'_>) -> Result<(Time, Time), Rule> {
+    let at = fields.u64()?;
+    Ok((Time(at), Time(at.saturating_add(fields.u64()?))))
+}
+
+/// A run is its attempt, then its queue when that is another than the run's before, then block and mask. One
+/// message, the most frequent case, is told by its index alone.
+fn put_runs(runs: &[Run], out: &mut Vec<u8>) {
+    put(out, runs.len() as u64);
+    let mut before = None;
+    for run in runs {
+        let single = run.len() == 1;
+        let same = before == Some(run.queue);
+        put(out, u64::from(run.attempt) << 2 | u64::from(same) << 1 | u64::from(single));
+        if !same {
+            put_queue(run.queue, out);
+        }
+        if single {
+            put(out, QueueIndex::of_block(run.block).0.saturating_add(u64::from(run.mask.trailing_zeros())));
+        } else {
+            put(out, run.block);
+            out.extend_from_slice(&run.mask.to_le_bytes());
+        }
+        before = Some(run.queue);
+    }
+}
+
+fn runs<'a>(fields: &mut Fields<'_>, into: &'a mut Vec<Run>) -> Result<&'a [Run], Rule> {
+    let count = fields.count(2)?;
+    into.reserve(count);
+    for _ in 0..count {
+        let head = fields.u64()?;
+        let attempt = u32::try_from(head >> 2).map_err(|_| Rule::Field("attempt"))?;
+        let queue = match into.last().filter(|_| head & 2 != 0) {
+            Some(before) => before.queue,
+            None if head & 2 != 0 => return Err(Rule::Field("run")),
+            None => queue(fields)?,
+        };
+        into.push(if head & 1 == 1 {
+            Run::one(queue, QueueIndex(fields.u64()?), attempt)
+        } else {
+            let block = fields.u64()?;
+            let mask: [u8; 8] = fields.take(8)?.try_into().map_err(|_| Rule::Short)?;
+            let mask = u64::from_le_bytes(mask);
+            if block > u64::MAX / QueueIndex::PER_BLOCK {
+                return Err(Rule::Field("block"));
+            }
+            if mask == 0 {
+                return Err(Rule::Field("mask"));
+            }
+            Run { queue, block, mask, attempt }
+        });
+    }
+    Ok(into)
+}
+
+fn put_counters(counters: &Counters, out: &mut Vec<u8>) {
+    let Counters { popped, redelivered, acked, nacked, dead_lettered, discarded } = *counters;
+    [popped, redelivered, acked, nacked, dead_lettered, discarded].into_iter().for_each(|n| put(out, n));
+}
+
+fn counters(fields: &mut Fields<'_>) -> Result<Counters, Rule> {
+    Ok(Counters {
+        popped: fields.u64()?,
+        redelivered: fields.u64()?,
+        acked: fields.u64()?,
+        nacked: fields.u64()?,
+        dead_lettered: fields.u64()?,
+        discarded: fields.u64()?,
+    })
+}
+
+fn put_extent(extent: &Extent, out: &mut Vec<u8>) {
+    put(out, extent.first.0);
+    put(out, extent.end.0);
+    put(out, extent.relocated.len() as u64);
+    for (index, entry) in &extent.relocated {
+        put(out, index.0);
+        out.extend_from_slice(&entry.encode());
+    }
+}
+
+fn extent(fields: &mut Fields<'_>) -> Result<Extent, Rule> {
+    let (first, end) = (QueueIndex(fields.u64()?), QueueIndex(fields.u64()?));
+    let count = fields.count(1 + super::entry::ENTRY)?;
+    let mut relocated = Vec::with_capacity(count);
+    for _ in 0..count {
+        let index = QueueIndex(fields.u64()?);
+        let entry: &[u8; super::entry::ENTRY] =
+            fields.take(super::entry::ENTRY)?.try_into().map_err(|_| Rule::Short)?;
+        relocated.push((index, Entry::decode(entry)));
+    }
+    Ok(Extent { first, end, relocated })
+}

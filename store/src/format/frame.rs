@@ -1,0 +1,183 @@
+//! The frame around every record of both logs.
+//!
+//! The checksum covers the rest of the header and the payload and is seeded with the store's id, the log and the
+//! record's own position: bytes of another store, log or place, or bytes left from an earlier use of a file, do not
+//! parse. `durable_through` is what tells a torn tail from damage (FORMAT.md, validity rules).
+
+use byteorder::{ByteOrder, LE};
+
+use super::Rule;
+
+const CRC: usize = 0;
+const LEN: usize = CRC + size_of::<u32>();
+const DURABLE: usize = LEN + size_of::<u32>();
+const GENERATION: usize = DURABLE + size_of::<u64>();
+const KIND: usize = GENERATION + size_of::<u32>();
+/// The bytes before the payload.
+pub(crate) const FRAME_HEADER: usize = KIND + size_of::<u8>();
+const _: () = assert!(FRAME_HEADER == 21);
+
+/// The frame that closes a segment has no payload.
+pub(crate) const END_FRAME: usize = FRAME_HEADER;
+/// Its kind, in both logs.
+pub(crate) const KIND_END: u8 = 1;
+
+/// Which of the two logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum LogKind {
+    /// The log of all messages.
+    Commit,
+    /// The log of what consumers did.
+    Checkpoint,
+}
+
+impl LogKind {
+    /// The folder of the log in a store, and its name in messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+
+    pub(crate) fn code(self) -> u32 {
+        match self {
+            Self::Commit => 1,
+            Self::Checkpoint => 2,
+        }
+    }
+}
+
+/// The part of the checksum that is the same for all records of one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seed(u32);
+
+impl Seed {
+    pub(crate) fn new(store: u128, log: LogKind) -> Self {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&store.to_le_bytes());
+        hasher.update(&log.code().to_le_bytes());
+        Self(hasher.finalize())
+    }
+
+    fn checksum(self, position: u64, covered: &[u8]) -> u32 {
+        let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
+        hasher.update(&position.to_le_bytes());
+        hasher.update(covered);
+        hasher.finalize()
+    }
+}
+
+/// A record whose checksum was right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame<'a> {
+    pub(crate) kind: u8,
+    pub(crate) generation: u32,
+    /// How far the log was durable when the record was written.
+    pub(crate) durable_through: u64,
+    pub(crate) payload: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// The bytes it takes in the log.
+    pub(crate) fn len(&self) -> usize {
+        FRAME_HEADER + self.payload.len()
+    }
+
+    /// Decodes the frame at the front of `bytes`, which lie at `position` of the log.
+    pub(crate) fn decode(bytes: &'a [u8], position: u64, seed: Seed) -> Result<Self, Rule> {
+        let header = bytes.get(..FRAME_HEADER).ok_or(Rule::Short)?;
+        if header.iter().all(|byte| *byte == 0) {
+            return Err(Rule::Empty);
+        }
+        let len = LE::read_u32(&header[LEN..]) as usize;
+        if len < FRAME_HEADER || header[KIND] == 0 {
+            return Err(Rule::Length);
+        }
+        let frame = bytes.get(..len).ok_or(Rule::Length)?;
+        if LE::read_u32(&header[CRC..]) != seed.checksum(position, &frame[LEN..]) {
+            return Err(Rule::Checksum);
+        }
+        Ok(Self {
+            kind: header[KIND],
+            generation: LE::read_u32(&header[GENERATION..]),
+            durable_through: LE::read_u64(&header[DURABLE..]),
+            payload: &frame[FRAME_HEADER..],
+        })
+    }
+
+    /// The length the bytes claim.
+    pub(crate) fn claimed_len(bytes: &[u8]) -> Option<usize> {
+        Some(LE::read_u32(bytes.get(LEN..FRAME_HEADER)?) as usize)
+    }
+
+    /// How far the bytes claim that the log was durable, if they could be a frame at all.
+    pub(crate) fn durable_claim(bytes: &[u8]) -> Option<u64> {
+        let header = bytes.get(..FRAME_HEADER)?;
+        let possible = LE::read_u32(&header[LEN..]) as usize >= FRAME_HEADER && header[KIND] != 0;
+        possible.then(|| LE::read_u64(&header[DURABLE..]))
+    }
+}
+
+/// Starts a frame at the end of `out`: the payload is appended next, then [`seal`] closes it. Returns its start.
+pub(crate) fn open(out: &mut Vec<u8>, kind: u8) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; FRAME_HEADER]);
+    out[start + KIND] = kind;
+    start
+}
+
+/// Closes the frame that begins `frame` and fills it, at `position` of its log.
+pub(crate) fn seal(frame: &mut [u8], position: u64, generation: u32, durable_through: u64, seed: Seed) {
+    let len = u32::try_from(frame.len()).expect("a frame is smaller than a segment");
+    LE::write_u32(&mut frame[LEN..], len);
+    LE::write_u64(&mut frame[DURABLE..], durable_through);
+    LE::write_u32(&mut frame[GENERATION..], generation);
+    let crc = seed.checksum(position, &frame[LEN..]);
+    LE::write_u32(&mut frame[CRC..], crc);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed() -> (Vec<u8>, Seed) {
+        let seed = Seed::new(7, LogKind::Commit);
+        let mut bytes = Vec::new();
+        open(&mut bytes, 2);
+        bytes.extend_from_slice(b"payload");
+        seal(&mut bytes, 64, 3, 40, seed);
+        (bytes, seed)
+    }
+
+    #[test]
+    fn a_frame_comes_back() {
+        let (bytes, seed) = sealed();
+        let frame = Frame::decode(&bytes, 64, seed).unwrap();
+        assert_eq!(frame, Frame { kind: 2, generation: 3, durable_through: 40, payload: b"payload" });
+        assert_eq!(frame.len(), bytes.len());
+    }
+
+    #[test]
+    fn a_frame_is_refused_elsewhere_in_another_log_and_in_another_store() {
+        let (bytes, seed) = sealed();
+        assert_eq!(Frame::decode(&bytes, 65, seed), Err(Rule::Checksum));
+        assert_eq!(Frame::decode(&bytes, 64, Seed::new(7, LogKind::Checkpoint)), Err(Rule::Checksum));
+        assert_eq!(Frame::decode(&bytes, 64, Seed::new(8, LogKind::Commit)), Err(Rule::Checksum));
+    }
+
+    #[test]
+    fn every_single_bit_flip_is_noticed() {
+        let (bytes, seed) = sealed();
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Frame::decode(&flipped, 64, seed).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn zeroes_are_no_frame() {
+        assert_eq!(Frame::decode(&[0; 100], 0, Seed::new(0, LogKind::Commit)), Err(Rule::Empty));
+    }
+}

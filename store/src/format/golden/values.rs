@@ -1,0 +1,144 @@
+//! The fixed values that the examples of the page are made of.
+
+use std::time::Duration;
+
+use popstore_revive::{
+    AtLimit, Backoff, Burial, Buried, Change, Cohort, Counters, EndReason, GroupId, Policy, QueueId, QueueImage,
+    QueueIndex, Run, State, Time, TopicId,
+};
+
+use crate::format::checkpoint::{CheckpointRecord, Extent};
+use crate::format::commit::{Cause, CommitRecord, MessageRecord, Settlement, TopicRecord};
+use crate::format::entry::Entry;
+
+pub(super) const STORE: u128 = 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100;
+pub(super) const AT: Time = Time(1_700_000_000_000_000);
+const DUE: Time = Time(AT.0 + 30_000_000);
+pub(super) const GROUP: GroupId = GroupId(7);
+pub(super) const QUEUE: QueueId = QueueId { topic: TopicId(1), queue: 2 };
+const LETTERS: QueueId = QueueId { topic: TopicId(3), queue: 0 };
+const RUNS: [Run; 3] = [
+    Run { queue: QUEUE, block: 1, mask: 0b111, attempt: 1 },
+    Run { queue: QUEUE, block: 2, mask: 0b10, attempt: 2 },
+    Run { queue: QueueId { queue: 0, ..QUEUE }, block: 0, mask: 1, attempt: 1 },
+];
+pub(super) const ENTRY: Entry = Entry { offset: 8256, size: 256, tag: 0x0102_0304 };
+pub(super) const VARINTS: [u64; 3] = [127, 300, u64::MAX];
+
+fn message() -> MessageRecord<'static> {
+    MessageRecord {
+        rest: 1,
+        appended_at: AT,
+        queue: QUEUE,
+        index: QueueIndex(300),
+        relocated: false,
+        settlement: None,
+        key: b"42",
+        tag: "paid",
+        properties: b"\x01k\x02vv",
+        body: b"hello",
+    }
+}
+
+fn settling(cause: Cause) -> MessageRecord<'static> {
+    let (queue, appended_at) = if cause == Cause::Redrive { (LETTERS, DUE) } else { (QUEUE, AT) };
+    let attempt = if cause == Cause::Redrive { 0 } else { 17 };
+    let settlement =
+        Settlement { cause, group: GROUP, queue, index: QueueIndex(5), attempt, popped_at: AT, appended_at };
+    let queue = if cause == Cause::Redrive { QUEUE } else { LETTERS };
+    MessageRecord { rest: 0, queue, index: QueueIndex(6), settlement: Some(settlement), properties: b"", ..message() }
+}
+
+pub(super) fn commit_records() -> Vec<(&'static str, CommitRecord<'static>)> {
+    let topic = TopicRecord { topic: TopicId(1), queues: 4, name: "orders" };
+    let relocated = MessageRecord { rest: 0, relocated: true, tag: "", properties: b"", ..message() };
+    vec![
+        ("End", CommitRecord::End),
+        ("Topic", CommitRecord::Topic(topic)),
+        ("Message", CommitRecord::Message(message())),
+        ("Message, relocated", CommitRecord::Message(relocated)),
+        ("Message, expired letter", CommitRecord::Message(settling(Cause::DeadLetter(EndReason::Expired)))),
+        ("Message, nacked letter", CommitRecord::Message(settling(Cause::DeadLetter(EndReason::Nacked)))),
+        ("Message, redriven", CommitRecord::Message(settling(Cause::Redrive))),
+    ]
+}
+
+fn cohort(mask: u64, state: State) -> Cohort {
+    Cohort { mask, popped_at: AT, since: AT, due: DUE, attempt: 1, generation: 3, state }
+}
+
+fn image() -> QueueImage {
+    let cohorts = vec![
+        (4, cohort(0xff, State::InFlight)),
+        (4, cohort(0x100, State::Waiting)),
+        (6, cohort(1, State::Ended(EndReason::Expired))),
+        (6, cohort(2, State::Ended(EndReason::Nacked))),
+    ];
+    QueueImage { group: GROUP, queue: QUEUE, position: QueueIndex(500), from: 0, end: Some(7), cohorts, buried: vec![] }
+}
+
+fn changes() -> Vec<(&'static str, Change<'static>)> {
+    let (group, at, due, runs) = (GROUP, AT, DUE, &RUNS[..1]);
+    let buried = vec![
+        Buried { index: QueueIndex(9), attempt: 17, burial: Burial::DeadLettered },
+        Buried { index: QueueIndex(10), attempt: 17, burial: Burial::Discarded },
+    ];
+    let rest = QueueImage { from: 7, end: None, cohorts: vec![], buried, ..image() };
+    vec![
+        ("GroupRemoved", Change::GroupRemoved { group }),
+        ("Positioned", Change::Positioned { group, queue: QUEUE, position: QueueIndex(300) }),
+        ("Popped", Change::Popped { group, generation: 3, at, due, runs: &RUNS }),
+        ("Acked", Change::Acked { group, runs }),
+        ("Nacked", Change::Nacked { group, at, visible_at: Some(due), runs }),
+        ("Nacked, at the limit", Change::Nacked { group, at, visible_at: None, runs }),
+        ("Extended", Change::Extended { group, at, due, runs }),
+        ("Revived", Change::Revived { group, at, visible_at: due, runs }),
+        ("Buried, dead-lettered", Change::Buried { group, burial: Burial::DeadLettered, runs }),
+        ("Buried, discarded", Change::Buried { group, burial: Burial::Discarded, runs }),
+        ("Redriven", Change::Redriven { runs: &[Run { queue: LETTERS, block: 0, mask: 0b11, attempt: 0 }] }),
+        ("Truncated", Change::Truncated { queue: QUEUE, end: QueueIndex(300) }),
+        ("Image", Change::Image(image())),
+        ("Image, last", Change::Image(rest)),
+    ]
+}
+
+pub(super) fn checkpoint_records() -> Vec<(&'static str, CheckpointRecord<'static>)> {
+    let policy = Policy { max_reconsume_times: Some(16), ..Policy::default() };
+    let counters = Counters { popped: 300, redelivered: 2, acked: 3, nacked: 4, dead_lettered: 5, discarded: 6 };
+    let change = Change::Group { group: GROUP, policy, counters };
+    let queues = vec![
+        Extent { first: QueueIndex(64), end: QueueIndex(300), relocated: vec![(QueueIndex(9), ENTRY)] },
+        Extent::default(),
+    ];
+    let mut records = vec![
+        ("End", CheckpointRecord::End),
+        ("Group", CheckpointRecord::Group { name: "billing", invisible_for: Duration::from_secs(30), change }),
+        ("SnapshotBegin", CheckpointRecord::SnapshotBegin { next_group: GroupId(8), next_topic: TopicId(4) }),
+        ("SnapshotEnd", CheckpointRecord::SnapshotEnd { begin: 4160 }),
+        ("MarkTopic", CheckpointRecord::MarkTopic { topic: TopicId(1), name: "orders", queues }),
+        ("Mark", CheckpointRecord::Mark { commit: 8256, topics: 1 }),
+        ("Opened", CheckpointRecord::Opened { generation: 3, at: AT }),
+        ("Closed", CheckpointRecord::Closed { commit: 8256 }),
+        ("CommitStart", CheckpointRecord::CommitStart { base: 4096 }),
+    ];
+    records.extend(changes().into_iter().map(|(name, change)| (name, CheckpointRecord::Change(change))));
+    records
+}
+
+pub(super) fn policies() -> Vec<(&'static str, Policy)> {
+    let [second, minute] = [1, 60].map(Duration::from_secs);
+    let backoffs = [
+        ("policy, no backoff", Backoff::None),
+        ("policy, fixed", Backoff::Fixed(second)),
+        ("policy, exponential", Backoff::Exponential { first: second, cap: minute }),
+        ("policy, ladder", Backoff::Ladder(vec![second, minute])),
+    ];
+    let mut policies: Vec<_> = backoffs
+        .map(|(name, backoff)| (name, Policy { backoff, max_reconsume_times: Some(3), ..Policy::default() }))
+        .into();
+    policies[0].1.max_reconsume_times = None;
+    policies[1].1.max_reconsume_times = Some(0);
+    policies[1].1.at_limit = AtLimit::Discard;
+    policies[2].1.ordered = true;
+    policies
+}

@@ -1,0 +1,103 @@
+//! A piece of a snapshot as bytes: what a group holds of a range of a queue.
+
+use popstore_revive::{Burial, Buried, Cohort, EndReason, GroupId, QueueImage, QueueIndex, State, Time};
+
+use super::Rule;
+use super::checkpoint::{put_queue, put_span, queue, span};
+use super::varint::{Fields, put};
+
+pub(super) fn encode(image: &QueueImage, out: &mut Vec<u8>) {
+    put(out, u64::from(image.group.0));
+    put_queue(image.queue, out);
+    put(out, image.position.0);
+    put(out, image.from);
+    // The end of the queue is told as 0: no range of blocks ends there.
+    put(out, image.end.unwrap_or(0));
+    put(out, image.cohorts.len() as u64);
+    let mut before = image.from;
+    for (block, cohort) in &image.cohorts {
+        put(out, block.saturating_sub(before));
+        before = *block;
+        out.extend_from_slice(&cohort.mask.to_le_bytes());
+        put(out, state_code(cohort.state));
+        put(out, cohort.popped_at.0);
+        put_span(cohort.since, cohort.due.max(cohort.since), out);
+        put(out, u64::from(cohort.attempt));
+        put(out, u64::from(cohort.generation));
+    }
+    put(out, image.buried.len() as u64);
+    for buried in &image.buried {
+        put(out, buried.index.0);
+        put(out, u64::from(buried.attempt));
+        put(out, burial_code(buried.burial));
+    }
+}
+
+pub(super) fn decode(mut fields: Fields<'_>) -> Result<QueueImage, Rule> {
+    let group = GroupId(fields.u32()?);
+    let queue = queue(&mut fields)?;
+    let position = QueueIndex(fields.u64()?);
+    let from = fields.u64()?;
+    let end = Some(fields.u64()?).filter(|end| *end != 0);
+    let count = fields.count(15)?;
+    let mut cohorts = Vec::with_capacity(count);
+    let mut block = Some(from);
+    for _ in 0..count {
+        let step = fields.u64()?;
+        block =
+            block.and_then(|block| block.checked_add(step)).filter(|block| *block <= u64::MAX / QueueIndex::PER_BLOCK);
+        let number = block.ok_or(Rule::Field("block"))?;
+        cohorts.push((number, cohort(&mut fields)?));
+    }
+    let count = fields.count(3)?;
+    let mut buried = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (index, attempt) = (QueueIndex(fields.u64()?), fields.u32()?);
+        buried.push(Buried { index, attempt, burial: burial(&mut fields)? });
+    }
+    fields.end()?;
+    Ok(QueueImage { group, queue, position, from, end, cohorts, buried })
+}
+
+fn cohort(fields: &mut Fields<'_>) -> Result<Cohort, Rule> {
+    let mask: [u8; 8] = fields.take(8)?.try_into().map_err(|_| Rule::Short)?;
+    let state = state(fields.u64()?)?;
+    let popped_at = Time(fields.u64()?);
+    let (since, due) = span(fields)?;
+    let (attempt, generation) = (fields.u32()?, fields.u32()?);
+    Ok(Cohort { mask: u64::from_le_bytes(mask), popped_at, since, due, attempt, generation, state })
+}
+
+fn state_code(state: State) -> u64 {
+    match state {
+        State::InFlight => 1,
+        State::Ended(EndReason::Expired) | State::Burying(EndReason::Expired) => 2,
+        State::Ended(EndReason::Nacked) | State::Burying(EndReason::Nacked) => 3,
+        State::Waiting | State::Ready => 4,
+    }
+}
+
+fn state(code: u64) -> Result<State, Rule> {
+    match code {
+        1 => Ok(State::InFlight),
+        2 => Ok(State::Ended(EndReason::Expired)),
+        3 => Ok(State::Ended(EndReason::Nacked)),
+        4 => Ok(State::Waiting),
+        _ => Err(Rule::Field("state")),
+    }
+}
+
+pub(super) fn burial_code(burial: Burial) -> u64 {
+    match burial {
+        Burial::DeadLettered => 1,
+        Burial::Discarded => 2,
+    }
+}
+
+pub(super) fn burial(fields: &mut Fields<'_>) -> Result<Burial, Rule> {
+    match fields.u64()? {
+        1 => Ok(Burial::DeadLettered),
+        2 => Ok(Burial::Discarded),
+        _ => Err(Rule::Field("burial")),
+    }
+}

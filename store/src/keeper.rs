@@ -1,0 +1,195 @@
+//! The keeper: consume queues to their files, marks, snapshots of the POP index, and what retention asks for.
+//!
+//! A **mark** says that the consume queues are durable for everything before a place of the commit log; the next open
+//! reads the commit log from there. A **snapshot** tells the whole POP index again, so that what came before it in the
+//! checkpoint log can go. Both are records among the others; nobody waits for them.
+
+use popstore_revive::{Change, Cursor, Run};
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::event::StoreEvent;
+use crate::format::checkpoint::CheckpointRecord;
+
+/// How many blocks of the index are told in one record.
+const BLOCKS_MAX: usize = 16;
+const REDRIVEN_MAX: usize = 64;
+/// The entries in memory follow the appended bytes.
+const FLUSH_EVERY_BYTES: u64 = 1 << 20;
+
+/// What the keeper did last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kept {
+    /// The end of the commit log when the queues were flushed last.
+    pub(crate) flushed: u64,
+    /// The place of the last mark.
+    pub(crate) mark: u64,
+    /// Where the last snapshot began in the checkpoint log, and its length.
+    pub(crate) snapshot_begin: u64,
+    pub(crate) snapshot_bytes: u64,
+}
+
+impl Engine {
+    fn kept(&self) -> Kept {
+        *self.kept.lock().expect("no panic under the lock")
+    }
+
+    fn keep(&self, change: impl FnOnce(&mut Kept)) {
+        change(&mut self.kept.lock().expect("no panic under the lock"));
+    }
+
+    pub(crate) fn flush_is_due(&self, commit_end: u64) -> bool {
+        commit_end.saturating_sub(self.kept().flushed) >= FLUSH_EVERY_BYTES.min(self.options.mark_every_bytes)
+    }
+
+    /// Whether the checkpoint log has grown enough beyond the live state to be told anew.
+    pub(crate) fn checkpoint_is_due(&self, end: u64) -> bool {
+        let Kept { snapshot_begin, snapshot_bytes, .. } = self.kept();
+        end.saturating_sub(snapshot_begin) > 2 * self.options.checkpoint_segment_bytes.max(snapshot_bytes)
+    }
+
+    /// Does what is due; a failure is told and tried again later.
+    pub(crate) fn keep_house(&self) {
+        let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
+        type Task = (&'static str, fn(&Engine) -> Result<()>);
+        let tasks: [Task; 4] = [
+            ("flush the consume queues", Self::flush_queues_if_due),
+            ("mark", Self::mark_if_due),
+            ("snapshot", Self::snapshot_if_due),
+            ("retention", Self::retain),
+        ];
+        for (task, run) in tasks {
+            if let Err(error) = run(self)
+                && self.check().is_ok()
+            {
+                self.tell(&StoreEvent::BackgroundFailure { task, reason: error.to_string() });
+            }
+        }
+    }
+
+    fn flush_queues_if_due(&self) -> Result<()> {
+        let end = self.poppable();
+        if self.flush_is_due(end) { self.flush_queues() } else { Ok(()) }
+    }
+
+    fn flush_queues(&self) -> Result<()> {
+        let limit = self.poppable();
+        for queue in self.topics.all().iter().flat_map(|topic| &topic.queues) {
+            queue.flush(&self.disk, limit)?;
+        }
+        self.keep(|kept| kept.flushed = limit);
+        Ok(())
+    }
+
+    fn mark_if_due(&self) -> Result<()> {
+        if self.poppable().saturating_sub(self.kept().mark) < self.options.mark_every_bytes {
+            return Ok(());
+        }
+        self.mark().map(|_| ())
+    }
+
+    /// Makes messages and consume queues durable and says so. Returns the end of the checkpoint log.
+    pub(crate) fn mark(&self) -> Result<u64> {
+        self.mark_from(self.commit.start())
+    }
+
+    /// A mark that also says that the commit log begins at `base`.
+    pub(crate) fn mark_from(&self, base: u64) -> Result<u64> {
+        // Order matters: a message that settles another lies before the mark only if its settlement is recorded.
+        let _between_letters = self.letters.lock().expect("no panic under the lock");
+        self.commit.sync_all()?;
+        let commit = self.commit.durable();
+        let topics = self.topics.all();
+        // Everything before `commit` has its entry by now, since entries are pushed before the log's end moves; and no
+        // file holds more than that, since only this thread flushes, and never beyond what was written.
+        let mut extents = Vec::with_capacity(topics.len());
+        for topic in &topics {
+            for queue in &topic.queues {
+                queue.flush(&self.disk, commit)?;
+                queue.sync(&self.disk)?;
+            }
+            extents.push(topic.queues.iter().map(|queue| queue.extent()).collect::<Vec<_>>());
+        }
+        let mut consumers = self.consumers();
+        for (topic, queues) in topics.iter().zip(extents) {
+            let record = CheckpointRecord::MarkTopic { topic: topic.id, name: &topic.name, queues };
+            self.write_record(&mut consumers, &record)?;
+        }
+        self.write_record(&mut consumers, &CheckpointRecord::Mark { commit, topics: topics.len() as u32 })?;
+        // Order matters: files go by the second record, and what they held is accounted for by the first.
+        let end = self.write_record(&mut consumers, &CheckpointRecord::CommitStart { base })?.end;
+        drop(consumers);
+        self.keep(|kept| (kept.mark, kept.flushed) = (commit, kept.flushed.max(commit)));
+        Ok(end)
+    }
+
+    fn snapshot_if_due(&self) -> Result<()> {
+        if self.checkpoint_is_due(self.checkpoint.appended()) { self.snapshot() } else { Ok(()) }
+    }
+
+    /// Tells the index anew and lets go of what the checkpoint log held before.
+    pub(crate) fn snapshot(&self) -> Result<()> {
+        let begin = {
+            let mut consumers = self.consumers();
+            let (next_group, next_topic) = (consumers.next_group, self.topics.next_id());
+            let record = CheckpointRecord::SnapshotBegin { next_group, next_topic };
+            self.write_record(&mut consumers, &record)?.start
+        };
+        let mut cursor = Cursor::default();
+        while self.tell_piece(&mut cursor)? {}
+        self.tell_redriven()?;
+        self.mark()?;
+        let end = {
+            let mut consumers = self.consumers();
+            self.write_record(&mut consumers, &CheckpointRecord::SnapshotEnd { begin })?.end
+        };
+        self.checkpoint.sync_through(end)?;
+        let bytes = end.saturating_sub(begin);
+        self.keep(|kept| (kept.snapshot_begin, kept.snapshot_bytes) = (begin, bytes));
+        self.checkpoint.retire_before(begin)?;
+        self.checkpoint.keep_spare(2 * bytes);
+        Ok(())
+    }
+
+    fn tell_piece(&self, cursor: &mut Cursor) -> Result<bool> {
+        let mut consumers = self.consumers();
+        let Some(change) = consumers.index.image(cursor, BLOCKS_MAX) else { return Ok(false) };
+        let entry = match &change {
+            Change::Group { group, .. } => consumers.groups.get(group).cloned(),
+            _ => None,
+        };
+        let record = match &entry {
+            Some(entry) => CheckpointRecord::Group { name: &entry.name, invisible_for: entry.invisible_for, change },
+            None => CheckpointRecord::Change(change),
+        };
+        self.write_record(&mut consumers, &record)?;
+        Ok(true)
+    }
+
+    fn tell_redriven(&self) -> Result<()> {
+        let mut consumers = self.consumers();
+        let redriven: Vec<Run> = consumers.index.redriven().collect();
+        for runs in redriven.chunks(REDRIVEN_MAX) {
+            self.write_record(&mut consumers, &CheckpointRecord::Change(Change::Redriven { runs }))?;
+        }
+        Ok(())
+    }
+
+    /// The last things before the store is closed: everything durable, and said so.
+    pub(crate) fn close_logs(&self) -> Result<()> {
+        self.commit.sync_all()?;
+        self.mark()?;
+        let commit = self.commit.durable();
+        let mut consumers = self.consumers();
+        let end = self.write_record(&mut consumers, &CheckpointRecord::Closed { commit })?.end;
+        drop(consumers);
+        self.checkpoint.sync_through(end)
+    }
+
+    pub(crate) fn wake_all(&self) {
+        for wake in [&self.wakes.keep, &self.wakes.revive, &self.wakes.flush, &self.wakes.prepare] {
+            let _ = wake.try_send(());
+        }
+        self.topics.all().iter().for_each(|topic| topic.signal.raise());
+    }
+}

@@ -1,0 +1,112 @@
+//! popstore: an embedded, persistent message store.
+//!
+//! Messages are appended to topics; consumers of a group **pop** them under a lease (the invisible time) and **ack**,
+//! **nack** or **extend** them. What is not acked in time is delivered again, and what has used up its deliveries goes
+//! to the group's dead-letter queue: exactly as often as the group allows, also when the process is killed or the
+//! power fails half-way.
+//!
+//! ```
+//! # fn main() -> popstore::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! use popstore::{GroupOptions, Message, Pop, Store};
+//! use std::time::Duration;
+//!
+//! let store = Store::open(dir.path())?;
+//! store.append("orders", Message::new("12.50 EUR").key("order-42"))?;
+//!
+//! let billing = store.create_group("billing", GroupOptions::default().max_reconsume_times(3))?;
+//! for delivery in billing.pop("orders", Pop::up_to(32).invisible_for(Duration::from_secs(30)))? {
+//!     assert_eq!(delivery.body(), b"12.50 EUR");
+//!     assert!(billing.ack(delivery.receipt())?.counted());
+//! }
+//! store.close()
+//! # }
+//! ```
+//!
+//! # The house
+//!
+//! `format` knows bytes, `segment` knows files, `log` is made of both; `recover` is what happens at open; the verbs
+//! (`append`, `pop`, `settle`, `group`, `dead_letter`) are what users call; `reviver`, `keeper` and `threads` run behind.
+//! The leases themselves are `popstore_revive`, which is pure. `FORMAT.md` tells every byte on disk.
+
+mod append;
+mod clock;
+mod consumers;
+mod dead_letter;
+mod delivery;
+mod engine;
+mod error;
+mod event;
+mod format;
+mod group;
+mod keeper;
+mod log;
+mod message;
+mod options;
+mod pop;
+mod queue;
+mod receipt;
+mod recover;
+mod retention;
+mod reviver;
+mod segment;
+mod settle;
+mod stats;
+mod store;
+mod threads;
+mod topics;
+mod wait;
+
+pub use append::Appended;
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use dead_letter::{DeadLetter, DeadLetters, Redriven};
+pub use delivery::{Delivery, Settled};
+pub use error::{Error, Result};
+pub use event::StoreEvent;
+pub use format::Rule;
+pub use format::commit::Properties;
+pub use group::{Group, GroupOptions, StartAt};
+pub use message::{Message, StoredMessage};
+pub use options::{Durability, Options, Retention};
+pub use pop::Pop;
+pub use popstore_revive::{AtLimit, Backoff, EndReason, Time};
+pub use receipt::Receipt;
+pub use recover::Recovery;
+#[doc(hidden)]
+pub use segment::{Event, Hook};
+pub use settle::Delay;
+pub use stats::{GroupStats, PopToAck, StoreStats, TopicStats};
+pub use store::Store;
+
+/// Entry points for fuzzing the decoders: whatever the bytes are, they return.
+#[doc(hidden)]
+pub mod fuzzing {
+    use crate::format::checkpoint::CheckpointRecord;
+    use crate::format::commit::{CommitRecord, Properties};
+    use crate::format::frame::{Frame, LogKind, Seed, seal};
+    use crate::format::{header, identity, receipt};
+
+    /// Decodes the bytes as everything they could be; the payload also as a record whose checksum is right.
+    pub fn decode(bytes: &[u8]) {
+        let _ = header::SegmentHeader::decode(bytes);
+        let _ = identity::Identity::decode(bytes);
+        let _ = receipt::Lease::decode(bytes);
+        for kind in [LogKind::Commit, LogKind::Checkpoint] {
+            let seed = Seed::new(0, kind);
+            let _ = Frame::decode(bytes, 64, seed);
+            let mut sealed = bytes.to_vec();
+            if sealed.len() < crate::format::frame::FRAME_HEADER {
+                continue;
+            }
+            // A fuzzer that does not repair the checksum never gets past it.
+            seal(&mut sealed, 64, 1, 0, seed);
+            if let Ok(frame) = Frame::decode(&sealed, 64, seed) {
+                let mut runs = Vec::new();
+                let _ = CheckpointRecord::decode(&frame, &mut runs);
+                if let Ok(CommitRecord::Message(message)) = CommitRecord::decode(&frame) {
+                    let _ = Properties::new(message.properties).count();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! A log: frames in segments, one appender at a time, many readers, one sync for all who wait.
+//!
+//! Both logs of a store are this type. A position is a byte in the log: a segment's base plus the byte in its file,
+//! header included. There are two ways to write, into one format:
+//!
+//! - **staged** (`Durability::SyncEach`): frames are collected in memory; whoever needs them durable first writes the
+//!   whole group with one `pwrite`, syncs once, and lets the others know;
+//! - **mapped** (all others): frames are stored through the map and survive the process at once; syncs come later.
+//!
+//! Three marks only move forward: `durable <= written <= appended`. What is written can be read, what is durable has
+//! outlived a sync, what is appended has its place.
+
+mod append;
+mod prepare;
+mod read;
+mod repair;
+mod scan;
+mod sync;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::format::frame::{LogKind, Seed};
+use crate::segment::{Disk, ReadMap, StoreFile, WriteMap};
+
+pub(crate) use read::Bytes;
+pub(crate) use scan::{Found, FrameAt, Unrecovered};
+
+/// What a log is made like.
+#[derive(Clone)]
+pub(crate) struct Shape {
+    pub(crate) kind: LogKind,
+    pub(crate) dir: PathBuf,
+    pub(crate) store: u128,
+    pub(crate) generation: u32,
+    /// The capacity of new segments.
+    pub(crate) segment_bytes: u64,
+    /// Group commit by staged writes, instead of stores through the map.
+    pub(crate) staged: bool,
+    /// Both logs of a store are poisoned together.
+    pub(crate) poison: Arc<Poison>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Wakes the thread that prepares.
+    pub(crate) wake: crossbeam_channel::Sender<()>,
+}
+
+impl Shape {
+    pub(crate) fn seed(&self) -> Seed {
+        Seed::new(self.store, self.kind)
+    }
+}
+
+/// The first failed write or sync. It is never forgotten.
+#[derive(Default)]
+pub(crate) struct Poison(OnceLock<(PathBuf, Arc<std::io::Error>)>);
+
+impl Poison {
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.0.get() {
+            None => Ok(()),
+            Some((path, source)) => Err(Error::Poisoned { path: path.clone(), source: Arc::clone(source) }),
+        }
+    }
+
+    pub(crate) fn set(&self, path: PathBuf, source: std::io::Error) -> Error {
+        let (path, source) = self.0.get_or_init(|| (path, Arc::new(source)));
+        Error::Poisoned { path: path.clone(), source: Arc::clone(source) }
+    }
+}
+
+/// One file of a log.
+pub(crate) struct Segment {
+    pub(crate) base: u64,
+    pub(crate) capacity: u64,
+    pub(crate) file: StoreFile,
+    pub(crate) map: Arc<ReadMap>,
+}
+
+impl Segment {
+    pub(crate) fn end(&self) -> u64 {
+        self.base + self.capacity
+    }
+}
+
+/// A log that was recovered and can be appended to.
+pub(crate) struct Log {
+    pub(crate) shape: Shape,
+    seed: Seed,
+    disk: Disk,
+    head: Mutex<Head>,
+    /// Room was made, or could not be.
+    room: Condvar,
+    preparing: Mutex<()>,
+    /// All segments by base, the head included.
+    chain: RwLock<BTreeMap<u64, Arc<Segment>>>,
+    spares: Mutex<prepare::Spares>,
+    appended: AtomicU64,
+    written: AtomicU64,
+    durable: AtomicU64,
+    sync: Mutex<sync::SyncState>,
+    synced: Condvar,
+}
+
+/// The segment being appended to.
+struct Head {
+    segment: Arc<Segment>,
+    /// The appender's map, when the log is mapped.
+    map: Option<WriteMap>,
+    /// Where the next frame goes.
+    end: u64,
+    /// The bytes before this place exist in the file.
+    ready: u64,
+    /// The segment that comes next.
+    next: Option<Next>,
+    /// Frames that are appended and not written.
+    staged: Vec<Chunk>,
+    scratch: Vec<u8>,
+    /// The appended bytes since the log was opened: how much to make ready follows it.
+    load: u64,
+    /// Appends wait for room.
+    waiting: usize,
+    /// Nobody prepares ahead: appends do it when they must.
+    unattended: bool,
+    /// Why there is none.
+    refused: Option<Error>,
+}
+
+struct Next {
+    segment: Arc<Segment>,
+    map: Option<WriteMap>,
+    ready: u64,
+}
+
+/// Frames that lie together in one segment.
+struct Chunk {
+    segment: Arc<Segment>,
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Log {
+    /// The end of what has a place in the log.
+    pub(crate) fn appended(&self) -> u64 {
+        self.appended.load(Ordering::Acquire)
+    }
+
+    /// The end of what can be read.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// The end of what outlives a power cut.
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// The position of the first segment.
+    pub(crate) fn start(&self) -> u64 {
+        let chain = self.chain.read().expect("no panic under the lock");
+        chain.keys().next().copied().unwrap_or_default()
+    }
+
+    /// The segments, oldest first.
+    pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
+        self.chain.read().expect("no panic under the lock").values().cloned().collect()
+    }
+
+    /// The bytes of all segments that can be read.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.written().saturating_sub(self.start())
+    }
+}

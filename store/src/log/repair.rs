@@ -1,0 +1,158 @@
+//! From a log as it was found to one that can be appended to.
+//!
+//! Order matters, since a crash may come between any two steps and the next open must find the same end:
+//!
+//! 1. the first bytes behind the end are zeroed and synced, so that nothing leads beyond it any more;
+//! 2. later segments are removed, newest first;
+//! 3. everything else behind the end is zeroed;
+//! 4. what is not proven durable is written again and synced: a page that a failed sync left in the cache looks
+//!    intact and may never have reached the disk.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Condvar, Mutex, RwLock};
+
+use super::prepare::{Spares, zero};
+use super::scan::SegmentFile;
+use super::{Found, Head, Log, Segment, Shape, Unrecovered, sync};
+use crate::error::{At, Result};
+use crate::format::frame::FRAME_HEADER;
+use crate::format::header::SEGMENT_HEADER;
+use crate::segment::{Disk, GROWS_UNDER_MAP, StoreFile};
+
+const BLOCK: usize = 1 << 16;
+
+impl Unrecovered {
+    /// Cuts the log at the end that was found and opens it for appending.
+    pub(crate) fn recover(self, found: &Found, shape: Shape, disk: Disk) -> Result<Log> {
+        for path in &self.unfinished {
+            disk.remove(path).at("remove", path)?;
+        }
+        let mut chain = BTreeMap::new();
+        let head_at = self.files.iter().rposition(|file| file.base < found.end);
+        if let Some(at) = head_at {
+            for file in &self.files[..at] {
+                let opened = StoreFile::read_only(file.path.clone()).at("open", &file.path)?;
+                let segment = Segment::new(opened, file.base, file.capacity, file.len)?;
+                chain.insert(file.base, Arc::new(segment));
+            }
+        }
+        let head = match head_at {
+            Some(at) if !self.files[at].half_made => self.cut(at, found, &disk)?,
+            Some(at) => shape.make_segment(&disk, self.files[at].base, shape.segment_bytes, SEGMENT_HEADER as u64)?,
+            None => shape.make_segment(&disk, 0, shape.segment_bytes, SEGMENT_HEADER as u64)?,
+        };
+        self.write_again(found, &chain, &head, &disk)?;
+        Log::with_head(shape, disk, head, chain, found.end.max(SEGMENT_HEADER as u64), self.spares)
+    }
+
+    /// Makes the segment number `at` the last one and the found end its end.
+    fn cut(&self, at: usize, found: &Found, disk: &Disk) -> Result<Segment> {
+        let SegmentFile { base, capacity, path, len, .. } = &self.files[at];
+        let file = disk.open(path.clone()).at("open", path)?;
+        let end = found.end - base;
+        if self.wipe(disk, &file, end, (end + FRAME_HEADER as u64).min(*len))? {
+            disk.sync_file(&file).at("sync", path)?;
+        }
+        for later in self.files[at + 1..].iter().rev() {
+            disk.remove(&later.path).at("remove", &later.path)?;
+            disk.sync_dir(&self.dir).at("sync", &self.dir)?;
+        }
+        if self.wipe(disk, &file, end, *len)? {
+            disk.sync_file(&file).at("sync", path)?;
+        }
+        if !GROWS_UNDER_MAP {
+            zero(disk, &file, *len, *capacity)?;
+        }
+        Segment::new(file, *base, *capacity, end)
+    }
+
+    /// Zeroes what is not zero. Returns whether there was any.
+    fn wipe(&self, disk: &Disk, file: &StoreFile, from: u64, end: u64) -> Result<bool> {
+        let mut block = vec![0; BLOCK];
+        let (mut at, mut wiped) = (from, false);
+        while at < end {
+            let len = (end - at).min(BLOCK as u64) as usize;
+            let read = file.read_at(at, &mut block[..len]).at("read", &file.path)?;
+            if block[..read].iter().any(|byte| *byte != 0) {
+                zero(disk, file, at, at + len as u64)?;
+                wiped = true;
+            }
+            at += len as u64;
+        }
+        Ok(wiped)
+    }
+
+    /// Writes what is not proven durable once more and syncs it.
+    fn write_again(
+        &self,
+        found: &Found,
+        chain: &BTreeMap<u64, Arc<Segment>>,
+        head: &Segment,
+        disk: &Disk,
+    ) -> Result<()> {
+        let sealed = chain.values().map(|segment| (segment.base, segment.end(), &segment.file.path));
+        let all = sealed.chain([(head.base, found.end, &head.file.path)]);
+        for (base, end, path) in all.filter(|(_, end, _)| *end > found.proven) {
+            let file = disk.open(path.clone()).at("open", path)?;
+            let (mut at, end) = (found.proven.saturating_sub(base), end - base);
+            let mut block = vec![0; BLOCK];
+            while at < end {
+                let len = (end - at).min(BLOCK as u64) as usize;
+                let read = file.read_at(at, &mut block[..len]).at("read", path)?;
+                if read == 0 {
+                    break;
+                }
+                disk.write_at(&file, at, &block[..read]).at("write", path)?;
+                at += read as u64;
+            }
+            disk.sync_file(&file).at("sync", path)?;
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    fn with_head(
+        shape: Shape,
+        disk: Disk,
+        head: Segment,
+        mut chain: BTreeMap<u64, Arc<Segment>>,
+        end: u64,
+        spares: Vec<std::path::PathBuf>,
+    ) -> Result<Self> {
+        let head = Arc::new(head);
+        chain.insert(head.base, Arc::clone(&head));
+        let map = if shape.staged { None } else { Some(head.write_map()?) };
+        let ready = head.base + head.file.len().at("inspect", &head.file.path)?;
+        let seed = shape.seed();
+        let head = Head {
+            segment: head,
+            map,
+            end,
+            ready,
+            next: None,
+            staged: Vec::new(),
+            scratch: Vec::new(),
+            load: 0,
+            waiting: 0,
+            unattended: true,
+            refused: None,
+        };
+        Ok(Self {
+            shape,
+            seed,
+            disk,
+            head: Mutex::new(head),
+            room: Condvar::new(),
+            preparing: Mutex::new(()),
+            chain: RwLock::new(chain),
+            spares: Mutex::new(Spares::found(spares)),
+            appended: AtomicU64::new(end),
+            written: AtomicU64::new(end),
+            durable: AtomicU64::new(end),
+            sync: Mutex::new(sync::SyncState::default()),
+            synced: Condvar::new(),
+        })
+    }
+}

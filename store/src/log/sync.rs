@@ -1,0 +1,124 @@
+//! Group commit: one sync in flight, for everybody who waits.
+//!
+//! Whoever needs a place durable and finds no sync running leads: it takes everything appended so far, writes and
+//! syncs it, and moves the durable mark. The others wait for the mark. When there was company last time, a leader
+//! yields while the group still grows.
+
+use std::sync::atomic::Ordering;
+
+use super::Log;
+use crate::error::Result;
+
+/// How often a leader looks whether its group still grows.
+const GATHER_ROUNDS: usize = 32;
+
+#[derive(Default)]
+pub(super) struct SyncState {
+    running: bool,
+    /// Those waiting for the sync that runs.
+    waiting: usize,
+    /// Whether the last sync had company.
+    company: bool,
+}
+
+impl Log {
+    /// Returns when everything before `end` is durable.
+    ///
+    /// # Errors
+    /// A write or sync failed, now or before; then nothing is known about what lies behind the durable mark.
+    pub(crate) fn sync_through(&self, end: u64) -> Result<()> {
+        if self.durable() >= end {
+            return Ok(());
+        }
+        let mut state = self.sync.lock().expect("no panic under the lock");
+        loop {
+            self.shape.poison.check()?;
+            if self.durable() >= end {
+                return Ok(());
+            }
+            if state.running {
+                state.waiting += 1;
+                state = self.synced.wait(state).expect("no panic under the lock");
+                state.waiting -= 1;
+                continue;
+            }
+            state.running = true;
+            let company = state.company;
+            drop(state);
+            if company {
+                self.gather();
+            }
+            let done = self.lead();
+            state = self.sync.lock().expect("no panic under the lock");
+            state.running = false;
+            state.company = state.waiting > 0;
+            self.synced.notify_all();
+            done?;
+        }
+    }
+
+    /// Makes everything appended so far durable.
+    pub(crate) fn sync_all(&self) -> Result<()> {
+        self.sync_through(self.appended())
+    }
+
+    /// Lets the group grow as long as it does.
+    fn gather(&self) {
+        let mut seen = self.appended();
+        for _ in 0..GATHER_ROUNDS {
+            std::thread::yield_now();
+            let now = self.appended();
+            if now == seen {
+                break;
+            }
+            seen = now;
+        }
+    }
+
+    fn lead(&self) -> Result<()> {
+        if self.shape.staged { self.write_staged_and_sync() } else { self.sync_written() }
+    }
+
+    fn write_staged_and_sync(&self) -> Result<()> {
+        let (chunks, target) = {
+            let mut head = self.head.lock().expect("no panic under the lock");
+            (std::mem::take(&mut head.staged), head.end)
+        };
+        for chunk in &chunks {
+            let (segment, from) = (&chunk.segment, chunk.at - chunk.segment.base);
+            let written = self.disk.write_at(&segment.file, from, &chunk.bytes);
+            written.map_err(|source| self.shape.poison.set(segment.file.path.clone(), source))?;
+            segment.map.publish(from as usize + chunk.bytes.len());
+        }
+        self.written.store(target, Ordering::Release);
+        // Order matters: an older segment is durable before a newer one, so that a log never has a gap.
+        for chunk in &chunks {
+            let synced = self.disk.sync_file(&chunk.segment.file);
+            synced.map_err(|source| self.shape.poison.set(chunk.segment.file.path.clone(), source))?;
+        }
+        self.durable.store(target, Ordering::Release);
+        Ok(())
+    }
+
+    fn sync_written(&self) -> Result<()> {
+        let (from, target) = (self.durable(), self.written());
+        for segment in self.segments() {
+            if segment.end() <= from || segment.base >= target {
+                continue;
+            }
+            let flushed = self.flush_map(segment.base);
+            let synced = flushed.and_then(|()| self.disk.sync_file(&segment.file));
+            synced.map_err(|source| self.shape.poison.set(segment.file.path.clone(), source))?;
+        }
+        self.durable.store(target, Ordering::Release);
+        Ok(())
+    }
+
+    fn flush_map(&self, base: u64) -> std::io::Result<()> {
+        let head = self.head.lock().expect("no panic under the lock");
+        match &head.map {
+            Some(map) if head.segment.base == base => map.flush(),
+            _ => Ok(()),
+        }
+    }
+}

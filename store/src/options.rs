@@ -1,0 +1,228 @@
+//! How a store is opened.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, Result};
+use crate::event::StoreEvent;
+use crate::segment::Hook;
+use crate::store::Store;
+
+/// When something acknowledged is durable. The same for messages, leases and acks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Before the call returns: nothing acknowledged is ever lost. Callers that wait share one sync.
+    #[default]
+    SyncEach,
+    /// A power cut may lose what was acknowledged less than this long, plus one sync, before; a killed process loses
+    /// nothing.
+    SyncEvery(Duration),
+    /// A power cut may lose what the operating system had not written by itself; a killed process loses nothing.
+    Buffered,
+}
+
+/// When messages are deleted. Always whole segments, in the background, and never one that a lease or a retry still
+/// needs. A segment goes when any of the rules allows it; without rules nothing is deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Retention {
+    pub(crate) after: Option<Duration>,
+    pub(crate) bytes: Option<u64>,
+    pub(crate) when_done: bool,
+}
+
+impl Retention {
+    /// Nothing is deleted.
+    pub fn keep() -> Self {
+        Self::default()
+    }
+
+    /// Segments whose last message is older than this are deleted.
+    #[must_use]
+    pub fn after(mut self, age: Duration) -> Self {
+        self.after = Some(age);
+        self
+    }
+
+    /// The oldest segments are deleted while the commit log is larger than this.
+    #[must_use]
+    pub fn bytes(mut self, bytes: u64) -> Self {
+        self.bytes = Some(bytes);
+        self
+    }
+
+    /// Segments are deleted when every group that reads a topic is done with its messages there. A topic no group has
+    /// ever popped from is kept, and so are dead letters.
+    #[must_use]
+    pub fn when_done(mut self) -> Self {
+        self.when_done = true;
+        self
+    }
+}
+
+/// Options of a store; `Store::options()` makes them, [`Options::open`] uses them.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use popstore::{Durability, Store};
+/// let store = Store::options().durability(Durability::Buffered).segment_bytes(64 << 20).open(dir.path())?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    pub(crate) durability: Durability,
+    pub(crate) segment_bytes: u64,
+    pub(crate) checkpoint_segment_bytes: u64,
+    pub(crate) body_bytes_max: u64,
+    pub(crate) entries_per_file: u64,
+    pub(crate) mark_every_bytes: u64,
+    pub(crate) queues: u32,
+    pub(crate) retention: Retention,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) hook: Option<Arc<dyn Hook>>,
+    pub(crate) on_event: Option<OnEvent>,
+}
+
+pub(crate) type OnEvent = Arc<dyn Fn(&StoreEvent) + Send + Sync>;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            segment_bytes: 256 << 20,
+            checkpoint_segment_bytes: 2 << 20,
+            body_bytes_max: 4 << 20,
+            entries_per_file: 1 << 16,
+            mark_every_bytes: 32 << 20,
+            queues: 1,
+            retention: Retention::default(),
+            clock: Arc::new(SystemClock::start()),
+            hook: None,
+            on_event: None,
+        }
+    }
+}
+
+impl Options {
+    /// When something acknowledged is durable; [`Durability::SyncEach`] by default.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// The length of new segments of the commit log, 4 KiB to 64 GiB; 256 MiB by default. A batch must fit into one.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// The length of new segments of the checkpoint log, 4 KiB to 1 GiB; 2 MiB by default.
+    #[must_use]
+    pub fn checkpoint_segment_bytes(mut self, bytes: u64) -> Self {
+        self.checkpoint_segment_bytes = bytes;
+        self
+    }
+
+    /// The longest body; 4 MiB by default.
+    #[must_use]
+    pub fn body_bytes_max(mut self, bytes: u64) -> Self {
+        self.body_bytes_max = bytes;
+        self
+    }
+
+    /// The number of queues of a topic that an append makes; 1 by default. [`Store::create_topic`] chooses it freely.
+    #[must_use]
+    pub fn queues(mut self, queues: u32) -> Self {
+        self.queues = queues;
+        self
+    }
+
+    /// When messages are deleted; never by default.
+    #[must_use]
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Is called, on a background or a calling thread, for what an operator should know. It must not call the store.
+    #[must_use]
+    pub fn on_event(mut self, hook: impl Fn(&StoreEvent) + Send + Sync + 'static) -> Self {
+        self.on_event = Some(Arc::new(hook));
+        self
+    }
+
+    /// Another source of time. With one that does not run by itself no threads are started, and
+    /// [`Store::run_pending`] does their work.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sees every change of the disk; for tests of crashes and faults.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn hook(mut self, hook: Arc<dyn Hook>) -> Self {
+        self.hook = Some(hook);
+        self
+    }
+
+    /// How many entries a consume queue's file holds; small ones are for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn entries_per_file(mut self, entries: u64) -> Self {
+        self.entries_per_file = entries;
+        self
+    }
+
+    /// How often the consume queues are made durable, which is what the next open must read at most.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn mark_every_bytes(mut self, bytes: u64) -> Self {
+        self.mark_every_bytes = bytes;
+        self
+    }
+
+    /// Opens the store in `dir`, or makes one there if the directory is empty or missing: recovers what a crash left,
+    /// and starts the background threads. [`Store::recovery`] tells what was done.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when it is open elsewhere, [`Error::Format`] when the directory is no store or of another
+    /// format, [`Error::Corrupt`] when something durable is damaged (nothing is changed then), [`Error::Invalid`] for
+    /// an option out of range, [`Error::Full`] and [`Error::Io`] from the system.
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Store> {
+        self.check()?;
+        Store::open_with(dir.as_ref(), self)
+    }
+
+    fn check(&self) -> Result<()> {
+        let in_range = |what, value: u64, range: std::ops::RangeInclusive<u64>, rule| {
+            if range.contains(&value) { Ok(()) } else { Err(Error::invalid(what, value.to_string(), rule)) }
+        };
+        in_range("segment_bytes", self.segment_bytes, 4096..=64 << 30, "4096 to 64 GiB")?;
+        in_range("checkpoint_segment_bytes", self.checkpoint_segment_bytes, 4096..=1 << 30, "4096 to 1 GiB")?;
+        in_range("entries_per_file", self.entries_per_file, 1..=1 << 24, "1 to 16777216")?;
+        in_range("body_bytes_max", self.body_bytes_max, 0..=1 << 30, "0 to 1 GiB")?;
+        in_range("queues", u64::from(self.queues), 1..=u64::from(crate::topics::QUEUES_MAX), "1 to 1024")?;
+        match self.durability {
+            Durability::SyncEvery(every) if every.is_zero() => {
+                Err(Error::invalid("durability", "SyncEvery(0)", "use SyncEach to sync before each return"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { durability, segment_bytes, body_bytes_max, queues, retention, .. } = self;
+        let mut out = f.debug_struct("Options");
+        out.field("durability", durability).field("segment_bytes", segment_bytes);
+        out.field("body_bytes_max", body_bytes_max).field("queues", queues).field("retention", retention);
+        out.finish_non_exhaustive()
+    }
+}

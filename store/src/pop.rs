@@ -1,0 +1,195 @@
+//! Popping: ready redeliveries first, then new messages at the group's position -> one record -> hand out.
+
+use std::time::Duration;
+
+use popstore_revive::{Change, GroupId, QueueId, QueueIndex, Run, Time};
+
+use crate::consumers::{Consumers, GroupEntry};
+use crate::delivery::Delivery;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::format::receipt::Lease;
+use crate::message::StoredMessage;
+use crate::receipt::Receipt;
+use crate::topics::Topic;
+
+/// The most messages of one pop.
+const MESSAGES_MAX: u32 = 4096;
+const INVISIBLE_MIN: Duration = Duration::from_millis(1);
+const INVISIBLE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// What to pop: how many messages at most, for how long, from which queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pop {
+    messages_max: u32,
+    invisible_for: Option<Duration>,
+    queue: Option<u32>,
+}
+
+impl Pop {
+    /// At most so many messages, 1 to 4096, under the group's own invisible time.
+    pub fn up_to(messages: u32) -> Self {
+        Self { messages_max: messages, invisible_for: None, queue: None }
+    }
+
+    /// How long the messages are hidden from the group's other consumers: 1 ms to 7 days.
+    #[must_use]
+    pub fn invisible_for(mut self, lease: Duration) -> Self {
+        self.invisible_for = Some(lease);
+        self
+    }
+
+    /// Only from this queue of the topic.
+    #[must_use]
+    pub fn queue(mut self, queue: u32) -> Self {
+        self.queue = Some(queue);
+        self
+    }
+}
+
+/// Refuses lease times out of range.
+pub(crate) fn check_invisible(lease: Duration) -> Result<()> {
+    if (INVISIBLE_MIN..=INVISIBLE_MAX).contains(&lease) {
+        return Ok(());
+    }
+    Err(Error::invalid("invisible time", format!("{lease:?}"), "1 ms to 7 days"))
+}
+
+impl Engine {
+    pub(crate) fn pop(&self, group: &GroupEntry, topic: &str, pop: Pop) -> Result<Vec<Delivery>> {
+        self.check()?;
+        if !(1..=MESSAGES_MAX).contains(&pop.messages_max) {
+            return Err(Error::invalid("number of messages", pop.messages_max.to_string(), "1 to 4096"));
+        }
+        let lease = pop.invisible_for.unwrap_or(group.invisible_for);
+        check_invisible(lease)?;
+        let topic = self.topics.by_name(topic)?;
+        if let Some(queue) = pop.queue.filter(|queue| topic.queue(*queue).is_none()) {
+            return Err(Error::invalid("queue", queue.to_string(), "it must be one of the topic's queues"));
+        }
+        let (deliveries, end) = self.lease_out(group, &topic, pop, lease)?;
+        if let Some(end) = end {
+            // Order matters: the attempt is as durable as promised before anyone sees the message.
+            self.settle_checkpoint(end)?;
+        }
+        Ok(deliveries)
+    }
+
+    fn lease_out(
+        &self,
+        group: &GroupEntry,
+        topic: &Topic,
+        pop: Pop,
+        lease: Duration,
+    ) -> Result<(Vec<Delivery>, Option<u64>)> {
+        let mut consumers = self.consumers();
+        if !consumers.groups.contains_key(&group.id) {
+            return Err(Error::unknown("group", &group.name));
+        }
+        let mut runs = std::mem::take(&mut consumers.runs);
+        runs.clear();
+        self.pick(&consumers, group.id, topic, pop, &mut runs);
+        let end = match runs.is_empty() {
+            true => self.begin_reading(&mut consumers, group.id, topic)?,
+            false => None,
+        };
+        let at = self.now();
+        let due = at.after(lease);
+        let found = self.read_runs(group.id, topic, &mut runs, due);
+        let popped = match found {
+            Ok(deliveries) if !runs.is_empty() => {
+                let generation = self.identity.generation;
+                let change = Change::Popped { group: group.id, generation, at, due, runs: &runs };
+                self.change(&mut consumers, change).map(|(_, end)| (deliveries, Some(end)))
+            }
+            Ok(deliveries) => Ok((deliveries, end)),
+            Err(error) => Err(error),
+        };
+        consumers.runs = runs;
+        popped
+    }
+
+    /// Chooses what to hand out, beginning with another queue each time.
+    fn pick(&self, consumers: &Consumers, group: GroupId, topic: &Topic, pop: Pop, runs: &mut Vec<Run>) {
+        let limit = self.poppable();
+        let first = topic.next_turn() as usize;
+        let queues = topic.queues.iter().cycle().skip(first).take(topic.queues.len());
+        let mut left = pop.messages_max;
+        for queue in queues.filter(|queue| pop.queue.is_none_or(|only| only == queue.id.queue)) {
+            let (before, (first, end)) = (runs.len(), queue.visible(limit));
+            consumers.index.pick(group, queue.id, left, first, end, runs);
+            left -= runs[before..].iter().map(Run::len).sum::<u32>();
+            if left == 0 {
+                break;
+            }
+        }
+    }
+
+    /// A group that looks into a topic for the first time is a reader of it from now on, for retention and lag.
+    fn begin_reading(&self, consumers: &mut Consumers, group: GroupId, topic: &Topic) -> Result<Option<u64>> {
+        let mut end = None;
+        for queue in &topic.queues {
+            if consumers.index.position(group, queue.id).is_none() {
+                let position = queue.visible(self.poppable()).0;
+                end = Some(self.change(consumers, Change::Positioned { group, queue: queue.id, position })?.1);
+            }
+        }
+        Ok(end)
+    }
+
+    /// Reads what was chosen. A message that cannot be read ends the list before it; when it is the first, it is
+    /// reported: nothing damaged is handed out, or skipped without a word.
+    fn read_runs(&self, group: GroupId, topic: &Topic, runs: &mut Vec<Run>, due: Time) -> Result<Vec<Delivery>> {
+        let mut deliveries = Vec::with_capacity(runs.iter().map(|run| run.len() as usize).sum());
+        for at in 0..runs.len() {
+            let run = runs[at];
+            for index in run.indexes() {
+                match self.read_one(topic, run.queue, index) {
+                    Ok(message) => {
+                        let receipt = self.receipt(group, run.queue, index, run.attempt);
+                        deliveries.push(Delivery { message, receipt, due });
+                    }
+                    Err(error) if deliveries.is_empty() => return Err(error),
+                    Err(_) => {
+                        runs[at].mask &= index.bit() - 1;
+                        runs.truncate(at + usize::from(runs[at].mask != 0));
+                        return Ok(deliveries);
+                    }
+                }
+            }
+        }
+        Ok(deliveries)
+    }
+
+    fn read_one(&self, topic: &Topic, queue: QueueId, index: QueueIndex) -> Result<StoredMessage> {
+        let missing = || self.commit.damaged(self.commit.start(), format!("no message {}/{}", topic.name, index.0));
+        let queue = topic.queue(queue.queue).ok_or_else(missing)?;
+        self.fetch(topic, queue, index)?.ok_or_else(missing)
+    }
+
+    fn receipt(&self, group: GroupId, queue: QueueId, index: QueueIndex, attempt: u32) -> Receipt {
+        let Self { identity, .. } = self;
+        Receipt { lease: Lease { store: identity.id, generation: identity.generation, group, queue, index, attempt } }
+    }
+
+    pub(crate) fn pop_wait(
+        &self,
+        group: &GroupEntry,
+        topic: &str,
+        pop: Pop,
+        timeout: Duration,
+    ) -> Result<Vec<Delivery>> {
+        let signal = std::sync::Arc::clone(&self.topics.by_name(topic)?.signal);
+        let deadline = self.now().after(timeout);
+        loop {
+            // Order matters: the count is read before the look, so that nothing can become visible unseen between.
+            let seen = signal.count();
+            let deliveries = self.pop(group, topic, pop)?;
+            let left = deadline.since(self.now());
+            if !deliveries.is_empty() || left.is_zero() {
+                return Ok(deliveries);
+            }
+            signal.wait(seen, left);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Receipt handles: the proof of one delivery.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::Error;
+use crate::format::receipt::{Lease, RECEIPT};
+
+/// Names one lease of one message: store, generation, group, place and attempt, with a checksum. It is good for that
+/// one delivery; a later delivery of the same message has another. It stays good across a restart.
+///
+/// As text it is a line of hexadecimal digits, to be handed through a shell or another process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Receipt {
+    pub(crate) lease: Lease,
+}
+
+impl Receipt {
+    /// The receipt as bytes.
+    pub fn to_bytes(&self) -> [u8; RECEIPT] {
+        self.lease.encode()
+    }
+
+    /// Reads a receipt back.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the bytes are not a whole receipt.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        match Lease::decode(bytes) {
+            Ok(lease) => Ok(Self { lease }),
+            Err(rule) => {
+                let value = bytes.iter().take(RECEIPT).map(|byte| format!("{byte:02x}")).collect::<String>();
+                tracing::debug!(%rule, "a receipt was refused");
+                Err(Error::invalid("receipt", value, "it must be whole, as the delivery gave it"))
+            }
+        }
+    }
+
+    /// The attempt of the delivery.
+    pub fn attempt(&self) -> u32 {
+        self.lease.attempt
+    }
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lease { queue, index, attempt, group, .. } = &self.lease;
+        write!(f, "Receipt(group {}, {}/{}/{}, attempt {attempt})", group.0, queue.topic.0, queue.queue, index.0)
+    }
+}
+
+impl FromStr for Receipt {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let digits = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        let bytes: Option<Vec<u8>> = (0..text.len().min(2 * RECEIPT + 2)).step_by(2).map(digits).collect();
+        match bytes {
+            Some(bytes) => Self::from_bytes(&bytes),
+            None => Err(Error::invalid("receipt", text, "it must be whole, as the delivery gave it")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use popstore_revive::{GroupId, QueueId, QueueIndex, TopicId};
+
+    #[test]
+    fn a_receipt_comes_back_from_text_and_every_changed_digit_is_refused() {
+        let queue = QueueId { topic: TopicId(3), queue: 1 };
+        let lease = Lease { store: 99, generation: 2, group: GroupId(7), queue, index: QueueIndex(65), attempt: 4 };
+        let receipt = Receipt { lease };
+        let text = receipt.to_string();
+        assert_eq!(text.parse::<Receipt>().unwrap(), receipt);
+        for at in 0..text.len() {
+            let mut changed = text.clone();
+            let other = if &text[at..=at] == "0" { "1" } else { "0" };
+            changed.replace_range(at..=at, other);
+            assert!(changed.parse::<Receipt>().is_err(), "digit {at}");
+        }
+        assert!("".parse::<Receipt>().is_err());
+        assert!(format!("{text}00").parse::<Receipt>().is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! Reading the commit log behind the last mark: topics, consume queue entries, settlements, and where it ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use popstore_revive::{QueueId, QueueIndex, TopicId};
+
+use super::checkpoint::Replay;
+use crate::error::{Error, Result};
+use crate::format::checkpoint::Extent;
+use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
+use crate::format::entry::{Entry, tag_hash};
+use crate::log::{Found, FrameAt, Unrecovered};
+use crate::topics::{QUEUES_MAX, Topics, is_written_name};
+
+/// What the commit log tells.
+#[derive(Default)]
+pub(crate) struct Messages {
+    pub(crate) found: Found,
+    /// Where reading began.
+    pub(crate) mark: u64,
+    pub(crate) topics: BTreeMap<TopicId, FoundTopic>,
+    /// What messages behind the mark settle.
+    pub(crate) settlements: Vec<Settlement>,
+    /// The messages of a batch that is not complete yet.
+    batch: Vec<FoundMessage>,
+    batch_begin: u64,
+    /// How many messages of the batch follow.
+    rest: u32,
+}
+
+/// A topic as the logs tell it.
+pub(crate) struct FoundTopic {
+    pub(crate) name: String,
+    /// Per queue, what was marked and what came after.
+    pub(crate) queues: Vec<(Extent, Vec<Entry>)>,
+}
+
+#[derive(Clone, Copy)]
+struct FoundMessage {
+    queue: QueueId,
+    index: QueueIndex,
+    entry: Entry,
+    relocated: bool,
+    settlement: Option<Settlement>,
+}
+
+impl Messages {
+    /// Reads the log from the last mark on, changing nothing.
+    pub(crate) fn read(log: &Unrecovered, generation_max: u32, replay: &Replay) -> Result<Self> {
+        let start = log.start().unwrap_or(0);
+        if start > replay.commit_start {
+            let what = format!("segments before {start} are missing; the log begins at {}", replay.commit_start);
+            return Err(Error::corrupt(log.dir(), 0, what));
+        }
+        if log.start().is_none() && generation_max > 0 {
+            return Err(Error::corrupt(log.dir(), 0, "the log is missing"));
+        }
+        let mut messages = Self { mark: replay.mark.commit.max(start), ..Self::default() };
+        for (topic, marked) in &replay.mark.topics {
+            let queues = marked.queues.iter().map(|extent| (extent.clone(), Vec::new())).collect();
+            messages.topics.insert(*topic, FoundTopic { name: marked.name.clone(), queues });
+        }
+        let mut found = log.scan(messages.mark, replay.commit_proven, generation_max, |at, frame| {
+            let record = CommitRecord::decode(frame);
+            let record = record.map_err(|rule| Error::corrupt(at.path, at.offset, format!("commit record: {rule}")))?;
+            messages.take(&record, at)
+        })?;
+        if !messages.batch.is_empty() {
+            // A batch that did not count down never happened.
+            if found.proven > messages.batch_begin {
+                return Err(Error::corrupt(log.dir(), messages.batch_begin, "a batch that was durable is not whole"));
+            }
+            found.tail_bytes += found.end - messages.batch_begin;
+            found.records -= messages.batch.len() as u64;
+            found.end = messages.batch_begin;
+        }
+        messages.found = found;
+        Ok(messages)
+    }
+
+    fn take(&mut self, record: &CommitRecord<'_>, at: &FrameAt<'_>) -> Result<()> {
+        let wrong = |what: &str| Err(Error::corrupt(at.path, at.offset, what));
+        let message = match record {
+            CommitRecord::Message(message) => message,
+            CommitRecord::Topic(topic) if self.batch.is_empty() => {
+                if topic.queues > QUEUES_MAX || topic.queues == 0 {
+                    return wrong("a topic has an impossible number of queues");
+                }
+                if !is_written_name(topic.name) {
+                    return wrong("a topic has an impossible name");
+                }
+                let name = topic.name.to_string();
+                let known = self.topics.entry(topic.topic).or_insert(FoundTopic { name, queues: Vec::new() });
+                if known.name != topic.name {
+                    return wrong("a topic has two names");
+                }
+                if known.queues.len() < topic.queues as usize {
+                    known.queues.resize_with(topic.queues as usize, Default::default);
+                }
+                return Ok(());
+            }
+            CommitRecord::Topic(_) | CommitRecord::End => return wrong("a batch is interrupted"),
+        };
+        if self.batch.is_empty() {
+            self.batch_begin = at.position;
+        } else if at.position - at.offset > self.batch_begin {
+            return wrong("a batch lies in two segments");
+        }
+        if !self.batch.is_empty() && message.rest.checked_add(1) != Some(self.rest) {
+            return wrong("a batch does not count down");
+        }
+        self.rest = message.rest;
+        self.batch.push(found_message(message, at));
+        if message.rest == 0 {
+            for message in std::mem::take(&mut self.batch) {
+                if !self.place(message) {
+                    return wrong("a message is not at the end of its queue");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, message: FoundMessage) -> bool {
+        let Some(topic) = self.topics.get_mut(&message.queue.topic) else { return false };
+        let Some((extent, tail)) = topic.queues.get_mut(message.queue.queue as usize) else { return false };
+        if message.relocated {
+            extent.relocated.retain(|(index, _)| *index != message.index);
+            extent.relocated.push((message.index, message.entry));
+            return true;
+        }
+        if message.index.0 != extent.end.0 + tail.len() as u64 {
+            return false;
+        }
+        tail.push(message.entry);
+        self.settlements.extend(message.settlement);
+        true
+    }
+
+    /// Hands the topics and their queues over.
+    pub(crate) fn fill(&self, topics: &Topics) {
+        for (id, topic) in &self.topics {
+            let queues = topic.queues.iter().enumerate().map(|(queue, (extent, tail))| {
+                let id = QueueId { topic: *id, queue: queue as u32 };
+                Arc::new(topics.make_queue(id, &topic.name, extent, tail.clone()))
+            });
+            topics.insert(*id, &topic.name, queues.collect());
+        }
+    }
+}
+
+fn found_message(message: &MessageRecord<'_>, at: &FrameAt<'_>) -> FoundMessage {
+    let entry = Entry { offset: at.position, size: at.len as u32, tag: tag_hash(message.tag.as_bytes()) };
+    let MessageRecord { queue, index, relocated, settlement, .. } = *message;
+    FoundMessage { queue, index, entry, relocated, settlement }
+}

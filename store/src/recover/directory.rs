@@ -1,0 +1,103 @@
+//! The directory: what makes it a store, and how a new one is made.
+
+use std::path::Path;
+
+use crate::error::{At, Error, Result};
+use crate::format::frame::LogKind;
+use crate::format::header::SEGMENT_HEADER;
+use crate::format::identity::{IDENTITY, Identity};
+use crate::segment::{Disk, StoreFile};
+
+const STORE: &str = "store";
+const STORE_NEW: &str = "store.tmp";
+const OURS: [&str; 6] = [STORE, STORE_NEW, "lock", "commit", "checkpoint", "queues"];
+
+/// Refuses a directory that holds anything else than a store, before anything is made in it.
+pub(crate) fn check_is_store_or_empty(dir: &Path) -> Result<()> {
+    if dir.join(STORE).exists() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(dir).at("read", dir)? {
+        let name = entry.at("read", dir)?.file_name();
+        if !OURS.iter().any(|ours| name == *ours) {
+            return Err(Error::format(dir, format!("it has no file {STORE:?} but holds {name:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// Which store this is; a new one is made in an empty directory.
+pub(crate) fn identify(dir: &Path, disk: &Disk) -> Result<Identity> {
+    if let Some(identity) = read_identity(dir)? {
+        return Ok(identity);
+    }
+    for log in [LogKind::Commit, LogKind::Checkpoint] {
+        refuse_records(&dir.join(log.name()))?;
+    }
+    // Nothing was ever appended: whatever a crash left of an earlier attempt is made anew.
+    for log in [LogKind::Commit, LogKind::Checkpoint] {
+        let log_dir = dir.join(log.name());
+        disk.make_dir(&log_dir).at("create", &log_dir)?;
+        for entry in std::fs::read_dir(&log_dir).at("read", &log_dir)? {
+            let path = entry.at("read", &log_dir)?.path();
+            disk.remove(&path).at("remove", &path)?;
+        }
+        disk.sync_dir(&log_dir).at("sync", &log_dir)?;
+    }
+    let identity = Identity { id: new_id(), generation: 0 };
+    write_identity(dir, disk, &identity)?;
+    Ok(identity)
+}
+
+/// Reads the file `store`.
+pub(crate) fn read_identity(dir: &Path) -> Result<Option<Identity>> {
+    let path = dir.join(STORE);
+    let file = match StoreFile::read_only(path.clone()) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("open", &path, error)),
+    };
+    let mut bytes = [0; IDENTITY + 1];
+    let read = file.read_at(0, &mut bytes).at("read", &path)?;
+    Identity::decode(&bytes[..read]).map(Some).map_err(|rule| Error::format(&path, rule))
+}
+
+/// Replaces the file `store`; the old or the new one is there at any moment.
+pub(crate) fn write_identity(dir: &Path, disk: &Disk, identity: &Identity) -> Result<()> {
+    let (new, path) = (dir.join(STORE_NEW), dir.join(STORE));
+    let file = disk.create(new).at("create", dir)?;
+    disk.write_at(&file, 0, &identity.encode()).at("write", &file.path)?;
+    disk.sync_file(&file).at("sync", &file.path)?;
+    disk.rename(&file.path, &path).at("rename", &file.path)?;
+    disk.sync_dir(dir).at("sync", dir)
+}
+
+/// A log without the file `store` beside it belongs to a store that lost it: nothing must be made in its place.
+fn refuse_records(log_dir: &Path) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(log_dir) else { return Ok(()) };
+    for entry in entries {
+        let path = entry.at("read", log_dir)?.path();
+        let file = StoreFile::read_only(path).at("open", log_dir)?;
+        let mut block = vec![0; 1 << 16];
+        let mut at = SEGMENT_HEADER as u64;
+        loop {
+            let read = file.read_at(at, &mut block).at("read", &file.path)?;
+            if block[..read].iter().any(|byte| *byte != 0) {
+                let found = format!("the file {STORE:?} is missing, but {:?} holds records", file.path);
+                return Err(Error::format(log_dir.parent().unwrap_or(log_dir), found));
+            }
+            if read < block.len() {
+                break;
+            }
+            at += read as u64;
+        }
+    }
+    Ok(())
+}
+
+/// An id that no other store has, from the randomness of the standard library's hasher.
+fn new_id() -> u128 {
+    use std::hash::{BuildHasher, RandomState};
+    let half = || u128::from(RandomState::new().hash_one(std::process::id()));
+    half() << 64 | half()
+}

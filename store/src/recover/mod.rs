@@ -1,0 +1,229 @@
+//! Opening: from a directory, whatever a crash left in it, to the parts of a store.
+//!
+//! First everything is read and judged, and nothing is changed: a store that is damaged is refused as it is. Then the
+//! generation is raised, the logs are cut and their tails written again, and what recovery decided is recorded and
+//! synced, before anything new is appended. FORMAT.md states the rules and why each comes where it does. An open that
+//! is interrupted at any point starts over to the same result.
+
+mod checkpoint;
+mod commit;
+pub(crate) mod directory;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use popstore_revive::{Burial, Change, QueueIndex};
+
+use crate::consumers::Consumers;
+use crate::engine::{Engine, Wakes};
+use crate::error::{At, Error, Result};
+use crate::format::checkpoint::CheckpointRecord;
+use crate::format::commit::{Cause, Settlement};
+use crate::format::frame::LogKind;
+use crate::format::identity::Identity;
+use crate::keeper::Kept;
+use crate::log::{Poison, Shape, Unrecovered};
+use crate::options::{Durability, Options};
+use crate::segment::{Disk, StoreFile};
+use crate::topics::Topics;
+
+pub(crate) use checkpoint::Replay;
+pub(crate) use commit::Messages;
+
+/// What opening a store did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// How often the store has been opened, this time included.
+    pub generation: u32,
+    /// Whether it had been closed in order.
+    pub clean: bool,
+    /// Records of the checkpoint log that were replayed.
+    pub records_replayed: u64,
+    /// Records of the commit log that were read.
+    pub records_scanned: u64,
+    /// Bytes behind the ends of the logs that were cut off: writes that were under way.
+    pub tail_bytes_cut: u64,
+    /// Places that were void because their messages had been lost with an unsynced tail.
+    pub records_voided: u64,
+    /// Consume queues made anew from the commit log.
+    pub queues_rebuilt: u64,
+    /// Dead letters that a crash had left half-way, and that were settled.
+    pub dead_letters_completed: u64,
+    /// Waits that were shortened because the clock had been set back.
+    pub clock_set_back: bool,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A store as it was found, judged to be whole.
+pub(crate) struct Found {
+    pub(crate) checkpoint: Unrecovered,
+    pub(crate) commit: Unrecovered,
+    pub(crate) replay: Replay,
+    pub(crate) messages: Messages,
+}
+
+impl Found {
+    /// Reads a store without changing anything.
+    pub(crate) fn read(dir: &Path, identity: Identity) -> Result<Self> {
+        let checkpoint = Unrecovered::inspect(dir.join(LogKind::Checkpoint.name()), LogKind::Checkpoint, identity.id)?;
+        let replay = Replay::read(&checkpoint, identity.generation)?;
+        let commit = Unrecovered::inspect(dir.join(LogKind::Commit.name()), LogKind::Commit, identity.id)?;
+        let messages = Messages::read(&commit, identity.generation, &replay)?;
+        Ok(Self { checkpoint, commit, replay, messages })
+    }
+}
+
+/// Opens the store in a directory that is locked.
+pub(crate) fn open(dir: &Path, options: Options, lock: StoreFile, wakes: Wakes) -> Result<Engine> {
+    let begun = options.clock.now();
+    let disk = Disk::new(options.hook.clone());
+    let identity = directory::identify(dir, &disk)?;
+    let Found { checkpoint, commit, mut replay, messages, .. } = Found::read(dir, identity)?;
+
+    let generation = identity.generation.checked_add(1).ok_or_else(|| Error::format(dir, "it was opened too often"))?;
+    let identity = Identity { generation, ..identity };
+    if generation > 1 {
+        directory::write_identity(dir, &disk, &identity)?;
+    }
+
+    let poison = Arc::new(Poison::default());
+    let shape = |kind: LogKind, segment_bytes| Shape {
+        kind,
+        dir: dir.join(kind.name()),
+        store: identity.id,
+        generation,
+        segment_bytes,
+        staged: options.durability == Durability::SyncEach,
+        poison: Arc::clone(&poison),
+        clock: Arc::clone(&options.clock),
+        wake: wakes.prepare.clone(),
+    };
+    let checkpoint_shape = shape(LogKind::Checkpoint, options.checkpoint_segment_bytes);
+    let checkpoint = checkpoint.recover(&replay.found, checkpoint_shape, disk.clone())?;
+    let commit = commit.recover(&messages.found, shape(LogKind::Commit, options.segment_bytes), disk.clone())?;
+    if generation == 1 {
+        // Order matters: from here on a missing log is damage.
+        directory::write_identity(dir, &disk, &identity)?;
+    }
+    // An interrupted retention is finished.
+    commit.retire_before(replay.commit_start)?;
+
+    let mut recovery = Recovery {
+        generation,
+        clean: replay.closed == Some(messages.found.end) || generation == 1,
+        records_replayed: replay.found.records,
+        records_scanned: messages.found.records,
+        tail_bytes_cut: replay.found.tail_bytes + messages.found.tail_bytes,
+        ..Recovery::default()
+    };
+    let topics = Topics::new(dir, options.entries_per_file, replay.next_topic);
+    messages.fill(&topics);
+    let kept = Kept {
+        flushed: messages.mark,
+        mark: messages.mark,
+        snapshot_begin: replay.snapshot_begin,
+        snapshot_bytes: replay.snapshot_bytes,
+    };
+    let engine = Engine {
+        dir: dir.to_path_buf(),
+        identity,
+        disk,
+        commit,
+        checkpoint,
+        topics,
+        consumers: Mutex::new(std::mem::take(&mut replay.consumers)),
+        making_topics: Mutex::new(()),
+        letters: Mutex::new(()),
+        keeping: Mutex::new(()),
+        kept: Mutex::new(kept),
+        firsts: Mutex::new(None),
+        poison,
+        wakes,
+        alarm: AtomicU64::new(0),
+        closed: AtomicBool::new(false),
+        recovery: Recovery::default(),
+        lock,
+        options,
+    };
+    engine.rebuild_queues(&mut recovery)?;
+    engine.record_what_was_decided(&messages.settlements, &mut recovery)?;
+    recovery.took = engine.now().since(begun);
+    Ok(Engine { recovery, ..engine })
+}
+
+impl Engine {
+    fn rebuild_queues(&self, recovery: &mut Recovery) -> Result<()> {
+        for queue in self.topics.all().iter().flat_map(|topic| &topic.queues) {
+            if !queue.files_are_long_enough() {
+                queue.rebuild(&self.disk, &self.find_entries(queue, None)?)?;
+                recovery.queues_rebuilt += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts on record, before anything new happens, what the two logs say only together.
+    fn record_what_was_decided(&self, settlements: &[Settlement], recovery: &mut Recovery) -> Result<()> {
+        let now = self.now();
+        let mut consumers = self.consumers();
+        let opened = CheckpointRecord::Opened { generation: self.identity.generation, at: now };
+        self.record(&mut consumers, &opened)?;
+        self.void_what_is_gone(&mut consumers, recovery)?;
+        for settlement in settlements {
+            recovery.dead_letters_completed += self.complete(&mut consumers, settlement)?;
+        }
+        recovery.clock_set_back = consumers.index.reanchor(now);
+        drop(consumers);
+        self.checkpoint.sync_all()?;
+        if recovery.clock_set_back {
+            // The shortened waits must not grow again with the next restart.
+            self.snapshot()?;
+        }
+        Ok(())
+    }
+
+    /// Voids what the index holds about messages that the commit log has not.
+    fn void_what_is_gone(&self, consumers: &mut Consumers, recovery: &mut Recovery) -> Result<()> {
+        let end = |queue| self.topics.queue(queue).map_or(QueueIndex(0), |queue| queue.end());
+        for queue in consumers.index.beyond(end) {
+            let truncated = Change::Truncated { queue, end: end(queue) };
+            recovery.records_voided += self.change(consumers, truncated)?.0;
+        }
+        Ok(())
+    }
+
+    /// Settles what a message in the commit log settles, unless that is on record already.
+    fn complete(&self, consumers: &mut Consumers, settlement: &Settlement) -> Result<u64> {
+        let runs = [settlement.run()];
+        match settlement.cause {
+            Cause::DeadLetter(_) => {
+                let held = consumers.index.held(settlement.group, settlement.queue, settlement.index);
+                if held.is_none_or(|held| held.attempt != settlement.attempt) {
+                    return Ok(0);
+                }
+                let burial = Burial::DeadLettered;
+                Ok(self.change(consumers, Change::Buried { group: settlement.group, burial, runs: &runs })?.0)
+            }
+            Cause::Redrive if consumers.index.is_redriven(settlement.queue, settlement.index) => Ok(0),
+            Cause::Redrive => self.change(consumers, Change::Redriven { runs: &runs }).map(|_| 1),
+        }
+    }
+}
+
+/// Takes the lock of a store's directory, which is made if it is missing.
+pub(crate) fn lock(dir: &Path) -> Result<StoreFile> {
+    std::fs::create_dir_all(dir).at("create", dir)?;
+    directory::check_is_store_or_empty(dir)?;
+    let path = dir.join("lock");
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).open(&path).at("open", &path)?;
+    match fs2::FileExt::try_lock_exclusive(&file) {
+        Ok(()) => Ok(StoreFile { file, path }),
+        Err(error) if error.kind() == fs2::lock_contended_error().kind() => Err(Error::Locked { path }),
+        Err(error) => Err(Error::io("lock", &path, error)),
+    }
+}

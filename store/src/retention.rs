@@ -1,0 +1,193 @@
+//! Retention: whole segments of the commit log go, oldest first, and what somebody still needs is moved on.
+//!
+//! Order matters, for a crash between any two steps: what is still needed is copied and the copies are durable; the
+//! queues' first indexes move; a mark tells both, and where the log will begin; then the file is removed. An open that
+//! finds a file before that place removes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use popstore_revive::{QueueId, QueueIndex, Time};
+
+use crate::consumers::Consumers;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::format::commit::{CommitRecord, MessageRecord, encode_message};
+use crate::format::entry::Entry;
+use crate::log::Segment;
+use crate::message::record_bytes_max;
+use crate::topics::DEAD_LETTERS;
+
+/// At most this part of a segment is moved on; while more of it is needed, it stays.
+const MOVED_PART: u64 = 8;
+
+/// The first message of a segment is looked for in so many bytes.
+const FIRST_WITHIN: u64 = 1 << 16;
+
+/// The first index of each queue behind a segment: the segment's last message of it, and one more.
+pub(crate) type Firsts = BTreeMap<QueueId, QueueIndex>;
+
+impl Engine {
+    /// Lets go of the segments that the rules do not keep.
+    pub(crate) fn retain(&self) -> Result<()> {
+        let rules = &self.options.retention;
+        if rules.after.is_none() && rules.bytes.is_none() && !rules.when_done {
+            return Ok(());
+        }
+        loop {
+            let segments = self.commit.segments();
+            let [oldest, next, ..] = segments.as_slice() else { return Ok(()) };
+            let firsts = self.firsts_behind(oldest)?;
+            if !self.may_go(oldest, next, &firsts)? || !self.move_on(oldest, next.base, &firsts)? {
+                return Ok(());
+            }
+            for (id, first) in firsts.iter() {
+                if let Some(queue) = self.topics.queue(*id) {
+                    queue.retire_before(&self.disk, *first)?;
+                    self.consumers().index.forget_letters(*id, *first);
+                }
+            }
+            let end = self.mark_from(next.base)?;
+            self.checkpoint.sync_through(end)?;
+            self.commit.retire_before(next.base)?;
+        }
+    }
+
+    fn firsts_behind(&self, segment: &Segment) -> Result<Arc<Firsts>> {
+        let mut cache = self.firsts.lock().expect("no panic under the lock");
+        if let Some((base, firsts)) = cache.as_ref().filter(|(base, _)| *base == segment.base) {
+            debug_assert_eq!(*base, segment.base);
+            return Ok(Arc::clone(firsts));
+        }
+        let mut firsts = Firsts::new();
+        self.commit.frames(segment.base, segment.end(), |_, frame| {
+            if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(frame)
+                && !record.relocated
+            {
+                firsts.insert(record.queue, record.index.next());
+            }
+            Ok(())
+        })?;
+        let firsts = Arc::new(firsts);
+        *cache = Some((segment.base, Arc::clone(&firsts)));
+        Ok(firsts)
+    }
+
+    fn may_go(&self, oldest: &Segment, next: &Segment, firsts: &Firsts) -> Result<bool> {
+        let rules = &self.options.retention;
+        if rules.bytes.is_some_and(|bytes| self.commit.bytes() > bytes) {
+            return Ok(true);
+        }
+        if let Some(after) = rules.after
+            && let Some(newest) = self.first_time(next)?
+            && self.now().since(newest) > after
+        {
+            return Ok(true);
+        }
+        debug_assert!(oldest.end() == next.base);
+        Ok(rules.when_done && self.is_done(firsts))
+    }
+
+    /// When the first message of a segment was appended: no message of the segment before is younger.
+    fn first_time(&self, segment: &Segment) -> Result<Option<Time>> {
+        let mut first = None;
+        // A topic record or two may come before it.
+        self.commit.frames(segment.base, segment.end().min(segment.base + FIRST_WITHIN), |_, frame| {
+            if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(frame) {
+                first = first.or(Some(record.appended_at));
+            }
+            Ok(())
+        })?;
+        Ok(first)
+    }
+
+    fn is_done(&self, firsts: &Firsts) -> bool {
+        let consumers = self.consumers();
+        firsts.iter().all(|(queue, first)| {
+            let letters = self.topics.by_id(queue.topic).is_none_or(|topic| topic.name.starts_with(DEAD_LETTERS));
+            let mut readers = consumers.index.readers(queue.topic).peekable();
+            let read = readers.peek().is_some();
+            let done = |group| consumers.index.done_through(group, *queue).is_some_and(|done| done >= *first);
+            !letters && read && readers.all(done)
+        })
+    }
+
+    /// Copies what somebody still needs of a segment to the end of the log, unless it is too much. Returns whether the
+    /// segment may go; then the queues already begin behind it.
+    fn move_on(&self, segment: &Segment, next_base: u64, firsts: &Firsts) -> Result<bool> {
+        loop {
+            let needed = {
+                let consumers = self.consumers();
+                let needed = self.needed(&consumers, next_base, firsts)?;
+                if needed.is_empty() {
+                    // Under the lock: no pop can take one of them between the look and this.
+                    for (queue, first) in firsts.iter().filter_map(|(id, first)| Some((self.topics.queue(*id)?, first)))
+                    {
+                        queue.begin_at(*first);
+                    }
+                    return Ok(true);
+                }
+                needed
+            };
+            let bytes: u64 = needed.iter().map(|(_, _, entry)| u64::from(entry.size)).sum();
+            if bytes > segment.capacity / MOVED_PART {
+                return Ok(false);
+            }
+            self.copy(&needed)?;
+        }
+    }
+
+    /// The messages before `next_base` that a group holds, unless they were moved on already.
+    fn needed(
+        &self,
+        consumers: &Consumers,
+        next_base: u64,
+        firsts: &Firsts,
+    ) -> Result<Vec<(QueueId, QueueIndex, Entry)>> {
+        let mut needed = BTreeMap::new();
+        for topic in self.topics.all() {
+            for queue in &topic.queues {
+                let relocated: BTreeMap<_, _> = queue.relocated().into_iter().collect();
+                let held = |index| {
+                    consumers.index.groups().any(|group| consumers.index.held(group, queue.id, index).is_some())
+                };
+                for (index, entry) in &relocated {
+                    match (held(*index), entry.offset < next_base) {
+                        (false, _) => queue.drop_relocated(*index),
+                        (true, true) => drop(needed.insert((queue.id, *index), *entry)),
+                        (true, false) => {}
+                    }
+                }
+                let Some(first) = firsts.get(&queue.id) else { continue };
+                for group in consumers.index.groups() {
+                    let cohorts = consumers.index.unsettled(group, queue.id);
+                    for index in cohorts.flat_map(|(block, cohort)| cohort.indexes(block)) {
+                        if index < *first
+                            && !relocated.contains_key(&index)
+                            && let Some(entry) = queue.entry(index)?
+                        {
+                            needed.insert((queue.id, index), entry);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(needed.into_iter().map(|((queue, index), entry)| (queue, index, entry)).collect())
+    }
+
+    fn copy(&self, needed: &[(QueueId, QueueIndex, Entry)]) -> Result<()> {
+        let mut end = 0;
+        for (id, index, entry) in needed {
+            let Some(topic) = self.topics.by_id(id.topic) else { continue };
+            let Some(queue) = topic.queue(id.queue) else { continue };
+            let Some(message) = self.fetch(&topic, queue, *index)? else { continue };
+            let record = MessageRecord { relocated: true, ..message.record() };
+            let mut appender = self.commit.reserve(record_bytes_max(&record))?;
+            let place = appender.push(|out| encode_message(&record, out));
+            let (offset, size) = (place.start, (place.end - place.start) as u32);
+            queue.relocate(*index, Entry { offset, size, tag: entry.tag });
+            end = appender.finish();
+        }
+        self.commit.sync_through(end)
+    }
+}

@@ -1,0 +1,84 @@
+//! The reviver: asks the index what is due, records what it decided, buries what has used up its deliveries.
+
+use std::sync::atomic::Ordering;
+
+use popstore_revive::{Burial, Burying, Change, Decision, Decisions, QueueId, Run, Time, Verdict};
+
+use crate::consumers::Consumers;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::event::StoreEvent;
+
+/// How many blocks of messages are looked at under one hold of the lock.
+const BLOCKS_MAX: usize = 256;
+/// When a step that failed is tried again.
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl Engine {
+    /// Does everything that is due and returns when to come back.
+    pub(crate) fn revive(&self) -> Option<Time> {
+        loop {
+            let now = self.now();
+            self.alarm.store(now.0, Ordering::SeqCst);
+            let (next_due, burials) = match self.revive_some(now) {
+                Ok(done) => done,
+                Err(error) => {
+                    let retry_at = now.after(RETRY_AFTER);
+                    self.alarm.store(retry_at.0, Ordering::SeqCst);
+                    if self.check().is_ok() {
+                        self.tell(&StoreEvent::BackgroundFailure { task: "revive", reason: error.to_string() });
+                    }
+                    return Some(retry_at);
+                }
+            };
+            self.bury(&burials);
+            if burials.is_empty() && next_due.is_none_or(|due| due > now) {
+                // Order matters: the alarm is set before a last look, so that a lease given between is seen by
+                // either side.
+                self.alarm.store(next_due.map_or(u64::MAX, |due| due.0), Ordering::SeqCst);
+                let next_due = self.consumers().index.next_due();
+                if next_due.is_none_or(|due| due > now) {
+                    return next_due;
+                }
+            }
+        }
+    }
+
+    fn revive_some(&self, now: Time) -> Result<(Option<Time>, Vec<Burying>)> {
+        let mut decided = Decisions::default();
+        let mut consumers = self.consumers();
+        consumers.index.advance(now, BLOCKS_MAX, &mut decided);
+        let mut visible: Vec<QueueId> = decided.woken.iter().map(|(_, queue)| *queue).collect();
+        decided.endings.sort_by_key(|decision| (decision.group, verdict_order(&decision.verdict)));
+        let alike = |one: &Decision, other: &Decision| one.group == other.group && one.verdict == other.verdict;
+        for endings in decided.endings.chunk_by(alike) {
+            self.end_leases(&mut consumers, endings, now)?;
+            visible.extend(endings.iter().map(|decision| decision.run.queue));
+        }
+        let next_due = consumers.index.next_due();
+        drop(consumers);
+        self.raise(visible);
+        Ok((next_due, decided.burials))
+    }
+
+    fn end_leases(&self, consumers: &mut Consumers, endings: &[Decision], at: Time) -> Result<()> {
+        let group = endings[0].group;
+        let runs: Vec<Run> = endings.iter().map(|decision| decision.run).collect();
+        let change = match endings[0].verdict {
+            Verdict::Redeliver { visible_at } => Change::Revived { group, at, visible_at, runs: &runs },
+            Verdict::Discard => Change::Buried { group, burial: Burial::Discarded, runs: &runs },
+        };
+        let (_, end) = self.change(consumers, change)?;
+        if self.checkpoint_is_due(end) {
+            let _ = self.wakes.keep.try_send(());
+        }
+        Ok(())
+    }
+}
+
+fn verdict_order(verdict: &Verdict) -> Option<Time> {
+    match verdict {
+        Verdict::Redeliver { visible_at } => Some(*visible_at),
+        Verdict::Discard => None,
+    }
+}

@@ -1,0 +1,144 @@
+//! The narrow seam between the store and the file system: every change of a file or directory goes through here.
+//!
+//! The calls are create, write, sync file, sync directory, rename and remove. A [`Hook`] sees each before and after it
+//! happens and may refuse it: that is how tests take the disk's picture at every point and inject its faults. What is
+//! stored through a map is not seen as a call, only in the files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::platform;
+
+/// A change of the disk, about to happen or done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A file or directory is made.
+    Create(&'a Path),
+    /// Bytes are written at a place of a file.
+    Write {
+        /// The file.
+        path: &'a Path,
+        /// Where.
+        at: u64,
+        /// How many.
+        len: usize,
+    },
+    /// What was written to a file becomes durable.
+    SyncFile(&'a Path),
+    /// The names in a directory become durable.
+    SyncDir(&'a Path),
+    /// A file gets another name in its directory.
+    Rename {
+        /// Its old name.
+        from: &'a Path,
+        /// Its new name.
+        to: &'a Path,
+    },
+    /// A file is removed.
+    Remove(&'a Path),
+}
+
+/// Sees every change of the disk; for tests of crashes and faults.
+pub trait Hook: Send + Sync {
+    /// Before the change; an error stands for the system's own.
+    ///
+    /// # Errors
+    /// Whatever the test wants the change to fail with.
+    fn before(&self, event: &Event<'_>) -> io::Result<()>;
+
+    /// After the change was done.
+    fn after(&self, event: &Event<'_>);
+}
+
+/// The file system, as the store uses it.
+#[derive(Clone, Default)]
+pub(crate) struct Disk {
+    hook: Option<Arc<dyn Hook>>,
+}
+
+/// An open file and its path.
+#[derive(Debug)]
+pub(crate) struct StoreFile {
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
+}
+
+impl Disk {
+    pub(crate) fn new(hook: Option<Arc<dyn Hook>>) -> Self {
+        Self { hook }
+    }
+
+    /// Makes a directory unless it is there, and its name durable.
+    pub(crate) fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        self.seen(Event::Create(dir), || fs::create_dir_all(dir))?;
+        match dir.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent),
+            _ => self.sync_dir(Path::new(".")),
+        }
+    }
+
+    /// Makes an empty file, in place of one of that name.
+    pub(crate) fn create(&self, path: PathBuf) -> io::Result<StoreFile> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        let file = self.seen(Event::Create(&path), || options.open(&path))?;
+        Ok(StoreFile { file, path })
+    }
+
+    pub(crate) fn open(&self, path: PathBuf) -> io::Result<StoreFile> {
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        Ok(StoreFile { file, path })
+    }
+
+    pub(crate) fn write_at(&self, file: &StoreFile, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let event = Event::Write { path: &file.path, at, len: bytes.len() };
+        self.seen(event, || platform::write_all_at(&file.file, at, bytes))
+    }
+
+    /// Makes a file's bytes durable, and of its metadata what is needed to read them.
+    pub(crate) fn sync_file(&self, file: &StoreFile) -> io::Result<()> {
+        self.seen(Event::SyncFile(&file.path), || file.file.sync_data())
+    }
+
+    pub(crate) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.seen(Event::SyncDir(dir), || platform::sync_dir(dir))
+    }
+
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.seen(Event::Rename { from, to }, || fs::rename(from, to))
+    }
+
+    pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
+        self.seen(Event::Remove(path), || fs::remove_file(path))
+    }
+
+    fn seen<T>(&self, event: Event<'_>, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let Some(hook) = &self.hook else { return act() };
+        hook.before(&event)?;
+        let done = act()?;
+        hook.after(&event);
+        Ok(done)
+    }
+}
+
+impl StoreFile {
+    /// Opens a file that will not be changed.
+    pub(crate) fn read_only(path: PathBuf) -> io::Result<Self> {
+        Ok(Self { file: File::open(&path)?, path })
+    }
+
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Reads what there is at a place; less than asked for only at the end of the file.
+    pub(crate) fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        platform::read_at(&self.file, at, bytes)
+    }
+}

@@ -1,0 +1,98 @@
+//! Maps of segment files: the one place with `unsafe` code.
+//!
+//! The contract, which each `SAFETY:` names:
+//!
+//! 1. **Fixed length.** A map never moves and never changes its length. The file under it only grows, up to the map's
+//!    length; nothing truncates it while it is mapped. (Another program that does is outside what can be promised.)
+//! 2. **One appender.** There is one [`WriteMap`] per segment, and writing takes it by `&mut`.
+//! 3. **Published bytes never change.** Below `published` nothing is written again; the writer checks it.
+//! 4. **Release and acquire.** Bytes are written before `published` moves over them (Release) and read only after it
+//!    was seen there (Acquire).
+//! 5. **No `&mut [u8]`** over shared bytes exists anywhere; bytes are copied in through raw pointers.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::{StoreFile, platform};
+
+/// A segment mapped for reading, together with how far it may be read.
+pub(crate) struct ReadMap {
+    raw: MmapRaw,
+    published: AtomicUsize,
+}
+
+impl ReadMap {
+    /// Maps `capacity` bytes of a file of which the first `published` are final.
+    pub(crate) fn new(file: &StoreFile, capacity: usize, published: usize) -> io::Result<Self> {
+        let len = if platform::GROWS_UNDER_MAP { capacity } else { usize::try_from(file.len()?).unwrap_or(0) };
+        let raw = MmapOptions::new().len(len).map_raw_read_only(&file.file)?;
+        Ok(Self { raw, published: AtomicUsize::new(published.min(len)) })
+    }
+
+    /// Lets readers see everything below `through`. Never moves back.
+    pub(crate) fn publish(&self, through: usize) {
+        debug_assert!(through <= self.raw.len());
+        self.published.fetch_max(through, Ordering::Release);
+    }
+
+    /// The bytes `at..at + len`, if they are published.
+    pub(crate) fn bytes(&self, at: usize, len: usize) -> Option<&[u8]> {
+        let end = at.checked_add(len)?;
+        if end > self.published.load(Ordering::Acquire) {
+            return None;
+        }
+        // SAFETY: the range lies within the map (published <= its length) and within the file, which was written up
+        // to `published` before and does not shrink (1). Its bytes do not change any more (3) and were written before
+        // `published` was seen (4). The map lives as long as `self`.
+        Some(unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(at), len) })
+    }
+}
+
+/// The one appender's map of a segment.
+pub(crate) struct WriteMap {
+    raw: Arc<MmapRaw>,
+    read: Arc<ReadMap>,
+}
+
+/// A handle on a map that can take its page faults ahead of the appender.
+#[derive(Clone)]
+pub(crate) struct Populate(Arc<MmapRaw>);
+
+impl WriteMap {
+    /// Maps a segment for the appender. Make one per segment (2).
+    pub(crate) fn new(file: &StoreFile, capacity: usize, read: Arc<ReadMap>) -> io::Result<Self> {
+        let len = if platform::GROWS_UNDER_MAP { capacity } else { usize::try_from(file.len()?).unwrap_or(0) };
+        Ok(Self { raw: Arc::new(MmapOptions::new().len(len).map_raw(&file.file)?), read })
+    }
+
+    /// Copies `bytes` to `at` and publishes them. The file must have been made at least that long.
+    pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) {
+        let end = at.checked_add(bytes.len()).expect("a place in a segment");
+        assert!(end <= self.raw.len() && at >= self.read.published.load(Ordering::Relaxed), "write outside the tail");
+        // SAFETY: the range lies within the map and within the file, which the caller made long enough (1). Nothing
+        // reads it, since it is not published (3), and nothing else writes it (2). The source is not the map (5).
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(at), bytes.len()) };
+        self.read.publish(end);
+    }
+
+    pub(crate) fn populate(&self) -> Populate {
+        Populate(Arc::clone(&self.raw))
+    }
+
+    /// Hands what was stored through the map to the file where a sync of the file would not.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        if platform::SYNCS_MAPS { Ok(()) } else { self.raw.flush() }
+    }
+}
+
+impl Populate {
+    /// Takes the page faults of a range of the file that exists.
+    pub(crate) fn range(&self, at: usize, len: usize) {
+        let len = len.min(self.0.len().saturating_sub(at));
+        platform::populate(&self.0, at, len);
+    }
+}

@@ -1,0 +1,10 @@
+//! Files: how they are made, written, synced, renamed and mapped. Nothing here knows what a record is.
+
+mod disk;
+mod map;
+mod platform;
+
+pub(crate) use disk::{Disk, StoreFile};
+pub use disk::{Event, Hook};
+pub(crate) use map::{Populate, ReadMap, WriteMap};
+pub(crate) use platform::GROWS_UNDER_MAP;

@@ -1,0 +1,74 @@
+//! What differs between operating systems, with a portable way for each.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use memmap2::MmapRaw;
+
+/// A file may grow under a map that is longer than it.
+pub(crate) const GROWS_UNDER_MAP: bool = cfg!(target_os = "linux");
+
+/// Syncing a file also syncs what was stored through a map of it.
+pub(crate) const SYNCS_MAPS: bool = cfg!(target_os = "linux");
+
+/// Writes all bytes at a place of the file.
+#[cfg(unix)]
+pub(crate) fn write_all_at(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
+/// Writes all bytes at a place of the file.
+#[cfg(windows)]
+pub(crate) fn write_all_at(file: &File, mut at: u64, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, at)?;
+        at += written as u64;
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
+
+/// Reads what there is at a place of the file; less than asked for only at its end.
+pub(crate) fn read_at(file: &File, mut at: u64, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < bytes.len() {
+        #[cfg(unix)]
+        let read = std::os::unix::fs::FileExt::read_at(file, &mut bytes[done..], at);
+        #[cfg(windows)]
+        let read = std::os::windows::fs::FileExt::seek_read(file, &mut bytes[done..], at);
+        match read {
+            Ok(0) => break,
+            Ok(read) => {
+                done += read;
+                at += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// Makes the names in a directory durable.
+#[cfg(unix)]
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Makes the names in a directory durable: here the file system does it by itself.
+#[cfg(not(unix))]
+pub(crate) fn sync_dir(_dir: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Takes the page faults of a range ahead of its use, where that is possible.
+pub(crate) fn populate(map: &MmapRaw, at: usize, len: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        // A kernel without it takes the faults later.
+        let _ = map.advise_range(memmap2::Advice::PopulateWrite, at, len);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (map, at, len);
+}

@@ -1,0 +1,209 @@
+//! Settling a delivery: ack, nack, extend. Find the lease by its receipt -> record -> done; or tell a late handler
+//! what happened meanwhile.
+
+use std::time::Duration;
+
+use popstore_revive::{Burial, Change, Ending, GroupId, QueueId, Run, Standing, Time};
+
+use crate::consumers::{Consumers, GroupEntry};
+use crate::delivery::Settled;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::pop::check_invisible;
+use crate::receipt::Receipt;
+
+/// The longest delay of a nack: 366 days.
+const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// When a message given back becomes visible again. A `Duration` converts into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delay {
+    /// After this time; zero is at once.
+    After(Duration),
+    /// As the group's backoff says.
+    Backoff,
+}
+
+impl From<Duration> for Delay {
+    fn from(delay: Duration) -> Self {
+        Self::After(delay)
+    }
+}
+
+impl Engine {
+    pub(crate) fn ack(&self, group: &GroupEntry, receipt: Receipt) -> Result<Settled> {
+        let mut settled = None;
+        self.ack_all(group, &[receipt], |one| settled = Some(one))?;
+        Ok(settled.expect("one receipt has one outcome"))
+    }
+
+    pub(crate) fn ack_batch(&self, group: &GroupEntry, receipts: &[Receipt]) -> Result<Vec<Settled>> {
+        if receipts.is_empty() {
+            return Err(Error::invalid("batch", "", "it must hold at least one receipt"));
+        }
+        let mut settled = Vec::with_capacity(receipts.len());
+        self.ack_all(group, receipts, |one| settled.push(one))?;
+        Ok(settled)
+    }
+
+    fn ack_all(&self, group: &GroupEntry, receipts: &[Receipt], mut outcome: impl FnMut(Settled)) -> Result<()> {
+        self.check()?;
+        receipts.iter().try_for_each(|receipt| self.check_receipt(group, receipt))?;
+        let now = self.now();
+        let mut consumers = self.consumers();
+        let mut runs = std::mem::take(&mut consumers.runs);
+        runs.clear();
+        let mut slow = None;
+        for receipt in receipts {
+            let standing = standing(&consumers, receipt, now);
+            let settled = match standing {
+                Standing::Leased { .. } | Standing::Over => {
+                    slow = self.time_ack(&consumers, group, receipt, now).or(slow);
+                    match (add(&mut runs, receipt), standing) {
+                        (false, _) => Settled::AlreadySettled,
+                        (true, Standing::Over) => Settled::Late,
+                        (true, _) => Settled::Done,
+                    }
+                }
+                other => too_late(other),
+            };
+            outcome(settled);
+        }
+        let acked = match runs.is_empty() {
+            true => Ok(None),
+            false => {
+                self.change(&mut consumers, Change::Acked { group: group.id, runs: &runs }).map(|done| Some(done.1))
+            }
+        };
+        let queues: Vec<QueueId> = self.unblocked(&consumers, group.id, &runs);
+        consumers.runs = runs;
+        drop(consumers);
+        if let Some(end) = acked? {
+            self.settle_checkpoint(end)?;
+        }
+        self.raise(queues);
+        slow.iter().for_each(|event| self.tell(event));
+        Ok(())
+    }
+
+    pub(crate) fn nack(&self, group: &GroupEntry, receipt: Receipt, delay: Delay) -> Result<Settled> {
+        self.check()?;
+        self.check_receipt(group, &receipt)?;
+        if let Delay::After(delay) = delay
+            && delay > DELAY_MAX
+        {
+            return Err(Error::invalid("delay", format!("{delay:?}"), "at most 366 days"));
+        }
+        let at = self.now();
+        let mut consumers = self.consumers();
+        let leased = match standing(&consumers, &receipt, at) {
+            Standing::Leased { .. } => {
+                consumers.index.policy(group.id).map(|policy| policy.end_lease(receipt.attempt()))
+            }
+            Standing::Over => return Ok(Settled::LeaseOver),
+            other => return Ok(too_late(other)),
+        };
+        let visible_at = match (leased, delay) {
+            (Some(Ending::Redeliver { .. }), Delay::After(delay)) => Some(at.after(delay)),
+            (Some(Ending::Redeliver { after }), Delay::Backoff) => Some(at.after(after)),
+            // The limit is reached: the message can only leave the group, which is the reviver's work.
+            _ => None,
+        };
+        let runs = [run(&receipt)];
+        let (_, end) = self.change(&mut consumers, Change::Nacked { group: group.id, at, visible_at, runs: &runs })?;
+        drop(consumers);
+        self.settle_checkpoint(end)?;
+        if visible_at.is_some_and(|visible_at| visible_at <= at) {
+            self.raise([receipt.lease.queue]);
+        }
+        Ok(Settled::Done)
+    }
+
+    pub(crate) fn extend(&self, group: &GroupEntry, receipt: Receipt, lease: Duration) -> Result<Settled> {
+        self.check()?;
+        self.check_receipt(group, &receipt)?;
+        check_invisible(lease)?;
+        let at = self.now();
+        let mut consumers = self.consumers();
+        match standing(&consumers, &receipt, at) {
+            Standing::Leased { .. } => {}
+            Standing::Over => return Ok(Settled::LeaseOver),
+            other => return Ok(too_late(other)),
+        }
+        let runs = [run(&receipt)];
+        let change = Change::Extended { group: group.id, at, due: at.after(lease), runs: &runs };
+        let (_, end) = self.change(&mut consumers, change)?;
+        drop(consumers);
+        self.settle_checkpoint(end)?;
+        Ok(Settled::Done)
+    }
+
+    /// Refuses what was not given by this store to this group.
+    fn check_receipt(&self, group: &GroupEntry, receipt: &Receipt) -> Result<()> {
+        let rule = if receipt.lease.store != self.identity.id {
+            "it must be from this store"
+        } else if receipt.lease.group != group.id {
+            "it must be from this group"
+        } else {
+            return Ok(());
+        };
+        Err(Error::invalid("receipt", receipt.to_string(), rule))
+    }
+
+    /// The queues that an ordered group can read on in when these messages are out of the way.
+    pub(crate) fn unblocked(&self, consumers: &Consumers, group: GroupId, runs: &[Run]) -> Vec<QueueId> {
+        match consumers.index.policy(group) {
+            Some(policy) if policy.ordered => runs.iter().map(|run| run.queue).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Something may be visible in these queues.
+    pub(crate) fn raise(&self, queues: impl IntoIterator<Item = QueueId>) {
+        let mut before = None;
+        for queue in queues {
+            if before != Some(queue.topic)
+                && let Some(topic) = self.topics.by_id(queue.topic)
+            {
+                topic.signal.raise();
+            }
+            before = Some(queue.topic);
+        }
+    }
+}
+
+fn standing(consumers: &Consumers, receipt: &Receipt, now: Time) -> Standing {
+    let lease = &receipt.lease;
+    consumers.index.standing(lease.group, lease.queue, lease.index, lease.attempt, lease.generation, now)
+}
+
+fn run(receipt: &Receipt) -> Run {
+    Run::one(receipt.lease.queue, receipt.lease.index, receipt.lease.attempt)
+}
+
+/// Adds a message to the runs, with its neighbours if they are there. Returns whether it was not among them.
+fn add(runs: &mut Vec<Run>, receipt: &Receipt) -> bool {
+    let one = run(receipt);
+    let same = |run: &&mut Run| run.queue == one.queue && run.block == one.block && run.attempt == one.attempt;
+    match runs.iter_mut().rev().find(same) {
+        Some(run) => {
+            let new = run.mask & one.mask == 0;
+            run.mask |= one.mask;
+            new
+        }
+        None => {
+            runs.push(one);
+            true
+        }
+    }
+}
+
+fn too_late(standing: Standing) -> Settled {
+    match standing {
+        Standing::HandedOutAgain { attempt } => Settled::HandedOutAgain { attempt },
+        Standing::Buried(Burial::DeadLettered) => Settled::DeadLettered,
+        Standing::Buried(Burial::Discarded) => Settled::Discarded,
+        Standing::Settled => Settled::AlreadySettled,
+        Standing::Leased { .. } | Standing::Over | Standing::Unknown => Settled::Unknown,
+    }
+}

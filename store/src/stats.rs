@@ -1,0 +1,208 @@
+//! What a store, its topics and its groups hold and do; and the watch on handlers that come close to their lease.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use popstore_revive::{Counts, Time};
+
+use crate::consumers::{Consumers, GroupEntry};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::event::StoreEvent;
+use crate::receipt::Receipt;
+use crate::topics::Topic;
+
+/// An ack that took this part of its lease, in percent, or more is slow.
+const SLOW_PERCENT: u128 = 80;
+const TELL_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// What a store holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// Bytes of the commit log.
+    pub commit_bytes: u64,
+    /// Bytes of the checkpoint log.
+    pub checkpoint_bytes: u64,
+    /// Bytes appended that a power cut could still take.
+    pub unsynced_bytes: u64,
+    /// Every topic, dead-letter queues included, in the order they were made.
+    pub topics: Vec<TopicStats>,
+    /// Every group.
+    pub groups: Vec<GroupStats>,
+}
+
+/// What a topic holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicStats {
+    /// Its name.
+    pub name: String,
+    /// Per queue, the first message that is kept and the end.
+    pub queues: Vec<(u64, u64)>,
+}
+
+impl TopicStats {
+    /// How many messages are kept.
+    pub fn messages(&self) -> u64 {
+        self.queues.iter().map(|(first, end)| end - first).sum()
+    }
+}
+
+/// What a group holds and has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupStats {
+    /// Its name.
+    pub name: String,
+    /// Messages a pop could get now, of the topics the group has read from.
+    pub ready: u64,
+    /// Messages under a lease.
+    pub in_flight: u64,
+    /// Messages hidden until their next delivery.
+    pub waiting: u64,
+    /// Messages at their limit, on the way to the dead-letter queue.
+    pub ending: u64,
+    /// Messages not settled: all of the above.
+    pub lag: u64,
+    /// How long the longest lease has been running.
+    pub oldest_lease_for: Option<Duration>,
+    /// Deliveries, ever.
+    pub popped: u64,
+    /// Deliveries that were not the first of their message, ever.
+    pub redelivered: u64,
+    /// Messages acked, ever.
+    pub acked: u64,
+    /// Messages given back, ever.
+    pub nacked: u64,
+    /// Messages sent to the dead-letter queue, ever.
+    pub dead_lettered: u64,
+    /// Messages dropped at the limit, ever.
+    pub discarded: u64,
+    /// The time from pop to ack, since the store was opened.
+    pub pop_to_ack: PopToAck,
+}
+
+/// Quantiles of the time from pop to ack, to about one percent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PopToAck {
+    /// How many acks were timed.
+    pub count: u64,
+    /// Half were no slower.
+    pub p50: Duration,
+    /// Nine of ten were no slower.
+    pub p90: Duration,
+    /// 99 of 100 were no slower.
+    pub p99: Duration,
+    /// The slowest.
+    pub max: Duration,
+}
+
+/// The times from pop to ack of one group.
+pub(crate) struct AckTimes {
+    micros: Histogram<u64>,
+    told_at: Option<Time>,
+}
+
+impl Default for AckTimes {
+    fn default() -> Self {
+        let micros = Histogram::new(2).expect("two digits are possible");
+        Self { micros, told_at: None }
+    }
+}
+
+impl AckTimes {
+    fn quantiles(&self) -> PopToAck {
+        let at = |quantile| Duration::from_micros(self.micros.value_at_quantile(quantile));
+        let max = Duration::from_micros(self.micros.max());
+        PopToAck { count: self.micros.len(), p50: at(0.5), p90: at(0.9), p99: at(0.99), max }
+    }
+}
+
+impl Engine {
+    /// Times an ack that counts. Returns the warning to give when it was slow.
+    pub(crate) fn time_ack(
+        &self,
+        consumers: &Consumers,
+        group: &GroupEntry,
+        receipt: &Receipt,
+        now: Time,
+    ) -> Option<StoreEvent> {
+        let lease = &receipt.lease;
+        let held = consumers.index.held(lease.group, lease.queue, lease.index)?;
+        let (took, invisible_for) = (now.since(held.popped_at), held.due.since(held.popped_at));
+        let entry = consumers.groups.get(&group.id)?;
+        let mut times = entry.ack_times.lock().expect("no panic under the lock");
+        times.micros.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        let slow = took.as_micros() * 100 >= invisible_for.as_micros() * SLOW_PERCENT;
+        if !slow || times.told_at.is_some_and(|told_at| now.since(told_at) < TELL_AGAIN_AFTER) {
+            return None;
+        }
+        times.told_at = Some(now);
+        Some(StoreEvent::SlowAck { group: group.name.to_string(), took, invisible_for })
+    }
+
+    pub(crate) fn stats(&self) -> Result<StoreStats> {
+        self.check_open()?;
+        let topics = self.topics.all();
+        let consumers = self.consumers();
+        let groups = consumers.groups.values().map(|entry| self.stats_of(&consumers, entry)).collect();
+        drop(consumers);
+        let unsynced = |log: &crate::log::Log| log.appended().saturating_sub(log.durable());
+        Ok(StoreStats {
+            commit_bytes: self.commit.bytes(),
+            checkpoint_bytes: self.checkpoint.bytes(),
+            unsynced_bytes: unsynced(&self.commit) + unsynced(&self.checkpoint),
+            topics: topics.iter().map(|topic| self.topic_stats(topic)).collect(),
+            groups,
+        })
+    }
+
+    pub(crate) fn topic_stats(&self, topic: &Topic) -> TopicStats {
+        let limit = self.poppable();
+        let extents = topic.queues.iter().map(|queue| queue.visible(limit));
+        TopicStats { name: topic.name.to_string(), queues: extents.map(|(first, end)| (first.0, end.0)).collect() }
+    }
+
+    pub(crate) fn group_stats(&self, group: &GroupEntry) -> Result<GroupStats> {
+        self.check_open()?;
+        let consumers = self.consumers();
+        match consumers.groups.get(&group.id) {
+            Some(entry) => Ok(self.stats_of(&consumers, entry)),
+            None => Err(Error::unknown("group", &group.name)),
+        }
+    }
+
+    fn stats_of(&self, consumers: &Consumers, entry: &GroupEntry) -> GroupStats {
+        let (limit, index) = (self.poppable(), &consumers.index);
+        let (mut new, mut held) = (0, Counts::default());
+        for (id, position) in index.positions(entry.id) {
+            let (first, end) = self.topics.queue(id).map_or_else(Default::default, |queue| queue.visible(limit));
+            new += end.0.saturating_sub(position.0.max(first.0));
+            let Counts { in_flight, waiting, ready, ending } = index.counts(entry.id, id);
+            held.in_flight += in_flight;
+            held.waiting += waiting;
+            held.ready += ready;
+            held.ending += ending;
+        }
+        let counters = index.counters(entry.id).unwrap_or_default();
+        let now = self.now();
+        GroupStats {
+            name: entry.name.to_string(),
+            ready: new + held.ready,
+            in_flight: held.in_flight,
+            waiting: held.waiting,
+            ending: held.ending,
+            lag: new + held.total(),
+            oldest_lease_for: index.oldest_lease(entry.id).map(|popped_at| now.since(popped_at)),
+            popped: counters.popped,
+            redelivered: counters.redelivered,
+            acked: counters.acked,
+            nacked: counters.nacked,
+            dead_lettered: counters.dead_lettered,
+            discarded: counters.discarded,
+            pop_to_ack: entry.ack_times.lock().expect("no panic under the lock").quantiles(),
+        }
+    }
+}

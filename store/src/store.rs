@@ -1,0 +1,230 @@
+//! The store: what users hold in their hands.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use popstore_revive::QueueIndex;
+
+use crate::append::Appended;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::group::{Group, GroupOptions};
+use crate::message::{Message, StoredMessage};
+use crate::options::Options;
+use crate::recover::{self, Recovery};
+use crate::stats::{StoreStats, TopicStats};
+use crate::threads::{Threads, channels};
+
+/// A store of messages in a directory. Cheap to clone, and to be shared between threads; the last clone that is
+/// dropped, groups included, closes it.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use popstore::{Message, Store};
+/// let store = Store::open(dir.path())?;
+/// let place = store.append("orders", Message::new("12.50 EUR").key("order-42"))?;
+/// let message = store.message("orders", place.queue, place.index)?.unwrap();
+/// assert_eq!(message.body(), b"12.50 EUR");
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+/// What all clones share.
+pub(crate) struct Handle {
+    pub(crate) engine: Arc<Engine>,
+    threads: Mutex<Option<Threads>>,
+}
+
+impl Store {
+    /// Opens the store in `dir`, or makes one there, with [`Options::default`]: everything acknowledged is durable.
+    ///
+    /// # Errors
+    /// Those of [`Options::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        Self::options().open(dir)
+    }
+
+    /// Options to open a store with.
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    pub(crate) fn open_with(dir: &Path, options: Options) -> Result<Self> {
+        let (wakes, listen) = channels();
+        let lock = recover::lock(dir)?;
+        let engine = Arc::new(recover::open(dir, options, lock, wakes)?);
+        let threads = if engine.options.clock.runs() { Some(Threads::start(&engine, listen)?) } else { None };
+        Ok(Self { handle: Arc::new(Handle { engine, threads: Mutex::new(threads) }) })
+    }
+
+    /// Appends a message to a topic, which is made if it is missing. As durable on return as the store's policy says,
+    /// and only then handed out.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] topic or queue, [`Error::TooLarge`], [`Error::Full`] (nothing is half-written),
+    /// [`Error::Poisoned`], [`Error::Closed`].
+    pub fn append(&self, topic: &str, message: Message<'_>) -> Result<Appended> {
+        self.handle.engine.append(topic, &message)
+    }
+
+    /// Appends messages to a topic, all or none, also across a crash, at the price of one sync. They lie in one segment.
+    ///
+    /// # Errors
+    /// Those of [`Store::append`]; [`Error::Invalid`] for none at all, [`Error::TooLarge`] when they do not fit into
+    /// one segment.
+    pub fn append_batch(&self, topic: &str, messages: &[Message<'_>]) -> Result<Vec<Appended>> {
+        self.handle.engine.append_batch(topic, messages)
+    }
+
+    /// Makes a topic with so many queues, 1 to 1024, or gives it more; it never has less than before. Durable on
+    /// return, in every mode.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] name or number, [`Error::Full`], [`Error::Poisoned`], [`Error::Closed`].
+    pub fn create_topic(&self, topic: &str, queues: u32) -> Result<()> {
+        self.handle.engine.check()?;
+        crate::topics::check_name("topic", topic)?;
+        self.handle.engine.make_topic(topic, queues).map(|_| ())
+    }
+
+    /// Makes a group, or changes its settings if it is there; what it holds stays. Durable on return, in every mode. A
+    /// lowered limit counts from the next end of a lease on.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] name or settings, [`Error::Full`], [`Error::Poisoned`], [`Error::Closed`].
+    pub fn create_group(&self, name: &str, options: GroupOptions) -> Result<Group> {
+        let entry = self.handle.engine.create_group(name, &options)?;
+        Ok(Group { handle: Arc::clone(&self.handle), entry })
+    }
+
+    /// A group that was made before.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Closed`].
+    pub fn group(&self, name: &str) -> Result<Group> {
+        self.handle.engine.check_open()?;
+        let entry = self.handle.engine.consumers().group(name)?;
+        Ok(Group { handle: Arc::clone(&self.handle), entry })
+    }
+
+    /// Removes a group with its position and leases. Its dead letters stay. Durable on return, in every mode.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Full`], [`Error::Poisoned`], [`Error::Closed`].
+    pub fn delete_group(&self, name: &str) -> Result<()> {
+        self.handle.engine.delete_group(name)
+    }
+
+    /// The message at a place, without taking it from anyone; `None` when it is not or no longer there.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] topic, [`Error::Corrupt`], [`Error::Io`], [`Error::Closed`].
+    pub fn message(&self, topic: &str, queue: u32, index: u64) -> Result<Option<StoredMessage>> {
+        let engine = &self.handle.engine;
+        engine.check_open()?;
+        let topic = engine.topics.by_name(topic)?;
+        let Some(queue) = topic.queue(queue) else { return Ok(None) };
+        if QueueIndex(index) >= queue.visible(engine.poppable()).1 {
+            return Ok(None);
+        }
+        engine.fetch(&topic, queue, QueueIndex(index))
+    }
+
+    /// Makes everything that was acknowledged durable, in every mode.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Closed`].
+    pub fn sync(&self) -> Result<()> {
+        let engine = &self.handle.engine;
+        engine.check()?;
+        engine.commit.sync_all()?;
+        engine.checkpoint.sync_all()
+    }
+
+    /// The position in the commit log before which every message is durable; compare it with [`Appended::offset`].
+    pub fn synced_through(&self) -> u64 {
+        self.handle.engine.commit.durable()
+    }
+
+    /// What the store holds.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn stats(&self) -> Result<StoreStats> {
+        self.handle.engine.stats()
+    }
+
+    /// What one topic holds.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Closed`].
+    pub fn topic_stats(&self, topic: &str) -> Result<TopicStats> {
+        self.handle.engine.check_open()?;
+        Ok(self.handle.engine.topic_stats(&*self.handle.engine.topics.by_name(topic)?))
+    }
+
+    /// What opening the store did.
+    pub fn recovery(&self) -> &Recovery {
+        &self.handle.engine.recovery
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.handle.engine.dir
+    }
+
+    /// Does what the threads would do by now, when the store runs on a clock that does not run by itself.
+    pub fn run_pending(&self) {
+        let engine = &self.handle.engine;
+        if engine.check_open().is_ok() {
+            engine.revive();
+            engine.keep_house();
+            engine.topics.all().iter().for_each(|topic| topic.signal.raise());
+        }
+    }
+
+    /// Closes the store for all its clones: waiting pops return, everything becomes durable, and the next open has
+    /// nothing to repair. Dropping the last clone does the same, but cannot tell what went wrong.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] or [`Error::Io`] when not everything could be made durable; [`Error::Closed`] the second time.
+    pub fn close(self) -> Result<()> {
+        self.handle.close()
+    }
+}
+
+impl Handle {
+    fn close(&self) -> Result<()> {
+        let engine = &self.engine;
+        if engine.closed.swap(true, Ordering::SeqCst) {
+            return Err(Error::Closed);
+        }
+        engine.wake_all();
+        if let Some(threads) = self.threads.lock().expect("no panic under the lock").take() {
+            threads.join();
+        }
+        let closed = engine.close_logs();
+        let unlocked = fs2::FileExt::unlock(&engine.lock.file);
+        closed.and(unlocked.map_err(|source| Error::io("unlock", &engine.lock.path, source)))
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        match self.close() {
+            Ok(()) | Err(Error::Closed) => {}
+            Err(error) => tracing::error!(%error, dir = %self.engine.dir.display(), "a store was not closed in order"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.handle.engine.dir.display())
+    }
+}

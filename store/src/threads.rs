@@ -1,0 +1,152 @@
+//! The threads behind a store: each sleeps until it is woken or its time comes, works in short steps, and ends when the
+//! store closes.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+
+use crate::engine::{Engine, Wakes};
+use crate::error::{Error, Result};
+use crate::event::StoreEvent;
+use crate::log::Log;
+use crate::options::Durability;
+
+/// How long a background task waits after a failure, such as a full disk.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// How often retention looks at the clock at least and at most.
+const RETAIN_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+
+/// The ends of the channels the threads listen on.
+pub(crate) struct Listen {
+    prepare: Receiver<()>,
+    revive: Receiver<()>,
+    keep: Receiver<()>,
+    flush: Receiver<()>,
+}
+
+/// Makes the channels. Each holds one wake-up: more mean the same.
+pub(crate) fn channels() -> (Wakes, Listen) {
+    let (prepare, prepared) = bounded(1);
+    let (revive, revived) = bounded(1);
+    let (keep, kept) = bounded(1);
+    let (flush, flushed) = bounded(1);
+    let wakes = Wakes { prepare, revive, keep, flush };
+    (wakes, Listen { prepare: prepared, revive: revived, keep: kept, flush: flushed })
+}
+
+/// The running threads.
+pub(crate) struct Threads(Vec<JoinHandle<()>>);
+
+impl Threads {
+    pub(crate) fn start(engine: &Arc<Engine>, listen: Listen) -> Result<Self> {
+        type Body = Box<dyn FnOnce(&Engine) + Send>;
+        let Listen { prepare, revive, keep, flush } = listen;
+        let mut bodies: Vec<(&str, Body)> = vec![
+            ("prepare", Box::new(move |engine| prepare_ahead(engine, &prepare))),
+            ("revive", Box::new(move |engine| revive_on_time(engine, &revive))),
+            ("keep", Box::new(move |engine| keep_house(engine, &keep))),
+        ];
+        if let Durability::SyncEvery(every) = engine.options.durability {
+            bodies.push(("flush", Box::new(move |engine| sync_every(engine, &flush, every))));
+        }
+        let mut threads = Self(Vec::new());
+        for (name, body) in bodies {
+            let engine = Arc::clone(engine);
+            let builder = std::thread::Builder::new().name(format!("popstore-{name}"));
+            let started = builder.spawn(move || body(&engine));
+            let started =
+                started.map_err(|source| Error::io("start a thread for", std::path::Path::new(name), source))?;
+            threads.0.push(started);
+        }
+        Ok(threads)
+    }
+
+    /// Waits for the threads, which were told to end.
+    pub(crate) fn join(self) {
+        for thread in self.0 {
+            if thread.join().is_err() {
+                tracing::error!("a background thread of popstore panicked");
+            }
+        }
+    }
+}
+
+fn is_open(engine: &Engine) -> bool {
+    engine.check_open().is_ok()
+}
+
+fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
+    let logs = [&engine.checkpoint, &engine.commit];
+    logs.iter().for_each(|log| log.attend(true));
+    while is_open(engine) {
+        let mut failed = false;
+        for log in logs {
+            failed |= !prepare_log(engine, log);
+        }
+        let _ = if failed {
+            wake.recv_timeout(RETRY_AFTER)
+        } else {
+            wake.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+    }
+    logs.iter().for_each(|log| log.attend(false));
+}
+
+/// Makes all the room a log wants. Returns whether that was possible.
+fn prepare_log(engine: &Engine, log: &Log) -> bool {
+    loop {
+        match log.prepare() {
+            Ok(true) => {}
+            Ok(false) => return true,
+            // Appends that need the room are told so themselves.
+            Err(Error::Full { .. }) => return false,
+            Err(error) => {
+                engine.tell(&StoreEvent::BackgroundFailure { task: "prepare", reason: error.to_string() });
+                return false;
+            }
+        }
+    }
+}
+
+fn revive_on_time(engine: &Engine, wake: &Receiver<()>) {
+    while is_open(engine) {
+        match engine.revive() {
+            Some(due) => drop(wake.recv_timeout(due.since(engine.now()))),
+            None => drop(wake.recv()),
+        }
+    }
+}
+
+fn keep_house(engine: &Engine, wake: &Receiver<()>) {
+    let rules = &engine.options.retention;
+    let look = match (rules.after, rules.when_done) {
+        (Some(after), _) => Some((after / 10).clamp(RETAIN_EVERY.0, RETAIN_EVERY.1)),
+        (None, true) => Some(Duration::from_secs(1)),
+        (None, false) => None,
+    };
+    while is_open(engine) {
+        engine.keep_house();
+        match look {
+            Some(look) => drop(wake.recv_timeout(look)),
+            None => drop(wake.recv()),
+        }
+    }
+}
+
+/// Syncs both logs so long after the first append that needs it. The commit log goes first: what the checkpoint log
+/// speaks of is then durable before it.
+fn sync_every(engine: &Engine, wake: &Receiver<()>, every: Duration) {
+    while is_open(engine) {
+        let _ = wake.recv();
+        let wait_until = engine.now().after(every);
+        while is_open(engine) && engine.now() < wait_until {
+            std::thread::sleep(wait_until.since(engine.now()).min(Duration::from_millis(100)));
+        }
+        // Appends from here on ask again.
+        while wake.try_recv().is_ok() {}
+        // A failure poisons the store, and everybody who writes is told.
+        let _ = engine.commit.sync_all().and_then(|()| engine.checkpoint.sync_all());
+    }
+}

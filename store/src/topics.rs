@@ -1,0 +1,141 @@
+//! The topics of a store, by name and by number.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+use popstore_revive::{QueueId, TopicId};
+
+use crate::error::{Error, Result};
+use crate::format::checkpoint::Extent;
+use crate::queue::ConsumeQueue;
+use crate::wait::Signal;
+
+/// The most queues a topic can have.
+pub(crate) const QUEUES_MAX: u32 = 1024;
+const NAME_MAX: usize = 127;
+const NAME_RULE: &str = "1 to 127 of A-Z a-z 0-9 . _ - %, not starting with . or %";
+/// What the names of dead-letter queues start with.
+pub(crate) const DEAD_LETTERS: &str = "%DLQ%";
+
+/// A topic and its queues.
+pub(crate) struct Topic {
+    pub(crate) id: TopicId,
+    pub(crate) name: Arc<str>,
+    pub(crate) queues: Vec<Arc<ConsumeQueue>>,
+    /// The base of the commit segment that told of the topic last.
+    pub(crate) declared_in: AtomicU64,
+    /// Told when something of the topic may have become visible.
+    pub(crate) signal: Arc<Signal>,
+    turn: AtomicU32,
+}
+
+impl Topic {
+    pub(crate) fn queue(&self, queue: u32) -> Option<&Arc<ConsumeQueue>> {
+        self.queues.get(queue as usize)
+    }
+
+    /// The next queue, round robin.
+    pub(crate) fn next_turn(&self) -> u32 {
+        self.turn.fetch_add(1, Ordering::Relaxed) % self.queues.len() as u32
+    }
+}
+
+/// All topics. Numbers are never used twice.
+pub(crate) struct Topics {
+    dir: PathBuf,
+    entries_per_file: u64,
+    known: RwLock<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    by_name: HashMap<Arc<str>, Arc<Topic>>,
+    by_id: BTreeMap<TopicId, Arc<Topic>>,
+    next: u32,
+}
+
+impl Topics {
+    pub(crate) fn new(store: &Path, entries_per_file: u64, next: TopicId) -> Self {
+        let known = Known { next: next.0, ..Known::default() };
+        Self { dir: store.join("queues"), entries_per_file, known: RwLock::new(known) }
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Result<Arc<Topic>> {
+        self.find(name).ok_or_else(|| Error::unknown("topic", name))
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Topic>> {
+        self.known.read().expect("no panic under the lock").by_name.get(name).cloned()
+    }
+
+    pub(crate) fn by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
+        self.known.read().expect("no panic under the lock").by_id.get(&id).cloned()
+    }
+
+    pub(crate) fn queue(&self, id: QueueId) -> Option<Arc<ConsumeQueue>> {
+        self.by_id(id.topic)?.queue(id.queue).cloned()
+    }
+
+    /// All topics in the order of their numbers.
+    pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
+        self.known.read().expect("no panic under the lock").by_id.values().cloned().collect()
+    }
+
+    /// The number the next topic gets.
+    pub(crate) fn next_id(&self) -> TopicId {
+        TopicId(self.known.read().expect("no panic under the lock").next)
+    }
+
+    /// Takes in a topic with these queues, in place of what was known of it.
+    pub(crate) fn insert(&self, id: TopicId, name: &str, queues: Vec<Arc<ConsumeQueue>>) -> Arc<Topic> {
+        let mut known = self.known.write().expect("no panic under the lock");
+        let before = known.by_id.get(&id);
+        let topic = Arc::new(Topic {
+            id,
+            name: before.map_or_else(|| Arc::from(name), |before| Arc::clone(&before.name)),
+            queues,
+            declared_in: AtomicU64::new(u64::MAX),
+            signal: before.map_or_else(Arc::default, |before| Arc::clone(&before.signal)),
+            turn: AtomicU32::new(0),
+        });
+        known.next = known.next.max(id.0.saturating_add(1));
+        known.by_name.insert(Arc::clone(&topic.name), Arc::clone(&topic));
+        known.by_id.insert(id, Arc::clone(&topic));
+        topic
+    }
+
+    /// An empty queue of a topic.
+    pub(crate) fn empty_queue(&self, id: QueueId, name: &str) -> Arc<ConsumeQueue> {
+        Arc::new(self.make_queue(id, name, &Extent::default(), Vec::new()))
+    }
+
+    pub(crate) fn make_queue(
+        &self,
+        id: QueueId,
+        name: &str,
+        extent: &Extent,
+        tail: Vec<crate::format::entry::Entry>,
+    ) -> ConsumeQueue {
+        let dir = self.dir.join(name).join(id.queue.to_string());
+        ConsumeQueue::new(id, dir, self.entries_per_file, extent, tail)
+    }
+}
+
+/// Refuses names that users may not give to a topic or a group.
+pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-%".contains(&byte);
+    let good = (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with(['.', '%']);
+    if good { Ok(()) } else { Err(Error::invalid(what, name, NAME_RULE)) }
+}
+
+/// Whether a name read from a log is one this store could have written: it becomes a directory.
+pub(crate) fn is_written_name(name: &str) -> bool {
+    check_name("topic", name.strip_prefix(DEAD_LETTERS).unwrap_or(name)).is_ok()
+}
+
+/// The name of a group's dead-letter queue.
+pub(crate) fn dead_letters_of(group: &str) -> String {
+    format!("{DEAD_LETTERS}{group}")
+}

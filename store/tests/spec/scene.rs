@@ -1,0 +1,141 @@
+//! A small stage for tests: a store in a directory of its own, on a clock that moves when it is told to, with tiny
+//! segments so that everything crosses their borders.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use popstore::{
+    Delivery, Durability, Group, GroupOptions, ManualClock, Message, Options, Pop, Receipt, Settled, Store,
+};
+
+/// The topic and the group of a scene.
+pub const TOPIC: &str = "orders";
+pub const GROUP: &str = "billing";
+
+pub fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub struct Scene {
+    dir: Option<tempfile::TempDir>,
+    pub path: PathBuf,
+    pub clock: Arc<ManualClock>,
+    pub options: Options,
+    pub settings: GroupOptions,
+    store: Option<Store>,
+}
+
+impl Scene {
+    /// A store that syncs each operation, and a group with a lease of 30 s.
+    pub fn new() -> Self {
+        Self::with(Options::default(), GroupOptions::default())
+    }
+
+    pub fn limit(max_reconsume_times: u32) -> Self {
+        Self::with(Options::default(), GroupOptions::default().max_reconsume_times(max_reconsume_times))
+    }
+
+    pub fn buffered() -> Self {
+        Self::with(Options::default().durability(Durability::Buffered), GroupOptions::default())
+    }
+
+    pub fn with(options: Options, settings: GroupOptions) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(secs(1_000_000)));
+        let options = options.clock(clock.clone()).segment_bytes(4096).checkpoint_segment_bytes(4096);
+        let options = options.entries_per_file(8).mark_every_bytes(4096);
+        let path = dir.path().to_path_buf();
+        let mut scene = Self { dir: Some(dir), path, clock, options, settings, store: None };
+        scene.open();
+        scene.store().create_group(GROUP, scene.settings.clone()).unwrap();
+        scene
+    }
+
+    pub fn open(&mut self) {
+        self.store = Some(self.options.clone().open(&self.path).unwrap());
+    }
+
+    pub fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    pub fn group(&self) -> Group {
+        self.store().group(GROUP).unwrap()
+    }
+
+    pub fn append(&self, body: &str) -> u64 {
+        self.store().append(TOPIC, Message::new(body)).unwrap().index
+    }
+
+    pub fn pop_up_to(&self, messages: u32) -> Vec<Delivery> {
+        self.group().pop(TOPIC, Pop::up_to(messages)).unwrap()
+    }
+
+    /// The one message that can be had.
+    pub fn pop(&self) -> Delivery {
+        let mut deliveries = self.pop_up_to(1);
+        assert_eq!(deliveries.len(), 1, "nothing to pop");
+        deliveries.remove(0)
+    }
+
+    pub fn expect_nothing(&self) {
+        let deliveries = self.pop_up_to(1);
+        assert!(deliveries.is_empty(), "{deliveries:?}");
+    }
+
+    pub fn ack(&self, receipt: Receipt) -> Settled {
+        self.group().ack(receipt).unwrap()
+    }
+
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.store().run_pending();
+    }
+
+    /// The bodies of the dead letters.
+    pub fn letters(&self) -> Vec<String> {
+        let letters = self.group().dead_letters().unwrap();
+        letters.map(|letter| String::from_utf8(letter.unwrap().message().body().to_vec()).unwrap()).collect()
+    }
+
+    /// Closes in order and opens again.
+    pub fn reopen(&mut self) {
+        self.store.take().unwrap().close().unwrap();
+        self.open();
+    }
+
+    /// The process dies: what the operating system has is what the next one finds.
+    pub fn kill(&mut self) {
+        let after = tempfile::tempdir().unwrap();
+        copy(&self.path, after.path());
+        self.become_copy(after);
+    }
+
+    /// The store goes on in that directory.
+    pub fn become_copy(&mut self, dir: tempfile::TempDir) {
+        self.path = dir.path().to_path_buf();
+        self.store = None;
+        self.dir = Some(dir);
+        self.open();
+    }
+
+    pub fn close(&mut self) {
+        self.store.take().unwrap().close().unwrap();
+    }
+}
+
+/// Copies a store's directory.
+pub fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}

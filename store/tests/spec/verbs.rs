@@ -1,0 +1,82 @@
+//! The verbs as a user meets them, on a clock that stands still.
+
+use crate::scene::{Scene, TOPIC, secs};
+use popstore::{Message, Pop, Settled};
+
+#[test]
+fn what_is_appended_is_popped_in_order_with_all_its_parts() {
+    let scene = Scene::new();
+    let message = Message::new("12.50").key("order-42").tag("paid").property("till", "3").property("shift", "b");
+    scene.store().append(TOPIC, message).unwrap();
+    scene.append("second");
+    let deliveries = scene.pop_up_to(10);
+    assert_eq!(deliveries.len(), 2);
+    let first = deliveries[0].message();
+    assert_eq!((first.body(), first.key(), first.tag()), (&b"12.50"[..], &b"order-42"[..], "paid"));
+    assert_eq!(first.properties().collect::<Vec<_>>(), [("till", "3"), ("shift", "b")]);
+    assert_eq!((first.queue(), first.index(), deliveries[0].attempt()), (0, 0, 1));
+    assert_eq!(deliveries[1].body(), b"second");
+}
+
+#[test]
+fn an_acked_message_never_comes_back() {
+    let mut scene = Scene::new();
+    scene.append("a");
+    let receipt = scene.pop().receipt();
+    assert_eq!(scene.ack(receipt), Settled::Done);
+    scene.advance(secs(3600));
+    scene.expect_nothing();
+    scene.kill();
+    scene.advance(secs(3600));
+    scene.expect_nothing();
+    assert_eq!(scene.ack(receipt), Settled::AlreadySettled);
+}
+
+#[test]
+fn a_message_whose_lease_ends_is_delivered_again() {
+    let scene = Scene::new();
+    scene.append("a");
+    let first = scene.pop();
+    scene.expect_nothing();
+    scene.advance(secs(31));
+    let second = scene.pop();
+    assert_eq!((second.body(), second.attempt()), (&b"a"[..], 2));
+    assert_eq!(scene.ack(first.receipt()), Settled::HandedOutAgain { attempt: 2 });
+    assert_eq!(scene.ack(second.receipt()), Settled::Done);
+}
+
+#[test]
+fn hundreds_of_messages_survive_a_kill_and_a_clean_close() {
+    let mut scene = Scene::new();
+    for at in 0..300 {
+        scene.append(&format!("message {at}"));
+    }
+    scene.kill();
+    assert!(!scene.store().recovery().clean);
+    for at in 0..150 {
+        let delivery = scene.pop();
+        assert_eq!(delivery.body(), format!("message {at}").as_bytes());
+        assert_eq!(scene.ack(delivery.receipt()), Settled::Done);
+    }
+    scene.reopen();
+    assert!(scene.store().recovery().clean);
+    let rest = scene.group().pop(TOPIC, Pop::up_to(1000)).unwrap();
+    assert_eq!(rest.len(), 150);
+    assert_eq!(rest[0].body(), b"message 150");
+}
+
+#[test]
+fn at_its_limit_a_message_goes_to_the_dead_letters_with_its_history() {
+    let mut scene = Scene::limit(1);
+    scene.append("a");
+    for attempt in 1..=2 {
+        assert_eq!(scene.pop().attempt(), attempt);
+        scene.advance(secs(31));
+    }
+    scene.expect_nothing();
+    let letter = scene.group().dead_letters().unwrap().next().unwrap().unwrap();
+    assert_eq!((letter.message().body(), letter.origin_topic(), letter.attempts()), (&b"a"[..], TOPIC, 2));
+    scene.kill();
+    assert_eq!(scene.letters(), ["a"]);
+    scene.expect_nothing();
+}
