@@ -51,14 +51,15 @@ impl Unrecovered {
         let SegmentFile { base, capacity, path, len, .. } = &self.files[at];
         let file = disk.open(path.clone()).at("open", path)?;
         let end = found.end - base;
-        if self.wipe(disk, &file, end, (end + FRAME_HEADER as u64).min(*len))? {
+        let dirty = found.tail_bytes > 0;
+        if dirty && self.wipe(disk, &file, end, (end + FRAME_HEADER as u64).min(*len))? {
             disk.sync_file(&file).at("sync", path)?;
         }
         for later in self.files[at + 1..].iter().rev() {
             disk.remove(&later.path).at("remove", &later.path)?;
             disk.sync_dir(&self.dir).at("sync", &self.dir)?;
         }
-        if self.wipe(disk, &file, end, *len)? {
+        if dirty && self.wipe(disk, &file, end, *len)? {
             disk.sync_file(&file).at("sync", path)?;
         }
         if !GROWS_UNDER_MAP {

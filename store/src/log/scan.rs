@@ -249,7 +249,7 @@ impl Unrecovered {
             if bytes[0] != 0 {
                 last_dirty = at + 1;
             }
-            let zeroes = bytes.iter().take_while(|byte| **byte == 0).count() as u64;
+            let zeroes = leading_zeroes(bytes) as u64;
             if zeroes > FRAME_HEADER as u64 {
                 at += zeroes - FRAME_HEADER as u64;
                 continue;
@@ -269,6 +269,14 @@ impl Unrecovered {
         }
         Ok((None, last_dirty - from))
     }
+}
+
+/// How many bytes at the front are zero: by whole blocks first, since most of a tail is.
+fn leading_zeroes(bytes: &[u8]) -> usize {
+    const BLOCK: usize = 4096;
+    let blocks = bytes.chunks_exact(BLOCK).take_while(|block| **block == [0; BLOCK]).count();
+    let rest = &bytes[blocks * BLOCK..];
+    blocks * BLOCK + rest.iter().take(BLOCK).take_while(|byte| **byte == 0).count()
 }
 
 enum Closing {
