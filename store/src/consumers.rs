@@ -15,7 +15,11 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::frame::FRAME_HEADER;
+use crate::log::room_max;
 use crate::stats::AckTimes;
+
+/// More than a run takes in a record.
+const RUN_BYTES_MAX: usize = 40;
 
 /// The POP index and what belongs to it.
 #[derive(Default)]
@@ -91,6 +95,21 @@ impl Engine {
 
     pub(crate) fn change(&self, consumers: &mut Consumers, change: Change<'_>) -> Result<(u64, u64)> {
         self.record(consumers, &CheckpointRecord::Change(change))
+    }
+
+    /// Records a change of many messages, in as many records as it needs. Returns the log's end.
+    pub(crate) fn change_all<'r>(
+        &self,
+        consumers: &mut Consumers,
+        runs: &'r [Run],
+        change: impl Fn(&'r [Run]) -> Change<'r>,
+    ) -> Result<u64> {
+        let runs_max = room_max(self.options.checkpoint_segment_bytes) as usize / 2 / RUN_BYTES_MAX;
+        let mut end = self.checkpoint.appended();
+        for runs in runs.chunks(runs_max) {
+            end = self.change(consumers, change(runs))?.1;
+        }
+        Ok(end)
     }
 
     /// Writes a record that tells what is so already. Returns its place.

@@ -226,7 +226,8 @@ impl Engine {
         topic.signal.raise();
         let runs: Vec<Run> = letters.iter().map(|(burying, _)| burying.run).collect();
         let mut consumers = self.consumers();
-        self.change(&mut consumers, Change::Buried { group, burial: Burial::DeadLettered, runs: &runs })?;
+        let buried = |runs| Change::Buried { group, burial: Burial::DeadLettered, runs };
+        self.change_all(&mut consumers, &runs, buried)?;
         let queues = self.unblocked(&consumers, group, &runs);
         drop(consumers);
         self.raise(queues);

@@ -10,10 +10,12 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::StoreEvent;
 use crate::format::checkpoint::CheckpointRecord;
+use crate::log::room_max;
 
 /// How many blocks of the index are told in one record.
 const BLOCKS_MAX: usize = 16;
 const REDRIVEN_MAX: usize = 64;
+const COHORT_BYTES_MAX: usize = 64;
 /// The entries in memory follow the appended bytes.
 const FLUSH_EVERY_BYTES: u64 = 1 << 20;
 
@@ -153,7 +155,14 @@ impl Engine {
 
     fn tell_piece(&self, cursor: &mut Cursor) -> Result<bool> {
         let mut consumers = self.consumers();
-        let Some(change) = consumers.index.image(cursor, BLOCKS_MAX) else { return Ok(false) };
+        let (before, mut blocks_max) = (*cursor, BLOCKS_MAX);
+        let Some(mut change) = consumers.index.image(cursor, blocks_max) else { return Ok(false) };
+        while blocks_max > 1 && matches!(&change, Change::Image(image) if image.cohorts.len() > self.cohorts_max()) {
+            blocks_max /= 2;
+            *cursor = before;
+            let Some(smaller) = consumers.index.image(cursor, blocks_max) else { return Ok(false) };
+            change = smaller;
+        }
         let entry = match &change {
             Change::Group { group, .. } => consumers.groups.get(group).cloned(),
             _ => None,
@@ -164,6 +173,11 @@ impl Engine {
         };
         self.write_record(&mut consumers, &record)?;
         Ok(true)
+    }
+
+    /// How many cohorts a record can tell at least, whatever their numbers are.
+    fn cohorts_max(&self) -> usize {
+        (room_max(self.options.checkpoint_segment_bytes) as usize / 2) / COHORT_BYTES_MAX
     }
 
     fn tell_redriven(&self) -> Result<()> {
@@ -177,6 +191,7 @@ impl Engine {
 
     /// The last things before the store is closed: everything durable, and said so.
     pub(crate) fn close_logs(&self) -> Result<()> {
+        self.commit.shut();
         self.commit.sync_all()?;
         self.mark()?;
         let commit = self.commit.durable();

@@ -110,3 +110,7 @@ pub mod fuzzing {
         }
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

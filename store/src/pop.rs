@@ -99,8 +99,8 @@ impl Engine {
         let popped = match found {
             Ok(deliveries) if !runs.is_empty() => {
                 let generation = self.identity.generation;
-                let change = Change::Popped { group: group.id, generation, at, due, runs: &runs };
-                self.change(&mut consumers, change).map(|(_, end)| (deliveries, Some(end)))
+                let popped = |runs| Change::Popped { group: group.id, generation, at, due, runs };
+                self.change_all(&mut consumers, &runs, popped).map(|end| (deliveries, Some(end)))
             }
             Ok(deliveries) => Ok((deliveries, end)),
             Err(error) => Err(error),

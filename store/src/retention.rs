@@ -20,6 +20,8 @@ use crate::topics::DEAD_LETTERS;
 
 /// At most this part of a segment is moved on; while more of it is needed, it stays.
 const MOVED_PART: u64 = 8;
+/// And not more messages than a mark can tell of.
+const MOVED_MAX: usize = 4096;
 
 /// The first message of a segment is looked for in so many bytes.
 const FIRST_WITHIN: u64 = 1 << 16;
@@ -130,7 +132,7 @@ impl Engine {
                 needed
             };
             let bytes: u64 = needed.iter().map(|(_, _, entry)| u64::from(entry.size)).sum();
-            if bytes > segment.capacity / MOVED_PART {
+            if bytes > segment.capacity / MOVED_PART || needed.len() > MOVED_MAX {
                 return Ok(false);
             }
             self.copy(&needed)?;

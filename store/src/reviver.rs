@@ -64,11 +64,11 @@ impl Engine {
     fn end_leases(&self, consumers: &mut Consumers, endings: &[Decision], at: Time) -> Result<()> {
         let group = endings[0].group;
         let runs: Vec<Run> = endings.iter().map(|decision| decision.run).collect();
-        let change = match endings[0].verdict {
-            Verdict::Redeliver { visible_at } => Change::Revived { group, at, visible_at, runs: &runs },
-            Verdict::Discard => Change::Buried { group, burial: Burial::Discarded, runs: &runs },
-        };
-        let (_, end) = self.change(consumers, change)?;
+        let verdict = endings[0].verdict;
+        let end = self.change_all(consumers, &runs, |runs| match verdict {
+            Verdict::Redeliver { visible_at } => Change::Revived { group, at, visible_at, runs },
+            Verdict::Discard => Change::Buried { group, burial: Burial::Discarded, runs },
+        })?;
         if self.checkpoint_is_due(end) {
             let _ = self.wakes.keep.try_send(());
         }

@@ -71,9 +71,7 @@ impl Engine {
         }
         let acked = match runs.is_empty() {
             true => Ok(None),
-            false => {
-                self.change(&mut consumers, Change::Acked { group: group.id, runs: &runs }).map(|done| Some(done.1))
-            }
+            false => self.change_all(&mut consumers, &runs, |runs| Change::Acked { group: group.id, runs }).map(Some),
         };
         let queues: Vec<QueueId> = self.unblocked(&consumers, group.id, &runs);
         consumers.runs = runs;

@@ -177,10 +177,14 @@ impl Engine {
     fn stats_of(&self, consumers: &Consumers, entry: &GroupEntry) -> GroupStats {
         let (limit, index) = (self.poppable(), &consumers.index);
         let (mut new, mut held) = (0, Counts::default());
-        for (id, position) in index.positions(entry.id) {
-            let (first, end) = self.topics.queue(id).map_or_else(Default::default, |queue| queue.visible(limit));
+        let mut topics: Vec<_> = index.positions(entry.id).map(|(queue, _)| queue.topic).collect();
+        topics.dedup();
+        let topics = topics.into_iter().filter_map(|topic| self.topics.by_id(topic));
+        for queue in topics.flat_map(|topic| topic.queues.clone()) {
+            let (first, end) = queue.visible(limit);
+            let position = index.position(entry.id, queue.id).unwrap_or_default();
             new += end.0.saturating_sub(position.0.max(first.0));
-            let Counts { in_flight, waiting, ready, ending } = index.counts(entry.id, id);
+            let Counts { in_flight, waiting, ready, ending } = index.counts(entry.id, queue.id);
             held.in_flight += in_flight;
             held.waiting += waiting;
             held.ready += ready;

@@ -209,6 +209,10 @@ impl Handle {
             threads.join();
         }
         let closed = engine.close_logs();
+        // Order matters: a call that came in before the store was closed must not write when another owner may.
+        engine.commit.shut();
+        engine.checkpoint.shut();
+        let closed = closed.and_then(|()| engine.checkpoint.sync_all());
         let unlocked = fs2::FileExt::unlock(&engine.lock.file);
         closed.and(unlocked.map_err(|source| Error::io("unlock", &engine.lock.path, source)))
     }

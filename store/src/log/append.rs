@@ -39,6 +39,9 @@ impl Log {
         let mut head = self.head.lock().expect("no panic under the lock");
         loop {
             self.shape.poison.check()?;
+            if head.shut {
+                return Err(Error::Closed);
+            }
             if head.end + bytes + END_FRAME as u64 > head.segment.end() && head.next.is_some() {
                 self.roll(&mut head)?;
             }
@@ -79,7 +82,7 @@ impl Log {
         frame::seal(&mut end, head.end, self.shape.generation, self.durable(), self.seed);
         self.put(head, &end);
         if let Some(map) = &head.map {
-            map.flush().map_err(|source| self.shape.poison.set(head.segment.file.path.clone(), source))?;
+            map.flush().map_err(|source| self.shape.poison.set(head.segment.path.clone(), source))?;
         }
         let base = next.segment.base;
         self.chain.write().expect("no panic under the lock").insert(base, Arc::clone(&next.segment));
@@ -159,6 +162,12 @@ impl Drop for Appender<'_> {
 }
 
 impl Log {
+    /// Nothing is appended from here on.
+    pub(crate) fn shut(&self) {
+        self.head.lock().expect("no panic under the lock").shut = true;
+        self.room.notify_all();
+    }
+
     /// Whether a thread prepares ahead from here on, or appends make their room themselves.
     pub(crate) fn attend(&self, attended: bool) {
         self.head.lock().expect("no panic under the lock").unattended = !attended;

@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::format::frame::{LogKind, Seed};
 use crate::segment::{Disk, ReadMap, StoreFile, WriteMap};
 
+pub(crate) use append::room_max;
 pub(crate) use read::Bytes;
 pub(crate) use scan::{Found, FrameAt, Unrecovered};
 
@@ -76,7 +77,9 @@ impl Poison {
 pub(crate) struct Segment {
     pub(crate) base: u64,
     pub(crate) capacity: u64,
-    pub(crate) file: StoreFile,
+    pub(crate) path: PathBuf,
+    /// Open while there may be something to write or sync: a log can have more segments than a process may open files.
+    file: Mutex<Option<Arc<StoreFile>>>,
     pub(crate) map: Arc<ReadMap>,
 }
 
@@ -125,6 +128,8 @@ struct Head {
     waiting: usize,
     /// Nobody prepares ahead: appends do it when they must.
     unattended: bool,
+    /// Nothing is appended any more.
+    shut: bool,
     /// Why there is none.
     refused: Option<Error>,
 }

@@ -6,7 +6,7 @@
 //! rolls into it: a segment that has its name is whole.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::{Head, Log, Next, Segment};
 use crate::error::{At, Result};
@@ -118,9 +118,10 @@ impl Log {
     }
 
     fn fill(&self, segment: &Arc<Segment>, populate: Option<Populate>, from: u64, end: u64) -> Result<()> {
-        zero(&self.disk, &segment.file, from - segment.base, end - segment.base)?;
+        let file = segment.file(&self.disk).at("open", &segment.path)?;
+        zero(&self.disk, &file, from - segment.base, end - segment.base)?;
         if self.shape.staged {
-            self.disk.sync_file(&segment.file).at("sync", &segment.file.path)?;
+            self.disk.sync_file(&file).at("sync", &segment.path)?;
         }
         if let Some(populate) = populate {
             populate.range((from - segment.base) as usize, (end - from) as usize);
@@ -162,7 +163,7 @@ impl Log {
 
     fn mapped(&self, segment: Segment, ready: u64) -> Result<Next> {
         let segment = Arc::new(segment);
-        let map = if self.shape.staged { None } else { Some(segment.write_map()?) };
+        let map = if self.shape.staged { None } else { Some(segment.write_map(&self.disk)?) };
         Ok(Next { segment, map, ready })
     }
 
@@ -211,7 +212,7 @@ impl Log {
                 chain.values().next().filter(|oldest| oldest.end() <= position && chain.len() > 1).cloned()
             };
             let Some(oldest) = oldest else { return Ok(retired) };
-            let path = &oldest.file.path;
+            let path = &oldest.path;
             let full = oldest.capacity == self.shape.segment_bytes && self.shape.kind == LogKind::Checkpoint;
             let spare = self.shape.dir.join(format!("{SPARE}{}", segment_name(oldest.base)));
             if full {
@@ -262,11 +263,27 @@ impl Segment {
     /// Maps a segment file of which the bytes before `published` are final.
     pub(super) fn new(file: StoreFile, base: u64, capacity: u64, published: u64) -> Result<Self> {
         let map = ReadMap::new(&file, capacity as usize, published as usize).at("map", &file.path)?;
-        Ok(Self { base, capacity, file, map: Arc::new(map) })
+        let (path, file) = (file.path.clone(), Mutex::new(Some(Arc::new(file))));
+        Ok(Self { base, capacity, path, file, map: Arc::new(map) })
     }
 
-    pub(super) fn write_map(&self) -> Result<WriteMap> {
-        WriteMap::new(&self.file, self.capacity as usize, Arc::clone(&self.map)).at("map", &self.file.path)
+    pub(super) fn write_map(&self, disk: &Disk) -> Result<WriteMap> {
+        let file = self.file(disk).at("open", &self.path)?;
+        WriteMap::new(&file, self.capacity as usize, Arc::clone(&self.map)).at("map", &self.path)
+    }
+
+    /// Its file, opened if it is not.
+    pub(super) fn file(&self, disk: &Disk) -> std::io::Result<Arc<StoreFile>> {
+        let mut file = self.file.lock().expect("no panic under the lock");
+        match &*file {
+            Some(file) => Ok(Arc::clone(file)),
+            None => Ok(Arc::clone(file.insert(Arc::new(disk.open(self.path.clone())?)))),
+        }
+    }
+
+    /// Everything in it is durable and nothing will be written to it.
+    pub(super) fn close_file(&self) {
+        *self.file.lock().expect("no panic under the lock") = None;
     }
 }
 

@@ -52,7 +52,7 @@ impl Log {
     fn place(&self, position: u64) -> (PathBuf, u64) {
         let chain = self.chain.read().expect("no panic under the lock");
         match chain.range(..=position).next_back() {
-            Some((base, segment)) => (segment.file.path.clone(), position - base),
+            Some((base, segment)) => (segment.path.clone(), position - base),
             None => (self.shape.dir.clone(), position),
         }
     }

@@ -34,6 +34,7 @@ impl Unrecovered {
             for file in &self.files[..at] {
                 let opened = StoreFile::read_only(file.path.clone()).at("open", &file.path)?;
                 let segment = Segment::new(opened, file.base, file.capacity, file.len)?;
+                segment.close_file();
                 chain.insert(file.base, Arc::new(segment));
             }
         }
@@ -92,8 +93,8 @@ impl Unrecovered {
         head: &Segment,
         disk: &Disk,
     ) -> Result<()> {
-        let sealed = chain.values().map(|segment| (segment.base, segment.end(), &segment.file.path));
-        let all = sealed.chain([(head.base, found.end, &head.file.path)]);
+        let sealed = chain.values().map(|segment| (segment.base, segment.end(), &segment.path));
+        let all = sealed.chain([(head.base, found.end, &head.path)]);
         for (base, end, path) in all.filter(|(_, end, _)| *end > found.proven) {
             let file = disk.open(path.clone()).at("open", path)?;
             let (mut at, end) = (found.proven.saturating_sub(base), end - base);
@@ -124,8 +125,8 @@ impl Log {
     ) -> Result<Self> {
         let head = Arc::new(head);
         chain.insert(head.base, Arc::clone(&head));
-        let map = if shape.staged { None } else { Some(head.write_map()?) };
-        let ready = head.base + head.file.len().at("inspect", &head.file.path)?;
+        let map = if shape.staged { None } else { Some(head.write_map(&disk)?) };
+        let ready = head.base + head.file(&disk).and_then(|file| file.len()).at("inspect", &head.path)?;
         let seed = shape.seed();
         let head = Head {
             segment: head,
@@ -138,6 +139,7 @@ impl Log {
             load: 0,
             waiting: 0,
             unattended: true,
+            shut: false,
             refused: None,
         };
         Ok(Self {

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Log;
+use super::{Log, Segment};
 use crate::error::Result;
 
 /// How often a leader looks whether its group still grows.
@@ -86,17 +86,17 @@ impl Log {
         };
         for chunk in &chunks {
             let (segment, from) = (&chunk.segment, chunk.at - chunk.segment.base);
-            let written = self.disk.write_at(&segment.file, from, &chunk.bytes);
-            written.map_err(|source| self.shape.poison.set(segment.file.path.clone(), source))?;
+            let file = segment.file(&self.disk);
+            let written = file.and_then(|file| self.disk.write_at(&file, from, &chunk.bytes));
+            written.map_err(|source| self.shape.poison.set(segment.path.clone(), source))?;
             segment.map.publish(from as usize + chunk.bytes.len());
         }
         self.written.store(target, Ordering::Release);
         // Order matters: an older segment is durable before a newer one, so that a log never has a gap.
         for chunk in &chunks {
-            let synced = self.disk.sync_file(&chunk.segment.file);
-            synced.map_err(|source| self.shape.poison.set(chunk.segment.file.path.clone(), source))?;
+            self.sync_segment(&chunk.segment)?;
         }
-        self.durable.store(target, Ordering::Release);
+        self.made_durable(target);
         Ok(())
     }
 
@@ -107,11 +107,26 @@ impl Log {
                 continue;
             }
             let flushed = self.flush_map(segment.base);
-            let synced = flushed.and_then(|()| self.disk.sync_file(&segment.file));
-            synced.map_err(|source| self.shape.poison.set(segment.file.path.clone(), source))?;
+            flushed.map_err(|source| self.shape.poison.set(segment.path.clone(), source))?;
+            self.sync_segment(&segment)?;
         }
-        self.durable.store(target, Ordering::Release);
+        self.made_durable(target);
         Ok(())
+    }
+
+    fn sync_segment(&self, segment: &Segment) -> Result<()> {
+        let synced = segment.file(&self.disk).and_then(|file| self.disk.sync_file(&file));
+        synced.map_err(|source| self.shape.poison.set(segment.path.clone(), source))
+    }
+
+    fn made_durable(&self, target: u64) {
+        let from = self.durable.swap(target, Ordering::AcqRel);
+        let chain = self.chain.read().expect("no panic under the lock");
+        chain.range(..target).rev().take_while(|(_, segment)| segment.end() > from).for_each(|(_, segment)| {
+            if segment.end() <= target {
+                segment.close_file();
+            }
+        });
     }
 
     fn flush_map(&self, base: u64) -> std::io::Result<()> {
