@@ -51,6 +51,7 @@ mod retention;
 mod reviver;
 mod segment;
 mod settle;
+mod snapshot;
 mod stats;
 mod store;
 mod threads;
@@ -75,6 +76,7 @@ pub use recover::Recovery;
 #[doc(hidden)]
 pub use segment::{Event, Hook};
 pub use settle::Delay;
+pub use snapshot::{Fault, Snapshot, SnapshotMessage};
 pub use stats::{GroupStats, PopToAck, StoreStats, TopicStats};
 pub use store::Store;
 

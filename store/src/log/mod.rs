@@ -14,6 +14,7 @@ mod append;
 mod prepare;
 mod read;
 mod repair;
+mod salvage;
 mod scan;
 mod sync;
 

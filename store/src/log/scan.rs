@@ -19,7 +19,7 @@ const WINDOW: usize = 1 << 20;
 pub(crate) struct Unrecovered {
     pub(super) kind: LogKind,
     pub(super) dir: PathBuf,
-    seed: Seed,
+    pub(super) seed: Seed,
     /// Oldest first, each beginning where the one before ends.
     pub(super) files: Vec<SegmentFile>,
     pub(super) spares: Vec<PathBuf>,
@@ -65,25 +65,8 @@ impl Unrecovered {
     /// # Errors
     /// A segment is missing, damaged, of another store or of a newer format.
     pub(crate) fn inspect(dir: PathBuf, kind: LogKind, store: u128) -> Result<Self> {
-        let seed = Seed::new(store, kind);
-        let mut log = Self { kind, dir, seed, files: Vec::new(), spares: Vec::new(), unfinished: Vec::new() };
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(&log.dir).at("read", &log.dir)? {
-            let entry = entry.at("read", &log.dir)?;
-            names.push(entry.file_name());
-        }
-        names.sort();
-        let mut bases = Vec::new();
-        for name in &names {
-            let path = log.dir.join(name);
-            let name = name.to_string_lossy();
-            match name.parse::<u64>() {
-                Ok(base) if segment_name(base) == name => bases.push((base, path)),
-                _ if name.ends_with(UNDER_CONSTRUCTION) => log.unfinished.push(path),
-                _ if name.starts_with(SPARE) => log.spares.push(path),
-                _ => {}
-            }
-        }
+        let mut log = Self::empty(dir, kind, store);
+        let bases = log.list()?;
         let newest = bases.len().saturating_sub(1);
         for (at, (base, path)) in bases.into_iter().enumerate() {
             let file = log.segment_file(store, base, path, at == newest)?;
@@ -96,7 +79,31 @@ impl Unrecovered {
         Ok(log)
     }
 
-    fn segment_file(&self, store: u128, base: u64, path: PathBuf, newest: bool) -> Result<SegmentFile> {
+    pub(super) fn empty(dir: PathBuf, kind: LogKind, store: u128) -> Self {
+        let seed = Seed::new(store, kind);
+        Self { kind, dir, seed, files: Vec::new(), spares: Vec::new(), unfinished: Vec::new() }
+    }
+
+    /// Lists the directory. Returns the segments by base.
+    pub(super) fn list(&mut self) -> Result<Vec<(u64, PathBuf)>> {
+        let mut bases = Vec::new();
+        for entry in std::fs::read_dir(&self.dir).at("read", &self.dir)? {
+            let path = entry.at("read", &self.dir)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            match name.parse::<u64>() {
+                Ok(base) if segment_name(base) == name => bases.push((base, path)),
+                _ if name.ends_with(UNDER_CONSTRUCTION) => self.unfinished.push(path),
+                _ if name.starts_with(SPARE) => self.spares.push(path),
+                _ => {}
+            }
+        }
+        bases.sort();
+        self.unfinished.sort();
+        self.spares.sort();
+        Ok(bases)
+    }
+
+    pub(super) fn segment_file(&self, store: u128, base: u64, path: PathBuf, newest: bool) -> Result<SegmentFile> {
         let file = StoreFile::read_only(path).at("open", &self.dir)?;
         let len = file.len().at("inspect", &file.path)?;
         let mut bytes = [0; SEGMENT_HEADER];
@@ -126,7 +133,7 @@ impl Unrecovered {
         Ok(SegmentFile { base, capacity: 0, path: file.path, len, half_made })
     }
 
-    fn first_frame_is_valid(&self, file: &StoreFile, base: u64, len: u64) -> Result<bool> {
+    pub(super) fn first_frame_is_valid(&self, file: &StoreFile, base: u64, len: u64) -> Result<bool> {
         let mut window = Window::new(file, len);
         let bytes = window.frame(SEGMENT_HEADER as u64)?;
         Ok(Frame::decode(bytes, base + SEGMENT_HEADER as u64, self.seed).is_ok())
@@ -272,7 +279,7 @@ impl Unrecovered {
 }
 
 /// How many bytes at the front are zero: by whole blocks first, since most of a tail is.
-fn leading_zeroes(bytes: &[u8]) -> usize {
+pub(super) fn leading_zeroes(bytes: &[u8]) -> usize {
     const BLOCK: usize = 4096;
     let blocks = bytes.chunks_exact(BLOCK).take_while(|block| **block == [0; BLOCK]).count();
     let rest = &bytes[blocks * BLOCK..];
@@ -285,7 +292,7 @@ enum Closing {
 }
 
 /// A moving view of a file, so that neither a large nor a shrinking file is a danger.
-struct Window<'a> {
+pub(super) struct Window<'a> {
     file: &'a StoreFile,
     len: u64,
     start: u64,
@@ -293,12 +300,12 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    fn new(file: &'a StoreFile, len: u64) -> Self {
+    pub(super) fn new(file: &'a StoreFile, len: u64) -> Self {
         Self { file, len, start: 0, bytes: Vec::new() }
     }
 
     /// The bytes from `at` on: at least `wanted`, if the file has that many.
-    fn at_least(&mut self, at: u64, wanted: usize) -> Result<&[u8]> {
+    pub(super) fn at_least(&mut self, at: u64, wanted: usize) -> Result<&[u8]> {
         let end = self.len.min(at.saturating_add(wanted as u64));
         if at < self.start || end > self.start + self.bytes.len() as u64 {
             let len = (wanted.max(WINDOW) as u64).min(self.len.saturating_sub(at)) as usize;
@@ -311,7 +318,7 @@ impl<'a> Window<'a> {
     }
 
     /// The bytes of the frame at `at`, as long as it claims to be and the file reaches.
-    fn frame(&mut self, at: u64) -> Result<&[u8]> {
+    pub(super) fn frame(&mut self, at: u64) -> Result<&[u8]> {
         let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX);
         let claimed = Frame::claimed_len(self.at_least(at, FRAME_HEADER)?).filter(|len| *len <= left);
         self.at_least(at, claimed.unwrap_or(FRAME_HEADER))
