@@ -102,10 +102,7 @@ impl Index {
                 }
                 0
             }
-            Change::Truncated { queue, end } => {
-                self.truncate(*queue, *end);
-                0
-            }
+            Change::Truncated { queue, end } => self.truncate(*queue, *end),
             Change::Image(image) => {
                 self.apply_image(image);
                 0
@@ -336,7 +333,8 @@ impl Index {
         }
     }
 
-    fn truncate(&mut self, queue: QueueId, end: QueueIndex) {
+    fn truncate(&mut self, queue: QueueId, end: QueueIndex) -> u64 {
+        let mut dropped = 0;
         let groups: Vec<_> = self.groups.keys().copied().collect();
         for group in groups {
             let known = self.groups.get_mut(&group).and_then(|group| group.queues.get_mut(&queue));
@@ -345,7 +343,7 @@ impl Index {
             known.buried.retain(|buried| buried.index < end);
             let touched: Vec<u64> = known.blocks.range(end.block()..).map(|(number, _)| *number).collect();
             for number in touched {
-                self.cut(group, queue, number, at_or_after(number, end));
+                dropped += self.cut(group, queue, number, at_or_after(number, end));
             }
         }
         if let Some(blocks) = self.redriven.get_mut(&queue) {
@@ -355,16 +353,17 @@ impl Index {
             }
             blocks.retain(|_, mask| *mask != 0);
         }
+        dropped
     }
 
-    /// Drops messages whatever their attempt.
-    pub(crate) fn cut(&mut self, group: GroupId, queue: QueueId, number: u64, mask: u64) {
+    /// Drops messages whatever their attempt, and says how many.
+    pub(crate) fn cut(&mut self, group: GroupId, queue: QueueId, number: u64, mask: u64) -> u64 {
         let known = self.groups.get_mut(&group).and_then(|group| group.queues.get_mut(&queue));
-        let Some(known) = known else { return };
-        if let Some(block) = known.blocks.get_mut(&number) {
-            Block::edit(block, mask, &mut known.counts, |_| Ok(None));
-        }
+        let Some(known) = known else { return 0 };
+        let Some(block) = known.blocks.get_mut(&number) else { return 0 };
+        let dropped = Block::edit(block, mask, &mut known.counts, |_| Ok(None));
         self.settle(group, queue, number);
+        u64::from(dropped.count_ones())
     }
 }
 

@@ -9,6 +9,7 @@
 //!
 //! - a change seen twice in a row changes nothing the second time (counters included);
 //! - a replay that starts at any complete image gives the same state as one from the beginning;
+//! - a replay split anywhere, with a snapshot in between, gives the same merge;
 //! - a change that speaks of something the index does not know is ignored, it never panics.
 //!
 //! Messages are named by [`Run`]s: 64 neighbours of one queue and a bitmap over them. A pop, an ack or an expiry of many

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use popstore_revive::{Burial, Burying, Change, EndReason, GroupId, QueueIndex, Run, Time};
 
 use crate::clock;
-use crate::consumers::GroupEntry;
+use crate::consumers::{Consumers, GroupEntry};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
@@ -144,6 +144,23 @@ impl Iterator for DeadLetters {
     }
 }
 
+/// What messages in the commit log settled without a record of it in the checkpoint log.
+#[derive(Clone)]
+pub(crate) struct Unrecorded {
+    /// The group whose messages were dead-lettered; without one, letters were redriven.
+    group: Option<GroupId>,
+    runs: Vec<Run>,
+}
+
+impl Unrecorded {
+    fn change<'r>(&self, runs: &'r [Run]) -> Change<'r> {
+        match self.group {
+            Some(group) => Change::Buried { group, burial: Burial::DeadLettered, runs },
+            None => Change::Redriven { runs },
+        }
+    }
+}
+
 /// A letter about to be written.
 struct Letter {
     original: StoredMessage,
@@ -219,15 +236,16 @@ impl Engine {
             settlement: Some(letter.settlement),
             ..letter.original.record()
         });
-        let _unmarked = self.letters.lock().expect("no panic under the lock");
+        let mut unrecorded = self.letters.lock().expect("no panic under the lock");
         let end = self.append_records(&topic, records, |_| {})?;
         // Order matters: the copy is durable before the original is settled, in every mode.
         self.commit.sync_through(end)?;
         topic.signal.raise();
         let runs: Vec<Run> = letters.iter().map(|(burying, _)| burying.run).collect();
         let mut consumers = self.consumers();
-        let buried = |runs| Change::Buried { group, burial: Burial::DeadLettered, runs };
-        self.change_all(&mut consumers, &runs, buried)?;
+        let settled = Unrecorded { group: Some(group), runs };
+        self.record_settled(&mut consumers, &mut unrecorded, settled.clone());
+        let runs = settled.runs;
         let queues = self.unblocked(&consumers, group, &runs);
         drop(consumers);
         self.raise(queues);
@@ -245,7 +263,9 @@ impl Engine {
         let group = burials.first().and_then(|burying| consumers.groups.get(&burying.group));
         let group = group.map_or_else(String::new, |entry| entry.name.to_string());
         drop(consumers);
-        self.tell(&StoreEvent::DeadLetterDelayed { group, messages, reason: error.to_string() });
+        if self.check().is_ok() {
+            self.tell(&StoreEvent::DeadLetterDelayed { group, messages, reason: error.to_string() });
+        }
     }
 
     pub(crate) fn redrive(&self, letter: &DeadLetter) -> Result<Redriven> {
@@ -266,7 +286,7 @@ impl Engine {
             settlement: Some(settlement),
             ..letter.message.record()
         };
-        let _unmarked = self.letters.lock().expect("no panic under the lock");
+        let mut unrecorded = self.letters.lock().expect("no panic under the lock");
         if self.consumers().index.is_redriven(place.queue, settlement.index) {
             return Ok(Redriven::AlreadyRedriven);
         }
@@ -276,10 +296,28 @@ impl Engine {
         })?;
         self.commit.sync_through(end)?;
         let mut consumers = self.consumers();
-        let (_, end) = self.change(&mut consumers, Change::Redriven { runs: &[place] })?;
+        self.record_settled(&mut consumers, &mut unrecorded, Unrecorded { group: None, runs: vec![place] });
         drop(consumers);
         topic.signal.raise();
-        self.settle_checkpoint(end)?;
         Ok(done)
+    }
+
+    /// Records what a durable message in the commit log has settled. That happened, record or not: when it cannot be
+    /// written now, it is before the next mark.
+    fn record_settled(&self, consumers: &mut Consumers, unrecorded: &mut Vec<Unrecorded>, settled: Unrecorded) {
+        if self.change_all(consumers, &settled.runs, |runs| settled.change(runs)).is_err() {
+            consumers.index.apply(&settled.change(&settled.runs));
+            unrecorded.push(settled);
+        }
+    }
+
+    /// Records the settlements that could not be when they happened.
+    pub(crate) fn record_unrecorded(&self, unrecorded: &mut Vec<Unrecorded>) -> Result<()> {
+        let mut consumers = self.consumers();
+        while let Some(settled) = unrecorded.last() {
+            self.change_all(&mut consumers, &settled.runs, |runs| settled.change(runs))?;
+            unrecorded.pop();
+        }
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 use popstore_revive::{QueueIndex, Time};
 
 use crate::consumers::Consumers;
+use crate::dead_letter::Unrecorded;
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
 use crate::format::commit::CommitRecord;
@@ -38,8 +39,8 @@ pub(crate) struct Engine {
     /// One topic is made at a time.
     pub(crate) making_topics: Mutex<()>,
     /// Held from the first byte of a message that settles another to the record of that settlement, so that a mark
-    /// never falls between them.
-    pub(crate) letters: Mutex<()>,
+    /// never falls between them. Holds the settlements that could not be recorded when they happened.
+    pub(crate) letters: Mutex<Vec<Unrecorded>>,
     /// Held by whoever flushes, marks, snapshots or deletes.
     pub(crate) keeping: Mutex<()>,
     pub(crate) kept: Mutex<Kept>,

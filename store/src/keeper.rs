@@ -98,7 +98,8 @@ impl Engine {
     /// A mark that also says that the commit log begins at `base`.
     pub(crate) fn mark_from(&self, base: u64) -> Result<u64> {
         // Order matters: a message that settles another lies before the mark only if its settlement is recorded.
-        let _between_letters = self.letters.lock().expect("no panic under the lock");
+        let mut unrecorded = self.letters.lock().expect("no panic under the lock");
+        self.record_unrecorded(&mut unrecorded)?;
         self.commit.sync_all()?;
         let commit = self.commit.durable();
         let topics = self.topics.all();

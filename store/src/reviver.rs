@@ -18,6 +18,10 @@ impl Engine {
     /// Does everything that is due and returns when to come back.
     pub(crate) fn revive(&self) -> Option<Time> {
         loop {
+            if self.check().is_err() {
+                // A closed or poisoned store decides nothing any more.
+                return None;
+            }
             let now = self.now();
             self.alarm.store(now.0, Ordering::SeqCst);
             let (next_due, burials) = match self.revive_some(now) {
@@ -25,9 +29,7 @@ impl Engine {
                 Err(error) => {
                     let retry_at = now.after(RETRY_AFTER);
                     self.alarm.store(retry_at.0, Ordering::SeqCst);
-                    if self.check().is_ok() {
-                        self.tell(&StoreEvent::BackgroundFailure { task: "revive", reason: error.to_string() });
-                    }
+                    self.tell(&StoreEvent::BackgroundFailure { task: "revive", reason: error.to_string() });
                     return Some(retry_at);
                 }
             };
@@ -52,7 +54,13 @@ impl Engine {
         decided.endings.sort_by_key(|decision| (decision.group, verdict_order(&decision.verdict)));
         let alike = |one: &Decision, other: &Decision| one.group == other.group && one.verdict == other.verdict;
         for endings in decided.endings.chunk_by(alike) {
-            self.end_leases(&mut consumers, endings, now)?;
+            if let Err(error) = self.end_leases(&mut consumers, endings, now) {
+                // What has no record stays due; what was to be buried must become so again.
+                for burying in &decided.burials {
+                    consumers.index.postpone(burying.group, &burying.run, now, now.after(RETRY_AFTER));
+                }
+                return Err(error);
+            }
             visible.extend(endings.iter().map(|decision| decision.run.queue));
         }
         let next_due = consumers.index.next_due();

@@ -137,7 +137,7 @@ pub(crate) fn open(dir: &Path, options: Options, lock: StoreFile, wakes: Wakes) 
         topics,
         consumers: Mutex::new(std::mem::take(&mut replay.consumers)),
         making_topics: Mutex::new(()),
-        letters: Mutex::new(()),
+        letters: Mutex::new(Vec::new()),
         keeping: Mutex::new(()),
         kept: Mutex::new(kept),
         firsts: Mutex::new(None),

@@ -1,0 +1,321 @@
+//! What the index promises, one claim per test, told with as few verbs as it takes.
+
+mod desk;
+
+use desk::{Desk, GROUP, NOTHING, QUEUE, places};
+use popstore_revive::*;
+
+#[test]
+fn an_ack_after_the_lease_was_taken_over_changes_nothing() {
+    let mut desk = Desk::limited(3);
+    desk.pop(1, 1);
+    desk.wait(10);
+    desk.pop(1, 1);
+    assert_eq!(desk.standing(0, 1), Standing::HandedOutAgain { attempt: 2 });
+    assert_eq!(desk.ack(0, 1), 0);
+    assert_eq!(desk.standing(0, 2), Standing::Leased { due: Time(120) });
+}
+
+#[test]
+fn an_ack_after_the_lease_but_before_the_next_delivery_cancels_that_delivery() {
+    let mut desk = Desk::limited(3);
+    desk.pop(1, 1);
+    desk.wait(10);
+    assert_eq!(desk.standing(0, 1), Standing::Over);
+    assert_eq!(desk.ack(0, 1), 1);
+    assert_eq!(desk.pop(9, 1), NOTHING);
+    assert_eq!(desk.standing(0, 1), Standing::Settled);
+}
+
+#[test]
+fn a_limit_of_zero_is_one_delivery_and_not_a_burial_before_its_lease_ends() {
+    let mut desk = Desk::limited(0);
+    assert_eq!(desk.pop(9, 1), places(0..1));
+    assert!(desk.wait(9).burials.is_empty());
+    let burials = desk.wait(1).burials;
+    assert_eq!(burials.len(), 1);
+    assert_eq!(burials[0].reason, EndReason::Expired);
+    assert_eq!(desk.standing(0, 1), Standing::Buried(Burial::DeadLettered));
+    assert_eq!(desk.pop(9, 1), NOTHING);
+    assert_eq!(desk.bury(0, 1), 1);
+    assert_eq!(desk.standing(0, 1), Standing::Buried(Burial::DeadLettered));
+    assert_eq!(desk.index.counts(GROUP, QUEUE), Counts::default());
+}
+
+#[test]
+fn a_nack_at_the_limit_waits_for_its_burial_and_is_not_delivered_meanwhile() {
+    let mut desk = Desk::limited(0);
+    desk.pop(1, 1);
+    assert_eq!(desk.nack(0, 1, None), 1);
+    assert_eq!(desk.pop(9, 1), NOTHING);
+    assert_eq!(desk.standing(0, 1), Standing::Over);
+    assert_eq!(desk.wait(0).burials[0].reason, EndReason::Nacked);
+}
+
+#[test]
+fn a_burial_that_was_put_off_is_due_again_at_its_time_and_can_be_acked_until_then() {
+    let mut desk = Desk::limited(0);
+    desk.pop(2, 2);
+    let run = desk.wait(10).burials[0].run;
+    desk.index.postpone(GROUP, &run, desk.now, Time(150));
+    assert_eq!(desk.index.next_due(), Some(Time(150)));
+    assert_eq!(desk.ack(0, 1), 1);
+    assert!(desk.wait(39).burials.is_empty());
+    assert_eq!(desk.wait(1).burials[0].run.mask, 0b10);
+}
+
+#[test]
+fn a_limit_raised_before_the_burial_allows_another_delivery() {
+    let mut desk = Desk::limited(0);
+    desk.pop(1, 1);
+    desk.nack(0, 1, None);
+    let (policy, counters) = (Policy::default(), desk.counters());
+    desk.apply(Change::Group { group: GROUP, policy, counters });
+    assert!(desk.wait(0).burials.is_empty());
+    assert_eq!(desk.pop(9, 1), places(0..1));
+}
+
+#[test]
+fn a_lowered_limit_is_looked_at_when_the_running_lease_ends() {
+    let mut desk = Desk::limited(9);
+    desk.pop(1, 1);
+    desk.wait(10);
+    desk.pop(1, 1);
+    let policy = Policy { max_reconsume_times: Some(0), ..Policy::default() };
+    desk.apply(Change::Group { group: GROUP, policy, counters: desk.counters() });
+    assert_eq!(desk.wait(10).burials[0].run.attempt, 2);
+}
+
+#[test]
+fn a_group_that_discards_drops_at_the_limit_and_tells_a_late_handler_so() {
+    let mut desk = Desk::new(Policy { max_reconsume_times: Some(0), at_limit: AtLimit::Discard, ..Policy::default() });
+    desk.pop(1, 1);
+    let endings = desk.wait(10).endings;
+    assert!(matches!(endings[..], [Decision { verdict: Verdict::Discard, .. }]));
+    let runs = vec![endings[0].run].leak();
+    assert_eq!(desk.apply(Change::Buried { group: GROUP, burial: Burial::Discarded, runs }), 1);
+    assert_eq!(desk.standing(0, 1), Standing::Buried(Burial::Discarded));
+    assert_eq!(desk.counters().discarded, 1);
+}
+
+#[test]
+fn of_many_burials_the_last_are_remembered_and_the_others_are_settled() {
+    let mut desk = Desk::limited(0);
+    desk.pop(300, 300);
+    let runs: Vec<Run> = desk.wait(10).burials.into_iter().map(|burying| burying.run).collect();
+    let burial = Burial::DeadLettered;
+    assert_eq!(desk.apply(Change::Buried { group: GROUP, burial, runs: runs.leak() }), 300);
+    assert_eq!(desk.standing(43, 1), Standing::Settled);
+    assert_eq!([44, 299].map(|index| desk.standing(index, 1)), [Standing::Buried(burial); 2]);
+}
+
+#[test]
+fn an_ordered_group_gets_nothing_behind_an_unsettled_message() {
+    let mut desk = Desk::new(Policy { ordered: true, ..Policy::default() });
+    assert_eq!(desk.pop(9, 100), places(0..1));
+    assert_eq!(desk.pop(9, 100), NOTHING);
+    desk.nack(0, 1, Some(Time(105)));
+    assert_eq!(desk.pop(9, 100), NOTHING);
+    desk.wait(5);
+    assert_eq!(desk.pop(9, 100), places(0..1));
+    desk.ack(0, 2);
+    assert_eq!(desk.pop(9, 100), places(1..2));
+}
+
+#[test]
+fn a_pop_across_a_border_of_blocks_is_a_run_for_each() {
+    let mut desk = Desk::limited(1);
+    assert_eq!(desk.pop(60, 300), places(0..60));
+    assert_eq!(desk.pop(140, 300), places(60..200));
+    assert_eq!(desk.index.counts(GROUP, QUEUE).in_flight, 200);
+    assert_eq!(desk.index.done_through(GROUP, QUEUE), Some(QueueIndex(0)));
+}
+
+#[test]
+fn one_look_at_the_time_decides_every_lease_once() {
+    let mut desk = Desk::limited(3);
+    desk.pop(200, 200);
+    let decided = desk.wait(10);
+    assert_eq!(decided.endings.iter().map(|ending| ending.run.len()).sum::<u32>(), 200);
+    assert_eq!(desk.index.next_due(), None);
+}
+
+#[test]
+fn a_look_at_few_blocks_leaves_the_others_due_for_the_next() {
+    let mut desk = Desk::limited(3);
+    desk.pop(192, 192);
+    let mut blocks = Vec::new();
+    for next_due in [Some(Time(110)), None] {
+        let mut decided = Decisions::default();
+        desk.index.advance(Time(110), 2, &mut decided);
+        blocks.extend(decided.endings.iter().map(|ending| ending.run.block));
+        desk.now = Time(110);
+        desk.revive(&decided);
+        assert_eq!(desk.index.next_due(), next_due);
+    }
+    assert_eq!(blocks, [0, 1, 2]);
+}
+
+#[test]
+fn a_verdict_that_was_not_recorded_is_given_again() {
+    let mut desk = Desk::limited(3);
+    desk.pop(1, 1);
+    for _ in 0..2 {
+        let mut decided = Decisions::default();
+        desk.index.advance(Time(110), 9, &mut decided);
+        assert_eq!(decided.endings.len(), 1);
+    }
+}
+
+#[test]
+fn what_is_acked_and_buried_during_a_walk_is_in_its_counters_and_its_burials() {
+    let mut desk = Desk::limited(0);
+    desk.pop(192, 192);
+    let (from, mut cursor) = (desk.log.len(), Cursor::default());
+    desk.tell(&mut cursor);
+    desk.tell(&mut cursor);
+    desk.ack(64, 1);
+    desk.bury(128, 1);
+    while desk.tell(&mut cursor) {}
+    let replayed = desk.replayed(from);
+    assert_eq!(replayed.counters(GROUP), Some(Counters { popped: 192, acked: 1, dead_lettered: 1, ..desk.counters() }));
+    let standing = replayed.standing(GROUP, QUEUE, QueueIndex(128), 1, 1, desk.now);
+    assert_eq!(standing, Standing::Buried(Burial::DeadLettered));
+}
+
+#[test]
+fn a_walk_goes_on_when_the_group_it_stands_on_is_removed() {
+    let mut desk = Desk::limited(0);
+    desk.pop(192, 192);
+    let other = GroupId(2);
+    desk.apply(Change::Group { group: other, policy: Policy::default(), counters: Counters::default() });
+    let (from, mut cursor) = (desk.log.len(), Cursor::default());
+    desk.tell(&mut cursor);
+    desk.tell(&mut cursor);
+    desk.apply(Change::GroupRemoved { group: GROUP });
+    while desk.tell(&mut cursor) {}
+    assert!(desk.replayed(from).groups().eq([other]));
+}
+
+#[test]
+fn a_walk_goes_on_when_the_queue_it_stands_on_is_gone() {
+    let mut desk = Desk::limited(0);
+    let empty = |group| Change::Group { group, policy: Policy::default(), counters: Counters::default() };
+    desk.apply(empty(GroupId(2)));
+    desk.pop(192, 192);
+    let (from, mut cursor) = (desk.log.len(), Cursor::default());
+    desk.tell(&mut cursor);
+    desk.tell(&mut cursor);
+    desk.apply(Change::GroupRemoved { group: GROUP });
+    desk.apply(empty(GROUP));
+    while desk.tell(&mut cursor) {}
+    assert!(desk.replayed(from).groups().eq([GROUP, GroupId(2)]));
+}
+
+#[test]
+fn a_receipt_from_before_a_truncation_is_not_good_for_the_message_that_took_the_place() {
+    let mut desk = Desk::limited(3);
+    desk.pop(3, 3);
+    desk.apply(Change::Truncated { queue: QUEUE, end: QueueIndex(1) });
+    assert_eq!(desk.standing(2, 1), Standing::Unknown);
+    assert!(matches!(desk.standing(0, 1), Standing::Leased { .. }));
+    let mut runs = Vec::new();
+    desk.index.pick(GROUP, QUEUE, 9, QueueIndex(0), QueueIndex(3), &mut runs);
+    let (at, due, runs) = (desk.now, Time(200), runs.leak());
+    assert_eq!(desk.apply(Change::Popped { group: GROUP, generation: 2, at, due, runs }), 2);
+    assert_eq!(desk.standing(2, 1), Standing::Unknown);
+}
+
+#[test]
+fn a_truncation_says_how_many_messages_it_voids() {
+    let mut desk = Desk::limited(3);
+    desk.pop(130, 130);
+    assert_eq!(desk.ack(129, 1), 1);
+    let truncated = Change::Truncated { queue: QUEUE, end: QueueIndex(60) };
+    assert_eq!(desk.apply(truncated.clone()), 69);
+    assert_eq!(desk.apply(truncated), 0);
+}
+
+#[test]
+fn a_position_never_moves_back() {
+    let mut desk = Desk::limited(3);
+    for (told, position) in [(70, 70), (7, 70), (71, 71)] {
+        desk.apply(Change::Positioned { group: GROUP, queue: QUEUE, position: QueueIndex(told) });
+        assert_eq!(desk.index.position(GROUP, QUEUE), Some(QueueIndex(position)));
+    }
+}
+
+#[test]
+fn redriven_letters_are_remembered_until_they_do_not_exist() {
+    let mut desk = Desk::limited(0);
+    let runs = vec![Run { queue: QUEUE, block: 0, mask: 1 << 63, attempt: 0 }, Run::one(QUEUE, QueueIndex(64), 0)];
+    desk.apply(Change::Redriven { runs: runs.leak() });
+    let known = |desk: &Desk| [63, 64].map(|at| desk.index.is_redriven(QUEUE, QueueIndex(at)));
+    assert_eq!(known(&desk), [true, true]);
+    desk.index.forget_letters(QUEUE, QueueIndex(64));
+    assert_eq!(known(&desk), [false, true]);
+    desk.apply(Change::Truncated { queue: QUEUE, end: QueueIndex(64) });
+    assert_eq!(known(&desk), [false, false]);
+}
+
+#[test]
+fn places_beyond_the_last_number_are_never_held() {
+    let mut desk = Desk::limited(0);
+    for block in [u64::MAX / 64, u64::MAX / 64 + 1, u64::MAX] {
+        let runs = vec![Run { queue: QUEUE, block, mask: u64::MAX, attempt: 1 }].leak();
+        let popped = Change::Popped { group: GROUP, generation: 1, at: Time(0), due: Time(9), runs };
+        let existing = if block == u64::MAX / 64 { 63 } else { 0 };
+        assert_eq!(desk.apply(popped.clone()), existing);
+        assert_eq!(desk.apply(popped), 0);
+        desk.apply(Change::Redriven { runs });
+    }
+    assert!(desk.index.beyond(|_| QueueIndex(u64::MAX)).is_empty());
+    assert_eq!(desk.pop(9, u64::MAX), NOTHING);
+}
+
+#[test]
+fn a_queue_can_be_popped_up_to_the_last_number() {
+    let mut desk = Desk::limited(0);
+    let position = QueueIndex(u64::MAX - 2);
+    desk.apply(Change::Positioned { group: GROUP, queue: QUEUE, position });
+    assert_eq!(desk.pop(9, u64::MAX), places(u64::MAX - 2..u64::MAX));
+    assert_eq!(desk.pop(9, u64::MAX), NOTHING);
+}
+
+#[test]
+fn a_redriven_run_of_no_letters_leaves_nothing_behind() {
+    let mut desk = Desk::limited(0);
+    let runs = vec![Run { queue: QUEUE, block: 0, mask: 0, attempt: 0 }].leak();
+    desk.apply(Change::Redriven { runs });
+    assert!(desk.index.beyond(|_| QueueIndex(0)).is_empty());
+    assert_eq!(desk.index.redriven().count(), 0);
+}
+
+#[test]
+fn counters_that_a_false_record_set_to_the_end_stay_there() {
+    let mut desk = Desk::limited(0);
+    let counters = Counters { popped: u64::MAX, acked: u64::MAX, ..Counters::default() };
+    desk.apply(Change::Group { group: GROUP, policy: Policy::default(), counters });
+    desk.pop(2, 2);
+    desk.ack(0, 1);
+    assert_eq!(desk.counters(), counters);
+}
+
+#[test]
+fn a_false_image_of_what_nobody_was_given_yet_is_not_handed_out_over_it() {
+    let mut desk = Desk::limited(0);
+    desk.pop(2, 2);
+    let image = QueueImage {
+        group: GROUP,
+        queue: QUEUE,
+        position: QueueIndex(0),
+        from: 0,
+        end: None,
+        cohorts: desk.index.unsettled(GROUP, QUEUE).collect(),
+        buried: vec![],
+    };
+    desk.apply(Change::Image(image));
+    desk.pop(3, 3);
+    assert_eq!(desk.index.counts(GROUP, QUEUE).in_flight, 3);
+    assert_eq!(desk.index.position(GROUP, QUEUE), Some(QueueIndex(3)));
+}

@@ -1,0 +1,143 @@
+//! What must hold after every step, told as errors: an index against the oracle, a log against what it rebuilds.
+
+use std::collections::BTreeSet;
+
+use popstore_revive::*;
+
+use super::scene::{Checked, Scene};
+use super::{Held, Oracle, ensure, held, replay};
+
+impl Scene {
+    /// Everything that can be asked of the index.
+    pub(crate) fn check(&self) -> Checked {
+        check_index(&self.index, &self.oracle)?;
+        self.check_receipts()
+    }
+
+    /// Every receipt ever given is good for what the oracle says.
+    pub(crate) fn check_receipts(&self) -> Checked {
+        for receipt in &self.receipts {
+            let (place, attempt, generation) = (receipt.place, receipt.attempt, receipt.generation);
+            let found = receipt.standing(&self.index, self.now);
+            let expected = self.oracle.standing(place, attempt, generation, self.now);
+            ensure!(found == expected, "{receipt:?} is {found:?} instead of {expected:?}");
+        }
+        Ok(())
+    }
+
+    /// No message is handed out more often than its group allows, and each delivery counts.
+    pub(crate) fn check_deliveries(&self) -> Checked {
+        for (place, n) in &self.deliveries {
+            if let Some(held) = self.oracle.held.get(place) {
+                ensure!(held.attempt == *n, "delivery {n} of {place:?} says attempt {}", held.attempt);
+            }
+            let Some(policy) = self.index.policy(place.0).filter(|_| !self.changed.contains(&place.0)) else {
+                continue;
+            };
+            let allowed = policy.max_reconsume_times.is_none_or(|max| *n <= max + 1);
+            ensure!(allowed, "{place:?} was delivered {n} times under {policy:?}");
+        }
+        Ok(())
+    }
+
+    /// The log rebuilds the index from its beginning and from the last complete walk alike.
+    pub(crate) fn check_replays(&self) -> Checked {
+        for from in [0, self.walked_from] {
+            let replayed = Oracle::of(&replay(&self.log[from..])).recorded(self.now);
+            let live = self.oracle.clone().recorded(self.now);
+            ensure!(replayed == live, "replayed from {from}:\n{replayed:#?}\nlive:\n{live:#?}");
+        }
+        Ok(())
+    }
+}
+
+/// Holds an index against the oracle.
+pub(crate) fn check_index(index: &Index, oracle: &Oracle) -> Checked {
+    check_held(index, oracle)?;
+    check_counts(index, oracle)?;
+    check_groups(index, oracle)?;
+    check_due(index, oracle)?;
+    let (told, live) = (Oracle::of(index).lasting(), oracle.clone().lasting());
+    ensure!(told == live, "the images tell {told:#?}\ninstead of {live:#?}");
+    Ok(())
+}
+
+/// Every message is where the oracle has it.
+pub(crate) fn check_held(index: &Index, oracle: &Oracle) -> Checked {
+    let found = held(index);
+    for ((group, queue, at), held) in &found {
+        let one = index.held(*group, *queue, QueueIndex(*at)).map(Held::from);
+        ensure!(one == Some(*held), "{at} of {queue:?} is {held:?}, and {one:?} when asked for alone");
+    }
+    let differs = oracle.held.keys().chain(found.keys()).find(|place| found.get(place) != oracle.held.get(place));
+    let Some(place) = differs else { return Ok(()) };
+    Err(format!("{place:?} is {:?} instead of {:?}", found.get(place), oracle.held.get(place)))
+}
+
+/// Per queue: the counts are those of the oracle and of the cohorts, whose masks do not overlap.
+pub(crate) fn check_counts(index: &Index, oracle: &Oracle) -> Checked {
+    for (group, queue) in oracle.positions.keys() {
+        let mut by_cohort = Counts::default();
+        let mut seen = BTreeSet::new();
+        for (block, cohort) in index.unsettled(*group, *queue) {
+            ensure!(cohort.mask != 0, "an empty cohort in block {block}");
+            let bits = (0..64).filter(|bit| cohort.mask >> bit & 1 == 1);
+            for bit in bits {
+                ensure!(seen.insert((block, bit)), "two cohorts hold bit {bit} of block {block}");
+                *counter(&mut by_cohort, cohort.state) += 1;
+            }
+        }
+        let mut expected = Counts::default();
+        oracle.queue(*group, *queue).values().for_each(|held| *counter(&mut expected, held.state) += 1);
+        let found = index.counts(*group, *queue);
+        ensure!(found == expected && found == by_cohort, "counts {found:?}, {expected:?}, {by_cohort:?}");
+        let has_ready = index.has_ready(*group, *queue);
+        ensure!(has_ready == (expected.ready > 0), "has_ready is {has_ready} with {expected:?}");
+    }
+    Ok(())
+}
+
+/// The groups, their rules and their counters, and how far they are in each queue.
+pub(crate) fn check_groups(index: &Index, oracle: &Oracle) -> Checked {
+    ensure!(index.groups().eq(oracle.groups.keys().copied()), "other groups");
+    for (group, (policy, counters)) in &oracle.groups {
+        ensure!(index.policy(*group) == Some(policy), "{group:?} has other rules");
+        let found = index.counters(*group);
+        ensure!(found == Some(*counters), "{group:?} did {found:?} instead of {counters:?}");
+
+        let expected = oracle.positions.iter().filter(|(at, _)| at.0 == *group).map(|(at, p)| (at.1, QueueIndex(*p)));
+        ensure!(
+            index.positions(*group).eq(expected.clone()),
+            "{group:?} is at other positions than {:?}",
+            expected.collect::<Vec<_>>()
+        );
+        for (queue, position) in index.positions(*group) {
+            let lowest = oracle.queue(*group, queue).keys().next().copied();
+            let expected = QueueIndex(lowest.unwrap_or(u64::MAX)).min(position);
+            let found = index.done_through(*group, queue);
+            ensure!(found == Some(expected), "{queue:?} is done through {found:?} instead of {expected:?}");
+        }
+        let leased = |held: &&Held| held.state == State::InFlight;
+        let of_group = oracle.held.iter().filter(|(place, _)| place.0 == *group).map(|(_, held)| held);
+        let oldest = of_group.filter(leased).map(|held| held.popped_at).min();
+        ensure!(index.oldest_lease(*group) == oldest, "the oldest lease is not of {oldest:?}");
+    }
+    Ok(())
+}
+
+/// The index wakes up in time, and not at all when there is nothing to wake up for.
+pub(crate) fn check_due(index: &Index, oracle: &Oracle) -> Checked {
+    let (found, expected) = (index.next_due(), oracle.next_due());
+    let in_time = found.is_some() == expected.is_some() && found <= expected;
+    ensure!(in_time, "next due at {found:?}, truly at {expected:?}");
+    Ok(())
+}
+
+fn counter(counts: &mut Counts, state: State) -> &mut u64 {
+    match state {
+        State::InFlight => &mut counts.in_flight,
+        State::Waiting => &mut counts.waiting,
+        State::Ready => &mut counts.ready,
+        State::Ended(_) | State::Burying(_) => &mut counts.ending,
+    }
+}

@@ -1,0 +1,262 @@
+//! The oracle: what an index should hold, told message by message, with no bitmaps, no timers and no cohorts.
+//!
+//! It is slow and plain on purpose: every rule is a walk over one map from places to messages.
+
+pub(crate) mod arbitrary;
+mod canaries;
+pub(crate) mod checks;
+mod rules;
+pub(crate) mod scene;
+mod told;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use popstore_revive::*;
+
+pub(crate) use told::{Logged, held, indexes, outcomes, pieces, replay, same, snapshot};
+
+/// Leaves the function with a message when a claim does not hold.
+macro_rules! ensure {
+    ($claim:expr, $($told:tt)+) => {
+        if !$claim {
+            return Err(format!($($told)+));
+        }
+    };
+}
+pub(crate) use ensure;
+
+/// How many burials per group and queue a late handler can still be told of.
+const BURIED_MAX: usize = 256;
+
+/// A message of a group.
+pub(crate) type Place = (GroupId, QueueId, u64);
+
+/// An unsettled message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) state: State,
+    pub(crate) attempt: u32,
+    pub(crate) generation: u32,
+    pub(crate) popped_at: Time,
+    pub(crate) since: Time,
+    pub(crate) due: Time,
+}
+
+impl From<&Cohort> for Held {
+    fn from(cohort: &Cohort) -> Self {
+        let Cohort { state, attempt, generation, popped_at, since, due, .. } = *cohort;
+        Self { state, attempt, generation, popped_at, since, due }
+    }
+}
+
+/// What becomes of a message that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Outcome {
+    Redelivered { visible_at: Time },
+    Discarded,
+    Burying { reason: EndReason, popped_at: Time },
+}
+
+/// A mistake the oracle makes on purpose, so that it can be seen to be caught.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Flaw {
+    #[default]
+    None,
+    StaleAckSettles,
+    ExtensionForgotten,
+    LeaseEndsLate,
+    LimitOffByOne,
+    PositionSkipsOne,
+    TruncationSparesOne,
+    RedeliveryUncounted,
+}
+
+/// The whole state of an index.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Oracle {
+    pub(crate) groups: BTreeMap<GroupId, (Policy, Counters)>,
+    pub(crate) held: BTreeMap<Place, Held>,
+    pub(crate) positions: BTreeMap<(GroupId, QueueId), u64>,
+    pub(crate) buried: BTreeMap<(GroupId, QueueId), Vec<Buried>>,
+    pub(crate) redriven: BTreeSet<(QueueId, u64)>,
+    pub(crate) flaw: Flaw,
+}
+
+impl Oracle {
+    /// What the images of an index tell.
+    pub(crate) fn of(index: &Index) -> Self {
+        let mut told = Self::default();
+        for piece in pieces(index, usize::MAX) {
+            told.apply(&piece);
+        }
+        told.redriven = index.redriven().flat_map(|run| indexes(&run).map(move |at| (run.queue, at))).collect();
+        told
+    }
+
+    /// Takes one change in, one message after the other, and says how many it touched.
+    pub(crate) fn apply(&mut self, change: &Change<'_>) -> u64 {
+        match change {
+            Change::Group { group, policy, counters } => {
+                self.groups.insert(*group, (policy.clone(), *counters));
+                0
+            }
+            Change::GroupRemoved { group } => {
+                self.groups.remove(group);
+                self.held.retain(|place, _| place.0 != *group);
+                self.positions.retain(|place, _| place.0 != *group);
+                self.buried.retain(|place, _| place.0 != *group);
+                0
+            }
+            Change::Positioned { group, queue, position } => {
+                if self.groups.contains_key(group) {
+                    let known = self.positions.entry((*group, *queue)).or_default();
+                    *known = position.0.max(*known);
+                }
+                0
+            }
+            Change::Popped { group, generation, at, due, runs } => {
+                let lease = |attempt| Held {
+                    state: State::InFlight,
+                    attempt,
+                    generation: *generation,
+                    popped_at: *at,
+                    since: *at,
+                    due: *due,
+                };
+                runs.iter().map(|run| self.hand_out(*group, run, lease(run.attempt))).sum()
+            }
+            Change::Acked { group, runs } => {
+                let n = self.edit(*group, runs, |_| true, |_| None);
+                self.count(*group, n, |counters| &mut counters.acked);
+                n
+            }
+            Change::Nacked { group, at, visible_at, runs } => {
+                let (due, state) = match visible_at {
+                    Some(due) if due <= at => (*due, State::Ready),
+                    Some(due) => (*due, State::Waiting),
+                    None => (*at, State::Ended(EndReason::Nacked)),
+                };
+                let next = |held: &Held| Some(Held { state, since: *at, due, ..*held });
+                let n = self.edit(*group, runs, |state| state == State::InFlight, next);
+                self.count(*group, n, |counters| &mut counters.nacked);
+                n
+            }
+            Change::Extended { group, at, due, runs } => {
+                let forgotten = self.flaw == Flaw::ExtensionForgotten;
+                let next = |held: &Held| Some(if forgotten { *held } else { Held { since: *at, due: *due, ..*held } });
+                self.edit(*group, runs, |state| state == State::InFlight, next)
+            }
+            Change::Revived { group, at, visible_at, runs } => {
+                let state = if visible_at <= at { State::Ready } else { State::Waiting };
+                let next = |held: &Held| Some(Held { state, since: *at, due: *visible_at, ..*held });
+                self.edit(*group, runs, |state| matches!(state, State::InFlight | State::Ended(_)), next)
+            }
+            Change::Buried { group, burial, runs } => runs.iter().map(|run| self.bury(*group, run, *burial)).sum(),
+            Change::Redriven { runs } => {
+                self.redriven.extend(runs.iter().flat_map(|run| indexes(run).map(move |at| (run.queue, at))));
+                0
+            }
+            Change::Truncated { queue, end } => {
+                let before = self.held.len();
+                let spared = u64::from(self.flaw == Flaw::TruncationSparesOne);
+                self.positions.iter_mut().filter(|(at, _)| at.1 == *queue).for_each(|(_, p)| *p = end.0.min(*p));
+                self.buried.iter_mut().filter(|(at, _)| at.1 == *queue).for_each(|(_, b)| b.retain(|b| b.index < *end));
+                self.held.retain(|place, _| place.1 != *queue || place.2 < end.0 + spared);
+                self.redriven.retain(|place| place.0 != *queue || place.1 < end.0);
+                (before - self.held.len()) as u64
+            }
+            Change::Image(image) => {
+                self.take_image(image);
+                0
+            }
+        }
+    }
+
+    fn hand_out(&mut self, group: GroupId, run: &Run, lease: Held) -> u64 {
+        let Some((_, counters)) = self.groups.get_mut(&group) else { return 0 };
+        let position = self.positions.entry((group, run.queue)).or_default();
+        let (before, mut n) = (*position, 0);
+        for at in indexes(run) {
+            match self.held.get_mut(&(group, run.queue, at)) {
+                Some(held) if held.attempt < run.attempt => *held = lease,
+                None if at >= before => drop(self.held.insert((group, run.queue, at), lease)),
+                _ => continue,
+            }
+            n += 1;
+        }
+        let skipped = u64::from(self.flaw == Flaw::PositionSkipsOne);
+        *position = indexes(run).map(|at| at + 1 + skipped).max().unwrap_or(0).max(before);
+        counters.popped = counters.popped.saturating_add(n);
+        if run.attempt > 1 && self.flaw != Flaw::RedeliveryUncounted {
+            counters.redelivered = counters.redelivered.saturating_add(n);
+        }
+        n
+    }
+
+    fn edit(
+        &mut self,
+        group: GroupId,
+        runs: &[Run],
+        applies: impl Fn(State) -> bool,
+        next: impl Fn(&Held) -> Option<Held>,
+    ) -> u64 {
+        let mut n = 0;
+        for (run, at) in runs.iter().flat_map(|run| indexes(run).map(move |at| (run, at))) {
+            let place = (group, run.queue, at);
+            let Some(held) = self.held.get(&place) else { continue };
+            let stale_too = self.flaw == Flaw::StaleAckSettles && next(held).is_none();
+            if (held.attempt == run.attempt || stale_too) && applies(held.state) {
+                n += 1;
+                match next(held) {
+                    Some(next) => self.held.insert(place, next),
+                    None => self.held.remove(&place),
+                };
+            }
+        }
+        n
+    }
+
+    fn bury(&mut self, group: GroupId, run: &Run, burial: Burial) -> u64 {
+        let mut n = 0;
+        for at in indexes(run) {
+            if self.held.get(&(group, run.queue, at)).is_some_and(|held| held.attempt == run.attempt) {
+                self.held.remove(&(group, run.queue, at));
+                let buried = self.buried.entry((group, run.queue)).or_default();
+                buried.push(Buried { index: QueueIndex(at), attempt: run.attempt, burial });
+                let forgotten = buried.len().saturating_sub(BURIED_MAX);
+                buried.drain(..forgotten);
+                n += 1;
+            }
+        }
+        self.count(group, n, |counters| match burial {
+            Burial::DeadLettered => &mut counters.dead_lettered,
+            Burial::Discarded => &mut counters.discarded,
+        });
+        n
+    }
+
+    fn take_image(&mut self, image: &QueueImage) {
+        let QueueImage { group, queue, position, .. } = *image;
+        if !self.groups.contains_key(&group) {
+            return;
+        }
+        let told = |block: u64| block >= image.from && image.end.is_none_or(|end| block < end);
+        self.positions.insert((group, queue), position.0);
+        self.held.retain(|place, _| (place.0, place.1) != (group, queue) || !told(place.2 / 64));
+        for (block, cohort) in image.cohorts.iter().filter(|(block, _)| told(*block)) {
+            for at in indexes(&Run { queue, block: *block, mask: cohort.mask, attempt: 0 }) {
+                self.held.entry((group, queue, at)).or_insert(Held::from(cohort));
+            }
+        }
+        if image.end.is_none() {
+            self.buried.insert((group, queue), image.buried.clone());
+        }
+    }
+
+    fn count(&mut self, group: GroupId, n: u64, which: impl FnOnce(&mut Counters) -> &mut u64) {
+        if let Some((_, counters)) = self.groups.get_mut(&group) {
+            let count = which(counters);
+            *count = count.saturating_add(n);
+        }
+    }
+}
