@@ -123,6 +123,20 @@ impl Error {
     }
 }
 
+/// A place of a store that is not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fault {
+    /// The file.
+    pub path: PathBuf,
+    /// The first byte concerned.
+    pub offset: u64,
+    /// How many bytes are concerned; 0 when that cannot be told.
+    pub len: u64,
+    /// The rule that is broken.
+    pub found: String,
+}
+
 /// Turns the error of a system call into one that says what was tried on which file.
 pub(crate) trait At<T> {
     fn at(self, action: &'static str, path: &Path) -> Result<T>;

@@ -62,7 +62,7 @@ pub use append::Appended;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use dead_letter::{DeadLetter, DeadLetters, Redriven};
 pub use delivery::{Delivery, Settled};
-pub use error::{Error, Result};
+pub use error::{Error, Fault, Result};
 pub use event::StoreEvent;
 pub use format::Rule;
 pub use format::commit::Properties;
@@ -76,7 +76,7 @@ pub use recover::Recovery;
 #[doc(hidden)]
 pub use segment::{Event, Hook};
 pub use settle::Delay;
-pub use snapshot::{Fault, Snapshot, SnapshotMessage};
+pub use snapshot::{Snapshot, SnapshotMessage};
 pub use stats::{GroupStats, PopToAck, StoreStats, TopicStats};
 pub use store::Store;
 

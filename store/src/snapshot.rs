@@ -12,7 +12,7 @@ use popstore_revive::{Counts, QueueId, QueueIndex, Time, TopicId};
 
 use crate::clock;
 use crate::consumers::Consumers;
-use crate::error::{At, Error, Result};
+use crate::error::{At, Error, Fault, Result};
 use crate::format::Rule;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{CommitRecord, MessageRecord};
@@ -21,20 +21,6 @@ use crate::log::{FrameAt, Unrecovered};
 use crate::recover::directory;
 use crate::segment::StoreFile;
 use crate::stats::{GroupStats, TopicStats};
-
-/// A place of a store that is not what was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Fault {
-    /// The file.
-    pub path: PathBuf,
-    /// The first byte concerned.
-    pub offset: u64,
-    /// How many bytes are concerned; 0 when that cannot be told.
-    pub len: u64,
-    /// The rule that is broken.
-    pub found: String,
-}
 
 /// A store as it lies on the disk.
 ///

@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use super::scan::{FrameAt, SegmentFile, Unrecovered, Window, leading_zeroes};
-use crate::error::{At, Error, Result};
+use crate::error::{At, Error, Fault, Result};
 use crate::format::Rule;
 use crate::format::frame::{FRAME_HEADER, Frame, KIND_END, LogKind};
 use crate::format::header::SEGMENT_HEADER;
 use crate::segment::StoreFile;
-use crate::snapshot::Fault;
 
 impl Unrecovered {
     /// Like [`Unrecovered::inspect`], but what is wrong with a segment is listed, and the segment read if it can be.
