@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::commit::{MessageRecord, TOPIC_OVERHEAD_MAX, TopicRecord, encode_message, encode_topic};
 use crate::format::entry::{Entry, tag_hash};
+use crate::log::room_max;
 use crate::message::{Message, record_bytes_max};
 use crate::topics::{DEAD_LETTERS, QUEUES_MAX, Topic, check_name};
 
@@ -42,6 +43,8 @@ impl Engine {
     fn append_all(&self, topic: &str, messages: &[Message<'_>], place: impl FnMut(Appended)) -> Result<()> {
         self.check()?;
         messages.iter().try_for_each(|message| message.check(self.options.body_bytes_max))?;
+        let bytes: usize = messages.iter().map(|message| record_bytes_max(&message.record())).sum();
+        self.check_fits(bytes as u64)?;
         let topic = self.topic_to_append_to(topic)?;
         let appended_at = self.now();
         let queue = |message| Ok(QueueId { topic: topic.id, queue: choose_queue(&topic, message)? });
@@ -60,6 +63,12 @@ impl Engine {
         self.settle(&self.commit, end)?;
         topic.signal.raise();
         Ok(())
+    }
+
+    /// Refuses what no segment could hold, before a topic is made for it.
+    fn check_fits(&self, bytes: u64) -> Result<()> {
+        let bytes_max = room_max(self.options.segment_bytes);
+        if bytes <= bytes_max { Ok(()) } else { Err(Error::TooLarge { what: "a batch", bytes, bytes_max }) }
     }
 
     /// Appends records of one topic in one piece; each gets the next index of its queue. Returns the log's end.

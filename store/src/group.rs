@@ -262,8 +262,16 @@ impl Engine {
         self.check()?;
         let topic = self.topics.by_name(topic)?;
         let invalid = || Error::invalid("queue", queue.to_string(), "it must be one of the topic's queues");
-        let id = topic.queue(queue).ok_or_else(invalid)?.id;
-        let index = popstore_revive::QueueIndex(index);
+        let queue = topic.queue(queue).ok_or_else(invalid)?;
+        let (id, index) = (queue.id, popstore_revive::QueueIndex(index));
+        if index >= queue.visible(self.poppable()).1 {
+            return Ok(false);
+        }
+        match self.fetch(&topic, queue, index) {
+            Ok(Some(_)) => return Ok(false),
+            Ok(None) | Err(Error::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
         let mut consumers = self.consumers();
         let held = consumers.index.held(group.id, id, index);
         let next = consumers.index.position(group.id, id).unwrap_or_default();

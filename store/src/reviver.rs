@@ -17,6 +17,18 @@ const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 impl Engine {
     /// Does everything that is due and returns when to come back.
     pub(crate) fn revive(&self) -> Option<Time> {
+        let before = self.checkpoint.appended();
+        let next_due = self.revive_all();
+        let end = self.checkpoint.appended();
+        if end > before {
+            // What was decided is as durable as anything else, so that a backoff does not begin anew after a kill. A
+            // failure poisons the store, and everybody who writes is told.
+            let _ = self.settle_checkpoint(end);
+        }
+        next_due
+    }
+
+    fn revive_all(&self) -> Option<Time> {
         loop {
             if self.check().is_err() {
                 // A closed or poisoned store decides nothing any more.
@@ -59,6 +71,8 @@ impl Engine {
                 for burying in &decided.burials {
                     consumers.index.postpone(burying.group, &burying.run, now, now.after(RETRY_AFTER));
                 }
+                drop(consumers);
+                self.raise(visible);
                 return Err(error);
             }
             visible.extend(endings.iter().map(|decision| decision.run.queue));
@@ -73,13 +87,10 @@ impl Engine {
         let group = endings[0].group;
         let runs: Vec<Run> = endings.iter().map(|decision| decision.run).collect();
         let verdict = endings[0].verdict;
-        let end = self.change_all(consumers, &runs, |runs| match verdict {
+        self.change_all(consumers, &runs, |runs| match verdict {
             Verdict::Redeliver { visible_at } => Change::Revived { group, at, visible_at, runs },
             Verdict::Discard => Change::Buried { group, burial: Burial::Discarded, runs },
         })?;
-        if self.checkpoint_is_due(end) {
-            let _ = self.wakes.keep.try_send(());
-        }
         Ok(())
     }
 }

@@ -49,7 +49,10 @@ impl Log {
             if head.end + bytes + END_FRAME as u64 <= head.ready {
                 break;
             }
-            head = self.wait_for_room(head)?;
+            head = self.wait_for_room(head, bytes + END_FRAME as u64)?;
+        }
+        if head.waiting == 0 {
+            head.wanted = 0;
         }
         let mut frames = std::mem::take(&mut head.scratch);
         frames.clear();
@@ -57,7 +60,8 @@ impl Log {
         Ok(Appender { log: self, head, frames, start, room: bytes, durable_through })
     }
 
-    fn wait_for_room<'a>(&'a self, mut head: MutexGuard<'a, Head>) -> Result<MutexGuard<'a, Head>> {
+    fn wait_for_room<'a>(&'a self, mut head: MutexGuard<'a, Head>, bytes: u64) -> Result<MutexGuard<'a, Head>> {
+        head.wanted = head.wanted.max(bytes);
         if head.unattended {
             drop(head);
             self.prepare()?;

@@ -127,6 +127,8 @@ struct Head {
     load: u64,
     /// Appends wait for room.
     waiting: usize,
+    /// The most that an append waits for; 0 when none does.
+    wanted: u64,
     /// Nobody prepares ahead: appends do it when they must.
     unattended: bool,
     /// Nothing is appended any more.

@@ -96,19 +96,20 @@ impl Log {
     }
 
     fn plan(&self, head: &Head) -> Option<Plan> {
-        let want = head.end + self.step(head);
+        let want = head.end + self.step(head).max(head.wanted);
         let segment_end = head.segment.end();
         if head.ready < segment_end && head.ready < want {
             let end = segment_end.min(head.ready + FILL);
             let (segment, populate) = (Arc::clone(&head.segment), head.map.as_ref().map(WriteMap::populate));
             return Some(Plan::Fill { segment, populate, from: head.ready, end });
         }
-        // An append that does not fit into the rest of this segment needs the next one, however much is ready here.
-        if head.next.is_none() && (want > segment_end || head.waiting > 0 || head.unattended) {
+        if head.next.is_none() && want > segment_end {
             return Some(Plan::Make { base: segment_end });
         }
         let next = head.next.as_ref()?;
-        let want = want.max(if head.waiting > 0 || head.unattended { next.segment.end() } else { 0 });
+        // An append that does not fit into the rest of this segment begins in the next one.
+        let fits = head.end + head.wanted <= segment_end;
+        let want = if fits { want } else { want.max(segment_end + SEGMENT_HEADER as u64 + head.wanted) };
         if next.ready < next.segment.end() && next.ready < want {
             let end = next.segment.end().min(next.ready + FILL);
             let (segment, populate) = (Arc::clone(&next.segment), next.map.as_ref().map(WriteMap::populate));

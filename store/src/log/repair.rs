@@ -138,6 +138,7 @@ impl Log {
             scratch: Vec::new(),
             load: 0,
             waiting: 0,
+            wanted: 0,
             unattended: true,
             shut: false,
             refused: None,

@@ -1,5 +1,17 @@
 //! What popstore promises, as tests that read as the promise.
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used)]
 
+mod bad_input;
+mod disk;
+mod groups;
+mod late;
+mod policies;
+mod promises;
+mod promises_of_life;
+mod retention;
+mod rules;
+mod rules_of_files;
+mod rules_of_recovery;
 mod scene;
+mod threads;
 mod verbs;

@@ -14,6 +14,10 @@ use popstore::{
 pub const TOPIC: &str = "orders";
 pub const GROUP: &str = "billing";
 
+/// Every durability; the tests that name it hold in each.
+pub const MODES: [Durability; 3] =
+    [Durability::SyncEach, Durability::SyncEvery(Duration::from_secs(1)), Durability::Buffered];
+
 pub fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -42,10 +46,15 @@ impl Scene {
     }
 
     pub fn with(options: Options, settings: GroupOptions) -> Self {
+        let options = options.segment_bytes(4096).checkpoint_segment_bytes(4096);
+        Self::sized(options.entries_per_file(8).mark_every_bytes(4096), settings)
+    }
+
+    /// A scene whose sizes are those of the options.
+    pub fn sized(options: Options, settings: GroupOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(secs(1_000_000)));
-        let options = options.clock(clock.clone()).segment_bytes(4096).checkpoint_segment_bytes(4096);
-        let options = options.entries_per_file(8).mark_every_bytes(4096);
+        let options = options.clock(clock.clone());
         let path = dir.path().to_path_buf();
         let mut scene = Self { dir: Some(dir), path, clock, options, settings, store: None };
         scene.open();
@@ -108,25 +117,78 @@ impl Scene {
 
     /// The process dies: what the operating system has is what the next one finds.
     pub fn kill(&mut self) {
-        let after = tempfile::tempdir().unwrap();
-        copy(&self.path, after.path());
-        self.become_copy(after);
+        self.kill_and(|_| {});
     }
 
-    /// The store goes on in that directory.
-    pub fn become_copy(&mut self, dir: tempfile::TempDir) {
-        self.path = dir.path().to_path_buf();
-        self.store = None;
-        self.dir = Some(dir);
+    /// The process dies, and something happens to the files before the next one opens them.
+    pub fn kill_and(&mut self, change: impl FnOnce(&Path)) {
+        self.die(change);
         self.open();
+    }
+
+    /// Like [`Scene::kill_and`], but nobody opens the store yet.
+    pub fn die(&mut self, change: impl FnOnce(&Path)) {
+        let after = tempfile::tempdir().unwrap();
+        copy(&self.path, after.path());
+        change(after.path());
+        self.path = after.path().to_path_buf();
+        self.store = None;
+        self.dir = Some(after);
     }
 
     pub fn close(&mut self) {
         self.store.take().unwrap().close().unwrap();
     }
+
+    /// Tries to open the store, which is not open, with other options.
+    pub fn try_open(&self, options: &Options) -> popstore::Result<Store> {
+        assert!(self.store.is_none());
+        options.clone().open(&self.path)
+    }
+
+    /// Why the store, which is not open, cannot be opened.
+    pub fn refusal(&self) -> popstore::Error {
+        self.try_open(&self.options).expect_err("the store opened")
+    }
+
+    /// Appends messages named by a letter and their number.
+    pub fn append_many(&self, letter: &str, messages: u32) {
+        for at in 0..messages {
+            self.append(&format!("{letter}{at}"));
+        }
+    }
+
+    pub fn nack(&self, receipt: Receipt, delay: impl Into<popstore::Delay>) -> Settled {
+        self.group().nack(receipt, delay).unwrap()
+    }
+
+    /// Changes the settings of the group.
+    pub fn change_group(&self, settings: GroupOptions) {
+        self.store().create_group(GROUP, settings).unwrap();
+    }
+
+    /// The bodies of all messages of the topic, without taking them from anyone.
+    pub fn bodies(&self) -> Vec<String> {
+        bodies(self.store())
+    }
+
+    pub fn voided(&self) -> u64 {
+        self.store().recovery().records_voided
+    }
 }
 
-/// Copies a store's directory.
+/// The bodies of all messages of queue 0 of the topic.
+pub fn bodies(store: &Store) -> Vec<String> {
+    let (first, end) = store.topic_stats(TOPIC).unwrap().queues[0];
+    let message = |index| store.message(TOPIC, 0, index).unwrap().unwrap();
+    (first..end).map(|index| text(message(index).body())).collect()
+}
+
+pub fn text(body: &[u8]) -> String {
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+/// Copies a store's directory, as a crash at this moment would leave it.
 pub fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -135,7 +197,11 @@ pub fn copy(from: &Path, to: &Path) {
             std::fs::create_dir_all(&target).unwrap();
             copy(&entry.path(), &target);
         } else {
-            std::fs::copy(entry.path(), &target).unwrap();
+            match std::fs::copy(entry.path(), &target) {
+                // An open store renames and removes files meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
         }
     }
 }

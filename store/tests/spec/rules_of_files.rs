@@ -1,0 +1,128 @@
+//! The rules of the two logs, 8 and 10: files that are missing, half made or hold whatever bytes.
+
+use crate::disk::{Dice, base, change, files, segments};
+use crate::scene::{Scene, TOPIC, copy, text};
+use popstore::{Error, Message, Pop, Store};
+
+/// A closed store with several segments in both logs.
+fn long() -> Scene {
+    let mut scene = Scene::buffered();
+    scene.append_many("a message that fills the segments faster, number ", 200);
+    scene.close();
+    assert!(segments(&scene.path, "commit").len() > 3);
+    scene
+}
+
+#[test]
+fn rule_8_a_missing_segment_is_damage_and_is_named_wherever_it_was() {
+    for log in ["commit", "checkpoint"] {
+        let mut scene = long();
+        scene.open();
+        for _ in 0..120 {
+            let _ = scene.pop();
+        }
+        scene.close();
+        let all = segments(&scene.path, log);
+        assert!(all.len() > 1, "{log}");
+        for path in &all {
+            let bytes = std::fs::read(path).unwrap();
+            std::fs::remove_file(path).unwrap();
+            let refusal = scene.refusal();
+            assert!(matches!(refusal, Error::Corrupt { .. }), "{path:?}: {refusal}");
+            assert!(refusal.to_string().contains("missing") || base(path) == 0, "{refusal}");
+            std::fs::write(path, bytes).unwrap();
+        }
+        scene.open();
+    }
+}
+
+#[test]
+fn rule_8_a_missing_log_is_damage() {
+    for log in ["commit", "checkpoint"] {
+        let scene = long();
+        std::fs::remove_dir_all(scene.path.join(log)).unwrap();
+        assert!(scene.try_open(&scene.options).is_err(), "{log}");
+        std::fs::create_dir(scene.path.join(log)).unwrap();
+        assert!(matches!(scene.refusal(), Error::Corrupt { .. }), "{log}");
+    }
+}
+
+#[test]
+fn rule_8_a_half_made_newest_segment_never_makes_the_store_unopenable() {
+    for (log, content) in ["commit", "checkpoint"].into_iter().flat_map(|log| [0, 30, 64, 4096].map(|len| (log, len))) {
+        let mut scene = long();
+        let newest = base(segments(&scene.path, log).last().unwrap());
+        std::fs::write(scene.path.join(log).join(format!("{:020}", newest + 4096)), vec![0; content]).unwrap();
+        scene.open();
+        assert_eq!(scene.bodies().len(), 200);
+        scene.append_many("more of them that cross into the new segment ", 100);
+        scene.kill();
+        assert_eq!(scene.bodies().len(), 300);
+    }
+}
+
+#[test]
+fn rule_8_a_damaged_older_segment_is_never_taken_for_a_half_made_one() {
+    let scene = long();
+    let all = segments(&scene.path, "commit");
+    for path in &all {
+        let bytes = std::fs::read(path).unwrap();
+        change(path, |bytes| bytes[..64].fill(0));
+        let refusal = scene.refusal();
+        assert!(matches!(&refusal, Error::Corrupt { path: found, .. } if found == path), "{path:?}: {refusal}");
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn rule_8_files_under_construction_are_removed() {
+    let mut scene = long();
+    for name in ["store.tmp", "commit/00000000000000099999.tmp", "checkpoint/spare-00000000000000099999.tmp"] {
+        std::fs::write(scene.path.join(name), b"half of something").unwrap();
+    }
+    scene.open();
+    assert_eq!(scene.bodies().len(), 200);
+    let left = files(&scene.path).into_keys().filter(|path| path.extension().is_some());
+    assert_eq!(left.count(), 0);
+}
+
+/// Whatever it is, it is told or it works; nobody panics and no message is made up.
+fn try_out(store: popstore::Result<Store>) {
+    let Ok(store) = store else { return };
+    let Ok(group) = store.group(crate::scene::GROUP) else { return };
+    for delivery in group.pop(TOPIC, Pop::up_to(300)).unwrap_or_default() {
+        assert!(text(delivery.body()).starts_with("a message"), "{delivery:?}");
+    }
+    let _ = (group.dead_letters().map(Iterator::count), store.append(TOPIC, Message::new("x")), store.close());
+}
+
+#[test]
+fn rule_10_random_bytes_in_any_file_end_in_ok_or_err() {
+    let scene = long();
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let names: Vec<_> = files(&scene.path).into_keys().filter(|path| !path.ends_with("lock")).collect();
+    for round in 0..150 {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&scene.path, dir.path());
+        let name = names[round % names.len()].strip_prefix(&scene.path).unwrap();
+        change(&dir.path().join(name), |bytes| match dice.below(4) {
+            0 => bytes.truncate(dice.below(bytes.len())),
+            1 => bytes.extend((0..dice.below(9000)).map(|_| 0xa5)),
+            _ => {
+                let (at, len) = (dice.below(bytes.len()), dice.below(200));
+                bytes.iter_mut().skip(at).take(len).for_each(|byte| *byte = dice.below(256) as u8);
+            }
+        });
+        try_out(scene.options.clone().open(dir.path()));
+    }
+}
+
+#[test]
+fn rule_10_a_directory_of_garbage_is_refused() {
+    let scene = long();
+    let mut dice = Dice(7);
+    for path in files(&scene.path).into_keys() {
+        change(&path, |bytes| bytes.iter_mut().for_each(|byte| *byte = dice.below(256) as u8));
+    }
+    assert!(matches!(scene.refusal(), Error::Format { .. }));
+}
