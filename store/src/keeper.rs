@@ -1,8 +1,7 @@
-//! The keeper: consume queues to their files, marks, snapshots of the POP index, and what retention asks for.
+//! The keeper: consume queues to their files, marks, snapshots of the POP index, and retention, each when it is due.
 //!
-//! A **mark** says that the consume queues are durable for everything before a place of the commit log; the next open
-//! reads the commit log from there. A **snapshot** tells the whole POP index again, so that what came before it in the
-//! checkpoint log can go. Both are records among the others; nobody waits for them.
+//! A **snapshot** tells the whole POP index again, so that what came before it in the
+//! checkpoint log can go. Its records stand among the others; nobody waits for them.
 
 use popstore_revive::{Change, Cursor, Run};
 
@@ -11,6 +10,7 @@ use crate::error::Result;
 use crate::event::StoreEvent;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::log::room_max;
+use crate::mark::Mark;
 
 /// How many blocks of the index are told in one record.
 const BLOCKS_MAX: usize = 16;
@@ -20,34 +20,36 @@ const COHORT_BYTES_MAX: usize = 64;
 const FLUSH_EVERY_BYTES: u64 = 1 << 20;
 
 /// What the keeper did last.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Kept {
     /// The end of the commit log when the queues were flushed last.
     pub(crate) flushed: u64,
-    /// The place of the last mark.
-    pub(crate) mark: u64,
+    /// The last mark.
+    pub(crate) mark: Mark,
     /// Where the last snapshot began in the checkpoint log, and its length.
     pub(crate) snapshot_begin: u64,
     pub(crate) snapshot_bytes: u64,
 }
 
 impl Engine {
-    fn kept(&self) -> Kept {
-        *self.kept.lock().expect("no panic under the lock")
+    pub(crate) fn kept(&self) -> Kept {
+        self.kept.lock().expect("no panic under the lock").clone()
     }
 
-    fn keep(&self, change: impl FnOnce(&mut Kept)) {
+    pub(crate) fn keep(&self, change: impl FnOnce(&mut Kept)) {
         change(&mut self.kept.lock().expect("no panic under the lock"));
     }
 
     pub(crate) fn flush_is_due(&self, commit_end: u64) -> bool {
-        commit_end.saturating_sub(self.kept().flushed) >= FLUSH_EVERY_BYTES.min(self.options.mark_every_bytes)
+        let flushed = self.kept.lock().expect("no panic under the lock").flushed;
+        commit_end.saturating_sub(flushed) >= FLUSH_EVERY_BYTES.min(self.options.mark_every_bytes)
     }
 
     /// Whether the checkpoint log has grown enough beyond the live state to be told anew.
     pub(crate) fn checkpoint_is_due(&self, end: u64) -> bool {
-        let Kept { snapshot_begin, snapshot_bytes, .. } = self.kept();
-        end.saturating_sub(snapshot_begin) > 2 * self.options.checkpoint_segment_bytes.max(snapshot_bytes)
+        let Kept { snapshot_begin, snapshot_bytes, .. } = *self.kept.lock().expect("no panic under the lock");
+        // From one segment on: the next one, which lies ready, then takes the snapshot even if the disk is full.
+        end.saturating_sub(snapshot_begin) > self.options.checkpoint_segment_bytes.max(2 * snapshot_bytes)
     }
 
     /// Does what is due; a failure is told and tried again later.
@@ -83,49 +85,6 @@ impl Engine {
         Ok(())
     }
 
-    fn mark_if_due(&self) -> Result<()> {
-        if self.poppable().saturating_sub(self.kept().mark) < self.options.mark_every_bytes {
-            return Ok(());
-        }
-        self.mark().map(|_| ())
-    }
-
-    /// Makes messages and consume queues durable and says so. Returns the end of the checkpoint log.
-    pub(crate) fn mark(&self) -> Result<u64> {
-        self.mark_from(self.commit.start())
-    }
-
-    /// A mark that also says that the commit log begins at `base`.
-    pub(crate) fn mark_from(&self, base: u64) -> Result<u64> {
-        // Order matters: a message that settles another lies before the mark only if its settlement is recorded.
-        let mut unrecorded = self.letters.lock().expect("no panic under the lock");
-        self.record_unrecorded(&mut unrecorded)?;
-        self.commit.sync_all()?;
-        let commit = self.commit.durable();
-        let topics = self.topics.all();
-        // Everything before `commit` has its entry by now, since entries are pushed before the log's end moves; and no
-        // file holds more than that, since only this thread flushes, and never beyond what was written.
-        let mut extents = Vec::with_capacity(topics.len());
-        for topic in &topics {
-            for queue in &topic.queues {
-                queue.flush(&self.disk, commit)?;
-                queue.sync(&self.disk)?;
-            }
-            extents.push(topic.queues.iter().map(|queue| queue.extent()).collect::<Vec<_>>());
-        }
-        let mut consumers = self.consumers();
-        for (topic, queues) in topics.iter().zip(extents) {
-            let record = CheckpointRecord::MarkTopic { topic: topic.id, name: &topic.name, queues };
-            self.write_record(&mut consumers, &record)?;
-        }
-        self.write_record(&mut consumers, &CheckpointRecord::Mark { commit, topics: topics.len() as u32 })?;
-        // Order matters: files go by the second record, and what they held is accounted for by the first.
-        let end = self.write_record(&mut consumers, &CheckpointRecord::CommitStart { base })?.end;
-        drop(consumers);
-        self.keep(|kept| (kept.mark, kept.flushed) = (commit, kept.flushed.max(commit)));
-        Ok(end)
-    }
-
     fn snapshot_if_due(&self) -> Result<()> {
         if self.checkpoint_is_due(self.checkpoint.appended()) { self.snapshot() } else { Ok(()) }
     }
@@ -141,7 +100,7 @@ impl Engine {
         let mut cursor = Cursor::default();
         while self.tell_piece(&mut cursor)? {}
         self.tell_redriven()?;
-        self.mark()?;
+        self.mark_or_tell_again()?;
         let end = {
             let mut consumers = self.consumers();
             self.write_record(&mut consumers, &CheckpointRecord::SnapshotEnd { begin })?.end
@@ -150,7 +109,8 @@ impl Engine {
         let bytes = end.saturating_sub(begin);
         self.keep(|kept| (kept.snapshot_begin, kept.snapshot_bytes) = (begin, bytes));
         self.checkpoint.retire_before(begin)?;
-        self.checkpoint.keep_spare(2 * bytes);
+        // Until the next one is complete there may be twice as much in new records, and then it.
+        self.checkpoint.keep_spare(3 * bytes);
         Ok(())
     }
 
@@ -194,7 +154,7 @@ impl Engine {
     pub(crate) fn close_logs(&self) -> Result<()> {
         self.commit.shut();
         self.commit.sync_all()?;
-        self.mark()?;
+        self.mark_or_tell_again()?;
         let commit = self.commit.durable();
         let mut consumers = self.consumers();
         let end = self.write_record(&mut consumers, &CheckpointRecord::Closed { commit })?.end;

@@ -41,6 +41,7 @@ mod format;
 mod group;
 mod keeper;
 mod log;
+mod mark;
 mod message;
 mod options;
 mod pop;

@@ -184,6 +184,9 @@ impl Store {
         if engine.check_open().is_ok() {
             engine.revive();
             engine.keep_house();
+            for log in [&engine.checkpoint, &engine.commit] {
+                while let Ok(true) = log.prepare() {}
+            }
             engine.topics.all().iter().for_each(|topic| topic.signal.raise());
         }
     }

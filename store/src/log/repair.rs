@@ -47,6 +47,20 @@ impl Unrecovered {
         Log::with_head(shape, disk, head, chain, found.end.max(SEGMENT_HEADER as u64), self.spares)
     }
 
+    /// Gives back the space that was made ready: what it needs now, it makes again.
+    pub(crate) fn free_reserve(&mut self, found: &Found, disk: &Disk) -> Result<()> {
+        for path in self.spares.drain(..) {
+            disk.remove(&path).at("remove", &path)?;
+        }
+        // A later segment holds nothing that counts; one that follows a closed segment must stay.
+        while let Some(later) = self.files.last().filter(|later| later.base > found.end) {
+            disk.remove(&later.path).at("remove", &later.path)?;
+            disk.sync_dir(&self.dir).at("sync", &self.dir)?;
+            self.files.pop();
+        }
+        Ok(())
+    }
+
     /// Makes the segment number `at` the last one and the found end its end.
     fn cut(&self, at: usize, found: &Found, disk: &Disk) -> Result<Segment> {
         let SegmentFile { base, capacity, path, len, .. } = &self.files[at];

@@ -45,6 +45,15 @@ pub(crate) struct MarkedTopic {
     pub(crate) queues: Vec<Extent>,
 }
 
+impl Mark {
+    /// The mark as the keeper tells it.
+    pub(crate) fn retold(&self, base: u64) -> crate::mark::Mark {
+        let topics = self.topics.iter();
+        let topics = topics.map(|(topic, marked)| (*topic, marked.name.as_str().into(), marked.queues.clone()));
+        crate::mark::Mark { commit: self.commit, base, topics: topics.collect() }
+    }
+}
+
 impl Replay {
     /// Reads the whole log, changing nothing.
     pub(crate) fn read(log: &Unrecovered, generation_max: u32) -> Result<Self> {

@@ -82,12 +82,18 @@ pub(crate) fn open(dir: &Path, options: Options, lock: StoreFile, wakes: Wakes) 
     let begun = options.clock.now();
     let disk = Disk::new(options.hook.clone());
     let identity = directory::identify(dir, &disk)?;
-    let Found { checkpoint, commit, mut replay, messages, .. } = Found::read(dir, identity)?;
+    let Found { mut checkpoint, commit, mut replay, messages, .. } = Found::read(dir, identity)?;
 
     let generation = identity.generation.checked_add(1).ok_or_else(|| Error::format(dir, "it was opened too often"))?;
     let identity = Identity { generation, ..identity };
     if generation > 1 {
-        directory::write_identity(dir, &disk, &identity)?;
+        match directory::write_identity(dir, &disk, &identity) {
+            Err(Error::Full { .. }) => {
+                checkpoint.free_reserve(&replay.found, &disk)?;
+                directory::write_identity(dir, &disk, &identity)?;
+            }
+            written => written?,
+        }
     }
 
     let poison = Arc::new(Poison::default());
@@ -124,7 +130,7 @@ pub(crate) fn open(dir: &Path, options: Options, lock: StoreFile, wakes: Wakes) 
     messages.fill(&topics);
     let kept = Kept {
         flushed: messages.mark,
-        mark: messages.mark,
+        mark: replay.mark.retold(replay.commit_start),
         snapshot_begin: replay.snapshot_begin,
         snapshot_bytes: replay.snapshot_bytes,
     };

@@ -1,0 +1,91 @@
+//! Marks: how far the consume queues are durable, which is where the next open begins to read the commit log.
+//!
+//! A mark is made in two steps. First the messages and the queues' files are made durable, which needs disk space;
+//! then the records are written, which does not. On a full disk the last mark can thus be told again, and the
+//! checkpoint log goes on living from its reserve.
+
+use std::sync::Arc;
+
+use popstore_revive::TopicId;
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::format::checkpoint::{CheckpointRecord, Extent};
+
+/// What a mark says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mark {
+    /// The queues are durable for everything before this place of the commit log.
+    pub(crate) commit: u64,
+    /// The commit log begins here.
+    pub(crate) base: u64,
+    /// The topics, and how far each queue reaches.
+    pub(crate) topics: Vec<(TopicId, Arc<str>, Vec<Extent>)>,
+}
+
+impl Engine {
+    pub(crate) fn mark_if_due(&self) -> Result<()> {
+        if self.poppable().saturating_sub(self.kept().mark.commit) < self.options.mark_every_bytes {
+            return Ok(());
+        }
+        self.mark_from(self.commit.start()).map(|_| ())
+    }
+
+    /// Makes messages and consume queues durable and says so, and that the commit log begins at `base`. Returns the end
+    /// of the checkpoint log.
+    pub(crate) fn mark_from(&self, base: u64) -> Result<u64> {
+        // Order matters: a message that settles another lies before the mark only if its settlement is recorded.
+        let mut unrecorded = self.letters.lock().expect("no panic under the lock");
+        self.record_unrecorded(&mut unrecorded)?;
+        let mark = self.make_mark(base)?;
+        self.tell_mark(&mark)
+    }
+
+    /// Like [`Engine::mark_from`] the present start, but tells the last mark again when the disk is full.
+    pub(crate) fn mark_or_tell_again(&self) -> Result<u64> {
+        match self.mark_from(self.commit.start()) {
+            Err(Error::Full { .. }) => {
+                let last = self.kept().mark;
+                self.tell_mark(&last)
+            }
+            marked => marked,
+        }
+    }
+
+    fn make_mark(&self, base: u64) -> Result<Mark> {
+        self.commit.sync_all()?;
+        let commit = self.commit.durable();
+        let mut topics = Vec::new();
+        // Everything before `commit` has its entry by now, since entries are pushed before the log's end moves; and no
+        // file holds more than that, since only who keeps house flushes, and never beyond what was written.
+        for topic in self.topics.all() {
+            let mut extents = Vec::with_capacity(topic.queues.len());
+            for queue in &topic.queues {
+                queue.flush(&self.disk, commit)?;
+                queue.sync(&self.disk)?;
+                extents.push(queue.extent());
+            }
+            topics.push((topic.id, Arc::clone(&topic.name), extents));
+        }
+        Ok(Mark { commit, base, topics })
+    }
+
+    fn tell_mark(&self, mark: &Mark) -> Result<u64> {
+        let Mark { commit, base, topics } = mark;
+        let mut consumers = self.consumers();
+        for (topic, name, queues) in topics {
+            let record = CheckpointRecord::MarkTopic { topic: *topic, name, queues: queues.clone() };
+            self.write_record(&mut consumers, &record)?;
+        }
+        let count = topics.len() as u32;
+        self.write_record(&mut consumers, &CheckpointRecord::Mark { commit: *commit, topics: count })?;
+        // Order matters: files go by the second record, and what they held is accounted for by the first.
+        let end = self.write_record(&mut consumers, &CheckpointRecord::CommitStart { base: *base })?.end;
+        drop(consumers);
+        self.keep(|kept| {
+            kept.flushed = kept.flushed.max(*commit);
+            kept.mark = mark.clone();
+        });
+        Ok(end)
+    }
+}

@@ -1,0 +1,85 @@
+//! A disk that is full: no file grows and none is made unless another was removed. Consumers go on, for ever.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::scene::{MODES, Scene, TOPIC, secs};
+use popstore::{Error, Event, GroupOptions, Hook, Message, Options, Settled};
+
+/// Counts the free bytes of the disk; a new file takes a block.
+struct Space(AtomicI64);
+
+const BLOCK: i64 = 4096;
+
+impl Space {
+    fn take(&self, bytes: i64) -> io::Result<()> {
+        if bytes > 0 && self.0.load(Ordering::SeqCst) < bytes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.0.fetch_sub(bytes, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+impl Hook for Space {
+    fn before(&self, event: &Event<'_>) -> io::Result<()> {
+        let blocks = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |file| file.len() as i64 / BLOCK + 1);
+        match event {
+            Event::Create(path) => self.take(if path.exists() { 0 } else { BLOCK }),
+            Event::Write { path, at, len } => {
+                self.take(((*at as i64 + *len as i64) / BLOCK + 1 - blocks(path)).max(0) * BLOCK)
+            }
+            Event::Remove(path) | Event::Rename { to: path, .. } => self.take(-blocks(path) * BLOCK),
+            _ => Ok(()),
+        }
+    }
+
+    fn after(&self, _event: &Event<'_>) {}
+}
+
+fn filled(mode: popstore::Durability) -> (Scene, Arc<Space>) {
+    let space = Arc::new(Space(AtomicI64::new(i64::MAX / 2)));
+    let options = Options::default().durability(mode).hook(space.clone()).entries_per_file(8).mark_every_bytes(4096);
+    let options = options.segment_bytes(4096).checkpoint_segment_bytes(1 << 14);
+    let scene = Scene::sized(options, GroupOptions::default().without_limit());
+    scene.append_many("m", 100);
+    scene.store().run_pending();
+    space.0.store(0, Ordering::SeqCst);
+    (scene, space)
+}
+
+/// Thousands of deliveries, which make the checkpoint log roll over many times.
+fn work(scene: &Scene, rounds: usize) {
+    for _ in 0..rounds {
+        let delivery = scene.pop();
+        let nacked = scene.group().nack(delivery.receipt(), secs(0)).expect("a consumer goes on");
+        assert_eq!(nacked, Settled::Done);
+        scene.store().run_pending();
+    }
+}
+
+#[test]
+fn consumers_go_on_for_ever_on_a_full_disk() {
+    for mode in MODES {
+        let (scene, _space) = filled(mode);
+        let full = (0..200).find_map(|_| scene.store().append(TOPIC, Message::new(&[0; 500])).err());
+        assert!(matches!(full, Some(Error::Full { .. })), "{full:?}");
+        work(&scene, 1500);
+    }
+}
+
+#[test]
+fn a_store_on_a_full_disk_opens_again_and_goes_on() {
+    for mode in MODES {
+        let (mut scene, space) = filled(mode);
+        work(&scene, 100);
+        scene.kill();
+        work(&scene, 300);
+        scene.reopen();
+        work(&scene, 300);
+        assert_eq!(scene.bodies().len(), 100);
+        space.0.store(1 << 30, Ordering::SeqCst);
+        assert_eq!(scene.append("there is space again"), 100);
+    }
+}
