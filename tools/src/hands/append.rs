@@ -1,0 +1,126 @@
+//! `popstore append`: one message from the command line or the input, or one per line of the input.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use popstore::{Appended, Message, Store};
+use serde::Serialize;
+
+use super::On;
+use crate::{Failure, Outcome, output};
+
+/// A batch is appended when it holds this much, even if it could hold more lines.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Append messages to a topic; makes the store and the topic where they are missing
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    on: On,
+    /// The topic
+    topic: String,
+    /// The body of the message; without it, the input is read
+    #[arg(conflicts_with_all = ["lines", "file"])]
+    body: Option<String>,
+    /// Each line of the input is a message; otherwise the whole input is one
+    #[arg(long)]
+    lines: bool,
+    /// Read this file instead of the standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The key: messages of one key go to one queue, in order
+    #[arg(long)]
+    key: Option<String>,
+    /// The tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// With --lines: how many are appended as one, all or none
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    batch: u32,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    topic: &'a str,
+    queue: u32,
+    index: u64,
+    offset: u64,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    let store = Store::open(&args.on.dir)?;
+    let mut into = Into { args, store: &store, out, appended: 0 };
+    match &args.body {
+        Some(body) => into.append(&[body.as_bytes().to_vec()])?,
+        None => append_input(&mut into)?,
+    }
+    let appended = into.appended;
+    store.close()?;
+    if !args.on.json {
+        writeln!(out, "appended {appended} message{} to {}", if appended == 1 { "" } else { "s" }, args.topic)?;
+    }
+    Ok(Outcome::Fine)
+}
+
+fn append_input(into: &mut Into<'_>) -> Result<(), Failure> {
+    let path = into.args.file.as_deref().unwrap_or(Path::new("-"));
+    let failed = |source| Failure::input(path, source);
+    let mut input: Box<dyn BufRead> = match &into.args.file {
+        Some(file) => Box::new(BufReader::new(File::open(file).map_err(failed)?)),
+        None => Box::new(io::stdin().lock()),
+    };
+    if !into.args.lines {
+        let mut body = Vec::new();
+        input.read_to_end(&mut body).map_err(failed)?;
+        return into.append(&[body]);
+    }
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    loop {
+        let mut line = Vec::new();
+        let at_end = input.read_until(b'\n', &mut line).map_err(failed)? == 0;
+        line.pop_if(|last| *last == b'\n');
+        if !at_end {
+            bytes += line.len();
+            batch.push(line);
+        }
+        if !batch.is_empty() && (at_end || batch.len() == into.args.batch as usize || bytes >= BATCH_BYTES) {
+            into.append(&batch)?;
+            batch.clear();
+            bytes = 0;
+        }
+        if at_end {
+            return Ok(());
+        }
+    }
+}
+
+/// Where messages go, and how many went there.
+struct Into<'a> {
+    args: &'a Args,
+    store: &'a Store,
+    out: &'a mut dyn Write,
+    appended: u64,
+}
+
+impl Into<'_> {
+    fn append(&mut self, bodies: &[Vec<u8>]) -> Result<(), Failure> {
+        let Args { topic, key, tag, on, .. } = self.args;
+        let message = |body| {
+            let message = Message::new(body).tag(tag.as_deref().unwrap_or_default());
+            message.key(key.as_deref().unwrap_or_default())
+        };
+        let messages: Vec<_> = bodies.iter().map(message).collect();
+        let places = self.store.append_batch(topic, &messages).map_err(|source| match self.appended {
+            0 => Failure::Store(source),
+            appended => Failure::Partly { appended, source },
+        })?;
+        self.appended += places.len() as u64;
+        if on.json {
+            for Appended { offset, queue, index } in places {
+                output::json(self.out, &Row { topic, queue, index, offset })?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,32 @@
+//! `popstore nack`: give messages back.
+
+use std::io::Write;
+use std::time::Duration;
+
+use popstore::Delay;
+
+use super::settled::{self, Receipts};
+use crate::{Failure, Outcome, duration};
+
+/// Give messages back, to be delivered again at once, after a time, or as the group's backoff says
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    of: Receipts,
+    /// Hide them for this long first
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "0s")]
+    after: Duration,
+    /// Hide them for as long as the group's backoff says
+    #[arg(long, conflicts_with = "after")]
+    backoff: bool,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    let store = super::open(&args.of.on.dir)?;
+    let group = store.group(&args.of.group)?;
+    let delay = if args.backoff { Delay::Backoff } else { Delay::After(args.after) };
+    let settled = args.of.receipts.iter().map(|receipt| group.nack(*receipt, delay)).collect::<Result<Vec<_>, _>>()?;
+    drop(group);
+    store.close()?;
+    settled::show(&args.of, &settled, out)
+}

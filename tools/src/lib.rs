@@ -1,0 +1,92 @@
+//! The command-line tools of popstore, as a library: a tool is its arguments and a `run` that writes to a `Write`.
+//!
+//! [`hands`] is the command `popstore`: the engine for shells and scripts, one module per verb.
+
+pub mod hands;
+
+mod duration;
+mod output;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// How a command ended that could do what it was asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// All is well: exit code 0.
+    Fine,
+    /// It was done, and there is something to look at: exit code 1.
+    Faults,
+}
+
+impl Outcome {
+    /// `Faults` when there are any.
+    pub fn of(faults: bool) -> Self {
+        if faults { Self::Faults } else { Self::Fine }
+    }
+}
+
+/// Why a command could not do what it was asked to: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] popstore::Error),
+    /// Only a part was appended.
+    #[error("stopped after {appended} messages, which are appended")]
+    Partly {
+        /// How many messages were appended.
+        appended: u64,
+        /// Why the next ones were not.
+        source: popstore::Error,
+    },
+    /// The output could not be written.
+    #[error("could not write the output")]
+    Output(#[from] io::Error),
+    /// The input could not be read.
+    #[error("could not read {path:?}")]
+    Input {
+        /// The file; `-` is the standard input.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A command could not be run.
+    #[error("could not run {command:?}")]
+    Command {
+        /// The command.
+        command: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The directory holds no store, and this verb does not make one.
+    #[error("{dir:?} is no store; `popstore append` makes one")]
+    NoStore {
+        /// The directory.
+        dir: PathBuf,
+    },
+}
+
+impl Failure {
+    fn input(path: &Path, source: io::Error) -> Self {
+        Self::Input { path: path.to_path_buf(), source }
+    }
+}
+
+/// Turns the end of a command into its exit code, and tells of a failure with all its causes. Whoever closes the pipe
+/// has seen enough; that is no failure.
+pub fn exit(tool: &str, done: Result<Outcome, Failure>) -> ExitCode {
+    let failure = match done {
+        Ok(Outcome::Fine) => return ExitCode::SUCCESS,
+        Ok(Outcome::Faults) => return ExitCode::from(1),
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Err(failure) => failure,
+    };
+    let causes = std::iter::successors(Some(&failure as &dyn std::error::Error), |error| error.source());
+    let told: Vec<String> = causes.map(ToString::to_string).collect();
+    eprintln!("{tool}: {}", told.join(": "));
+    ExitCode::from(2)
+}
