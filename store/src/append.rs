@@ -11,7 +11,7 @@ use crate::format::commit::{MessageRecord, TOPIC_OVERHEAD_MAX, TopicRecord, enco
 use crate::format::entry::{Entry, tag_hash};
 use crate::log::room_max;
 use crate::message::{Message, record_bytes_max};
-use crate::topics::{DEAD_LETTERS, QUEUES_MAX, Topic, check_name};
+use crate::topics::{DEAD_LETTERS, NAME_MAX, QUEUES_MAX, Topic, check_name};
 
 /// Where a message was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,7 +67,7 @@ impl Engine {
 
     /// Refuses what no segment could hold, before a topic is made for it.
     fn check_fits(&self, bytes: u64) -> Result<()> {
-        let bytes_max = room_max(self.options.segment_bytes);
+        let bytes_max = self.message_room();
         if bytes <= bytes_max { Ok(()) } else { Err(Error::TooLarge { what: "a batch", bytes, bytes_max }) }
     }
 
@@ -79,6 +79,7 @@ impl Engine {
         mut place: impl FnMut(Appended),
     ) -> Result<u64> {
         let bytes: usize = records.clone().map(|record| record_bytes_max(&record)).sum();
+        self.check_fits(bytes as u64)?;
         let mut appender = self.commit.reserve(bytes + TOPIC_OVERHEAD_MAX + topic.name.len())?;
         if topic.declared_in.swap(appender.segment_base(), Ordering::Relaxed) != appender.segment_base() {
             let declared = TopicRecord { topic: topic.id, queues: topic.queues.len() as u32, name: &topic.name };
@@ -97,6 +98,13 @@ impl Engine {
             let _ = self.wakes.keep.try_send(());
         }
         Ok(end)
+    }
+
+    /// What messages that are appended in one piece can take. The same for all topics: what fits into one must fit into
+    /// a dead-letter queue, too.
+    pub(crate) fn message_room(&self) -> u64 {
+        let topic = TOPIC_OVERHEAD_MAX + DEAD_LETTERS.len() + NAME_MAX;
+        room_max(self.options.segment_bytes).saturating_sub(topic as u64)
     }
 
     fn topic_to_append_to(&self, name: &str) -> Result<Arc<Topic>> {

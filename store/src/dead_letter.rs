@@ -15,13 +15,13 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
 use crate::format::commit::{Cause, MessageRecord, Settlement};
-use crate::message::StoredMessage;
+use crate::message::{StoredMessage, record_bytes_max};
 use crate::store::Handle;
 use crate::topics::{Topic, dead_letters_of};
 
-/// How many letters are written and synced as one, and about how many bytes.
+/// How many letters are written and synced as one, and how many bytes at most; never more than fit into a segment.
 const LETTERS_MAX: usize = 1024;
-const LETTER_BYTES_MAX: usize = 1 << 20;
+const LETTER_BYTES_MAX: u64 = 1 << 20;
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A message that used up its deliveries, with its history.
@@ -171,48 +171,51 @@ impl Engine {
     /// Copies messages to their groups' dead-letter queues and settles them there. What cannot be done now is due
     /// again later.
     pub(crate) fn bury(&self, burials: &[Burying]) {
-        let mut letters: Vec<(Burying, Vec<Letter>)> = Vec::new();
+        let bytes_max = LETTER_BYTES_MAX.min(self.message_room()) as usize;
+        let mut letters: Vec<(Burying, Letter)> = Vec::new();
         let mut bytes = 0;
         for burying in burials {
-            match self.letters_of(burying) {
-                Ok(of_one) => {
-                    bytes += of_one.iter().map(|letter| letter.original.body().len() + 256).sum::<usize>();
-                    letters.push((*burying, of_one));
+            for index in burying.run.indexes() {
+                let one = Burying { run: Run { mask: index.bit(), ..burying.run }, ..*burying };
+                let letter = match self.letter_of(&one, index) {
+                    Ok(letter) => letter,
+                    Err(error) => {
+                        self.delay(&[one], &error);
+                        continue;
+                    }
+                };
+                let more = record_bytes_max(&letter.original.record());
+                if letters.len() >= LETTERS_MAX || (bytes + more > bytes_max && !letters.is_empty()) {
+                    self.bury_some(&std::mem::take(&mut letters));
+                    bytes = 0;
                 }
-                Err(error) => self.delay(std::slice::from_ref(burying), &error),
-            }
-            let count: usize = letters.iter().map(|(_, letters)| letters.len()).sum();
-            if count >= LETTERS_MAX || bytes >= LETTER_BYTES_MAX {
-                self.bury_some(&std::mem::take(&mut letters));
-                bytes = 0;
+                bytes += more;
+                letters.push((one, letter));
             }
         }
         self.bury_some(&letters);
     }
 
-    fn letters_of(&self, burying: &Burying) -> Result<Vec<Letter>> {
+    fn letter_of(&self, burying: &Burying, index: QueueIndex) -> Result<Letter> {
         let Burying { group, run, reason, popped_at } = *burying;
         let gone = || Error::unknown("topic", &format!("number {}", run.queue.topic.0));
         let topic = self.topics.by_id(run.queue.topic).ok_or_else(gone)?;
         let queue = topic.queue(run.queue.queue).ok_or_else(gone)?;
-        let letter = |index: QueueIndex| -> Result<Letter> {
-            let missing = || self.commit.damaged(self.commit.start(), format!("no message {}/{}", topic.name, index.0));
-            let original = self.fetch(&topic, queue, index)?.ok_or_else(missing)?;
-            let settlement = Settlement {
-                cause: Cause::DeadLetter(reason),
-                group,
-                queue: run.queue,
-                index,
-                attempt: run.attempt,
-                popped_at,
-                appended_at: original.appended_time(),
-            };
-            Ok(Letter { original, settlement })
+        let missing = || self.commit.damaged(self.commit.start(), format!("no message {}/{}", topic.name, index.0));
+        let original = self.fetch(&topic, queue, index)?.ok_or_else(missing)?;
+        let settlement = Settlement {
+            cause: Cause::DeadLetter(reason),
+            group,
+            queue: run.queue,
+            index,
+            attempt: run.attempt,
+            popped_at,
+            appended_at: original.appended_time(),
         };
-        run.indexes().map(letter).collect()
+        Ok(Letter { original, settlement })
     }
 
-    fn bury_some(&self, letters: &[(Burying, Vec<Letter>)]) {
+    fn bury_some(&self, letters: &[(Burying, Letter)]) {
         // A group's letters lie together; a step of the reviver rarely has more than one group.
         for of_group in letters.chunk_by(|one, other| one.0.group == other.0.group) {
             let burials: Vec<Burying> = of_group.iter().map(|(burying, _)| *burying).collect();
@@ -222,15 +225,18 @@ impl Engine {
         }
     }
 
-    fn bury_for(&self, letters: &[(Burying, Vec<Letter>)]) -> Result<()> {
+    fn bury_for(&self, letters: &[(Burying, Letter)]) -> Result<()> {
         let group: GroupId = letters[0].0.group;
         // A group that was removed meanwhile takes its messages with it.
         let Some(name) = self.consumers().groups.get(&group).map(|entry| dead_letters_of(&entry.name)) else {
             return Ok(());
         };
+        // Order matters: the leases that end here are durable before the letters, in every mode. A letter that outlived
+        // them would be written once more after a power cut.
+        self.checkpoint.sync_all()?;
         let topic = self.make_topic(&name, 1)?;
         let buried_at = self.now();
-        let records = letters.iter().flat_map(|(_, letters)| letters).map(|letter| MessageRecord {
+        let records = letters.iter().map(|(_, letter)| MessageRecord {
             appended_at: buried_at,
             queue: popstore_revive::QueueId { topic: topic.id, queue: 0 },
             settlement: Some(letter.settlement),
@@ -241,7 +247,13 @@ impl Engine {
         // Order matters: the copy is durable before the original is settled, in every mode.
         self.commit.sync_through(end)?;
         topic.signal.raise();
-        let runs: Vec<Run> = letters.iter().map(|(burying, _)| burying.run).collect();
+        let mut runs: Vec<Run> = Vec::new();
+        for Burying { run, .. } in letters.iter().map(|(burying, _)| burying) {
+            match runs.last_mut().filter(|last| Run { mask: 0, ..**last } == Run { mask: 0, ..*run }) {
+                Some(last) => last.mask |= run.mask,
+                None => runs.push(*run),
+            }
+        }
         let mut consumers = self.consumers();
         let settled = Unrecorded { group: Some(group), runs };
         self.record_settled(&mut consumers, &mut unrecorded, settled.clone());

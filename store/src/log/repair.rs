@@ -28,6 +28,14 @@ impl Unrecovered {
         for path in &self.unfinished {
             disk.remove(path).at("remove", path)?;
         }
+        // A spare is not synced before it has its name, and may be of any length after a crash.
+        let mut spares = Vec::new();
+        for path in &self.spares {
+            match std::fs::metadata(path).at("inspect", path)?.len() == shape.segment_bytes {
+                true => spares.push(path.clone()),
+                false => disk.remove(path).at("remove", path)?,
+            }
+        }
         let mut chain = BTreeMap::new();
         let head_at = self.files.iter().rposition(|file| file.base < found.end);
         if let Some(at) = head_at {
@@ -44,7 +52,7 @@ impl Unrecovered {
             None => shape.make_segment(&disk, 0, shape.segment_bytes, SEGMENT_HEADER as u64)?,
         };
         self.write_again(found, &chain, &head, &disk)?;
-        Log::with_head(shape, disk, head, chain, found.end.max(SEGMENT_HEADER as u64), self.spares)
+        Log::with_head(shape, disk, head, chain, found.end.max(SEGMENT_HEADER as u64), spares)
     }
 
     /// Gives back the space that was made ready: what it needs now, it makes again.

@@ -74,7 +74,7 @@ fn a_batch_that_no_segment_can_hold_is_refused() {
     let scene = Scene::new();
     let body = [b'x'; 500];
     let batch = vec![Message::new(&body); 9];
-    refused!(scene.store().append_batch(TOPIC, &batch), Error::TooLarge { .. }, "batch", "4011");
+    refused!(scene.store().append_batch(TOPIC, &batch), Error::TooLarge { .. }, "batch", "3828");
     assert!(scene.store().stats().unwrap().topics.is_empty(), "a topic was made for it");
     assert_eq!(scene.append("the next"), 0);
 }

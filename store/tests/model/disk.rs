@@ -1,0 +1,368 @@
+//! The disk as a crash leaves it.
+//!
+//! A [`Recorder`] is the store's hook: it knows for every file what it held when it was synced last, and for every
+//! directory which names were there then. A [`Picture`] is all of that at one moment; from it come the trees of files
+//! that a crash at that moment may leave: each sector, length and name old or new.
+//!
+//! Assumed, as the store does: a successful sync is durable, and writing a sector does not change others.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use popstore::{Event, Hook};
+
+use crate::op::Sectors;
+use crate::tree::Tree;
+
+const SECTOR: usize = 512;
+/// How many states of a file between two syncs are told apart.
+const VERSIONS_MAX: usize = 6;
+
+type Id = u32;
+const ROOT: Id = 0;
+
+#[derive(Clone, Debug)]
+enum Inode {
+    Dir {
+        durable: BTreeMap<String, Id>,
+        pending: Vec<Naming>,
+    },
+    /// What it held at its last sync, and at some moments since.
+    File {
+        versions: Vec<Arc<[u8]>>,
+    },
+}
+
+#[derive(Clone, Debug)]
+enum Naming {
+    Add(String, Id),
+    Rename(String, String, Id),
+    Remove(String),
+}
+
+/// The disk at one moment, with all that was not synced.
+#[derive(Clone, Debug, Default)]
+pub struct Picture {
+    inodes: BTreeMap<Id, Inode>,
+}
+
+/// Sees every change of a store's directory, and takes pictures.
+pub struct Recorder {
+    root: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    inodes: BTreeMap<Id, Inode>,
+    names: BTreeMap<PathBuf, Id>,
+    /// Seam calls until a picture is taken; each has a before and an after.
+    shot_in: Option<u64>,
+    shot: Option<Picture>,
+    /// Every picture, each with the number of the step it was taken in.
+    film: Option<Vec<(usize, Picture)>>,
+    step: usize,
+}
+
+impl Recorder {
+    /// Everything in the directory counts as durable.
+    pub fn new(root: &Path) -> Arc<Self> {
+        let mut state = State::default();
+        state.names.insert(root.to_path_buf(), ROOT);
+        state.inodes.insert(ROOT, Inode::Dir { durable: BTreeMap::new(), pending: Vec::new() });
+        for (path, bytes) in Tree::read(root).files {
+            let path = root.join(path);
+            let inode = match bytes {
+                Some(bytes) => Inode::File { versions: vec![bytes.into()] },
+                None => Inode::Dir { durable: BTreeMap::new(), pending: Vec::new() },
+            };
+            state.add(&path, inode);
+        }
+        for inode in state.inodes.values_mut() {
+            inode.settle_names();
+        }
+        Arc::new(Self { root: root.to_path_buf(), state: Mutex::new(state) })
+    }
+
+    /// Goes on from a picture that was planted in this directory as a killed process left it: what was not synced
+    /// before still is not.
+    pub fn resume(root: &Path, picture: &Picture) -> Arc<Self> {
+        let mut state = State { inodes: picture.inodes.clone(), ..State::default() };
+        picture.walk(ROOT, root, &mut |path, id| {
+            state.names.insert(path.to_path_buf(), id);
+        });
+        Arc::new(Self { root: root.to_path_buf(), state: Mutex::new(state) })
+    }
+
+    /// Takes a picture at the seam call number `calls` from now.
+    pub fn shoot_in(&self, calls: u64) {
+        self.state().shot_in = Some(calls);
+    }
+
+    /// The picture, if its moment has come.
+    pub fn shot(&self) -> Option<Picture> {
+        self.state().shot.take()
+    }
+
+    /// Takes a picture at every seam call from now on.
+    pub fn film(&self) {
+        self.state().film = Some(Vec::new());
+    }
+
+    pub fn set_step(&self, step: usize) {
+        self.state().step = step;
+    }
+
+    pub fn end_film(&self) -> Vec<(usize, Picture)> {
+        self.state().film.take().unwrap_or_default()
+    }
+
+    /// A picture now.
+    pub fn picture(&self) -> Picture {
+        let mut state = self.state();
+        state.look();
+        Picture { inodes: state.inodes.clone() }
+    }
+
+    /// Notes what the files hold now, as something that may have reached the disk.
+    pub fn look(&self) {
+        self.state().look();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+impl Hook for Recorder {
+    fn before(&self, event: &Event<'_>) -> io::Result<()> {
+        let mut state = self.state();
+        state.tick();
+        // What loses its name keeps its bytes until the directory is synced.
+        match event {
+            Event::Remove(path) => state.look_at(path),
+            Event::Rename { from, to } => [from, to].into_iter().for_each(|path| state.look_at(path)),
+            Event::Create(path) => state.look_at(path),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn after(&self, event: &Event<'_>) {
+        let mut state = self.state();
+        match *event {
+            Event::Create(path) => {
+                let missing: Vec<&Path> =
+                    path.ancestors().take_while(|at| *at != self.root && !state.names.contains_key(*at)).collect();
+                for path in missing.into_iter().rev() {
+                    let inode = match path.is_dir() {
+                        true => Inode::Dir { durable: BTreeMap::new(), pending: Vec::new() },
+                        false => Inode::File { versions: vec![Arc::default()] },
+                    };
+                    state.add(path, inode);
+                }
+            }
+            Event::SyncFile(path) => {
+                let id = state.names[path];
+                let bytes: Arc<[u8]> = std::fs::read(path).unwrap().into();
+                state.inodes.insert(id, Inode::File { versions: vec![bytes] });
+            }
+            Event::SyncDir(path) => {
+                let id = state.names[path];
+                state.inodes.get_mut(&id).unwrap().settle_names();
+            }
+            Event::Rename { from, to } => {
+                assert_eq!(from.parent(), to.parent(), "renamed into another directory");
+                let id = state.names.remove(from).unwrap();
+                state.names.insert(to.to_path_buf(), id);
+                state.pend(from, Naming::Rename(name(from), name(to), id));
+            }
+            Event::Remove(path) => {
+                state.names.remove(path);
+                state.pend(path, Naming::Remove(name(path)));
+            }
+            _ => {}
+        }
+        state.tick();
+    }
+}
+
+impl State {
+    fn tick(&mut self) {
+        let due = match self.shot_in {
+            Some(0) => true,
+            Some(calls) => {
+                self.shot_in = Some(calls - 1);
+                false
+            }
+            None => false,
+        };
+        if !due && self.film.is_none() {
+            return;
+        }
+        self.look();
+        let picture = Picture { inodes: self.inodes.clone() };
+        if due {
+            self.shot_in = None;
+            self.shot = Some(picture.clone());
+        }
+        let step = self.step;
+        if let Some(film) = &mut self.film {
+            film.push((step, picture));
+        }
+    }
+
+    fn look(&mut self) {
+        let Self { names, inodes, .. } = self;
+        for (path, id) in names {
+            inodes.get_mut(id).unwrap().look(path);
+        }
+    }
+
+    fn look_at(&mut self, path: &Path) {
+        if let Some(id) = self.names.get(path) {
+            self.inodes.get_mut(id).unwrap().look(path);
+        }
+    }
+
+    fn add(&mut self, path: &Path, inode: Inode) {
+        let id = self.inodes.len() as Id;
+        self.inodes.insert(id, inode);
+        self.names.insert(path.to_path_buf(), id);
+        self.pend(path, Naming::Add(name(path), id));
+    }
+
+    fn pend(&mut self, path: &Path, naming: Naming) {
+        let parent = self.names[path.parent().unwrap()];
+        match self.inodes.get_mut(&parent).unwrap() {
+            Inode::Dir { pending, .. } => pending.push(naming),
+            Inode::File { .. } => panic!("{path:?} lies in a file"),
+        }
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap().to_str().unwrap().to_string()
+}
+
+impl Inode {
+    fn settle_names(&mut self) {
+        if let Self::Dir { durable, pending } = self {
+            std::mem::take(pending).iter().for_each(|naming| naming.apply(durable));
+        }
+    }
+
+    fn look(&mut self, path: &Path) {
+        let Self::File { versions } = self else { return };
+        let bytes = std::fs::read(path).unwrap();
+        if versions.last().is_none_or(|last| **last != *bytes) {
+            if versions.len() >= VERSIONS_MAX {
+                versions.remove(1);
+            }
+            versions.push(bytes.into());
+        }
+    }
+}
+
+impl Naming {
+    fn apply(&self, names: &mut BTreeMap<String, Id>) {
+        match self {
+            Self::Add(name, id) => drop(names.insert(name.clone(), *id)),
+            Self::Rename(from, to, id) => {
+                names.remove(from);
+                names.insert(to.clone(), *id);
+            }
+            Self::Remove(name) => drop(names.remove(name)),
+        }
+    }
+}
+
+impl Picture {
+    /// What a crash at this moment leaves.
+    pub fn tree(&self, sectors: Sectors) -> Tree {
+        let mut luck = Luck::new(sectors);
+        let mut tree = Tree::default();
+        self.grow(ROOT, Path::new(""), &mut luck, &mut tree);
+        tree
+    }
+
+    /// All names there are, synced or not.
+    fn walk(&self, id: Id, at: &Path, visit: &mut impl FnMut(&Path, Id)) {
+        visit(at, id);
+        let Inode::Dir { durable, pending } = &self.inodes[&id] else { return };
+        let mut names = durable.clone();
+        pending.iter().for_each(|naming| naming.apply(&mut names));
+        names.iter().for_each(|(name, id)| self.walk(*id, &at.join(name), visit));
+    }
+
+    fn grow(&self, dir: Id, at: &Path, luck: &mut Luck, tree: &mut Tree) {
+        let Inode::Dir { durable, pending } = &self.inodes[&dir] else { return };
+        let mut names = durable.clone();
+        for naming in pending {
+            if luck.pick(2) > 0 {
+                naming.apply(&mut names);
+            }
+        }
+        for (name, id) in names {
+            let path = at.join(name);
+            match &self.inodes[&id] {
+                Inode::Dir { .. } => {
+                    tree.files.insert(path.clone(), None);
+                    self.grow(id, &path, luck, tree);
+                }
+                Inode::File { versions } => drop(tree.files.insert(path, Some(torn(versions, luck)))),
+            }
+        }
+    }
+}
+
+/// A file of which each sector and the length come from any of its versions.
+fn torn(versions: &[Arc<[u8]>], luck: &mut Luck) -> Vec<u8> {
+    let len = versions[luck.pick(versions.len())].len();
+    let mut bytes = vec![0; len];
+    for (at, sector) in bytes.chunks_mut(SECTOR).enumerate() {
+        let of = |version: &Arc<[u8]>| {
+            let mut own = [0; SECTOR];
+            let from = version.get(at * SECTOR..).unwrap_or_default();
+            let len = from.len().min(SECTOR);
+            own[..len].copy_from_slice(&from[..len]);
+            own
+        };
+        let mut choices: Vec<[u8; SECTOR]> = versions.iter().map(of).collect();
+        choices.dedup();
+        let chosen = choices[luck.pick(choices.len())];
+        sector.copy_from_slice(&chosen[..sector.len()]);
+    }
+    bytes
+}
+
+/// Decides what reached the disk.
+struct Luck {
+    sectors: Sectors,
+    state: u64,
+}
+
+impl Luck {
+    fn new(sectors: Sectors) -> Self {
+        let state = if let Sectors::Mixed(seed) = sectors { seed } else { 0 };
+        Self { sectors, state }
+    }
+
+    /// One of `of` choices, the oldest first.
+    fn pick(&mut self, of: usize) -> usize {
+        match self.sectors {
+            _ if of <= 1 => 0,
+            Sectors::Old => 0,
+            Sectors::New => of - 1,
+            Sectors::Mixed(_) => {
+                self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let mut mixed = self.state;
+                mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                ((mixed ^ (mixed >> 31)) % of as u64) as usize
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Histories by chance, with crashes inside operations, inside recoveries, and again.
+
+use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
+
+use crate::op::{Op, Setup};
+use crate::stage::Stage;
+use crate::strategy;
+
+const CASES: u32 = 300;
+
+/// Plays a history and lets it come to its end.
+pub fn survives(setup: Setup, ops: &[Op]) -> Result<Stage, String> {
+    let mut stage = Stage::ready(setup);
+    stage.play(ops)?;
+    stage.drain().map_err(|why| format!("at the end: {why}"))?;
+    Ok(stage)
+}
+
+#[test]
+fn any_history_with_any_crashes_keeps_every_promise() {
+    let config = Config { failure_persistence: Some(Box::new(FileFailurePersistence::Off)), ..Config::default() };
+    // `PROPTEST_CASES` is honoured by the default; without it, what fits into a few seconds.
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { config.cases } else { CASES };
+    let config = Config { cases, max_shrink_iters: 4000, ..config };
+    let mut crashed = (0, 0);
+    let totals = std::cell::RefCell::new(&mut crashed);
+    let result = TestRunner::new(config).run(&strategy::history(), |(setup, ops)| {
+        let stage = survives(setup, &ops).map_err(TestCaseError::fail)?;
+        let mut totals = totals.borrow_mut();
+        (totals.0, totals.1) = (totals.0 + stage.crashed.0, totals.1 + stage.crashed.1);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+    println!("{} crashes, {} of them inside a recovery", crashed.0, crashed.1);
+}

@@ -1,0 +1,277 @@
+//! One possible state of a store, in the plainest form: what messages there are, and what each group knows of them.
+
+use std::collections::BTreeMap;
+
+/// A queue: topic, queue.
+pub type Queue = (u8, u8);
+/// Seconds on the store's clock.
+pub type Secs = u64;
+
+/// What a message holds: bodies are made from these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Body {
+    pub id: u32,
+    pub len: u16,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct World {
+    pub queues: BTreeMap<Queue, Vec<Body>>,
+    /// The dead-letter queues.
+    pub letters: BTreeMap<u8, Vec<Letter>>,
+    pub groups: BTreeMap<u8, Group>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Letter {
+    pub queue: Queue,
+    pub index: u64,
+    pub attempt: u32,
+    pub nacked: bool,
+    pub redriven: bool,
+    pub body: Body,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    pub limit: Option<u32>,
+    pub discard: bool,
+    pub ordered: bool,
+    pub backoff: Secs,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    pub policy: Policy,
+    /// It had other rules once: what ended under the old ones may end again under the new.
+    pub changed: bool,
+    pub queues: BTreeMap<Queue, Reading>,
+    pub popped: u64,
+    pub acked: u64,
+    pub nacked: u64,
+}
+
+/// What a group knows of a queue.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    pub position: u64,
+    pub held: BTreeMap<u64, Held>,
+    pub settled: BTreeMap<u64, Fate>,
+}
+
+/// A message that was handed out and is not settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub attempt: u32,
+    pub generation: u32,
+    /// The lease: when it was given and when it ends.
+    pub since: Secs,
+    pub due: Secs,
+    pub nacked: bool,
+    pub state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Leased,
+    /// Given back at the limit.
+    Ended,
+    /// Hidden; `durable` if a record that was asked for says so, and not only the reviver's own.
+    Waiting {
+        since: Secs,
+        due: Secs,
+        durable: bool,
+    },
+    Ready {
+        durable: bool,
+        since: Secs,
+        due: Secs,
+    },
+    /// Its lease was over when the process ended: leased still, hidden, ready, or perhaps `gone` by its group's rules.
+    /// Otherwise it is ready for sure from `by` on, which is not before `until`.
+    Unsure {
+        by: Option<Secs>,
+        until: Secs,
+        gone: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Acked,
+    DeadLettered {
+        attempt: u32,
+    },
+    /// The reviver's own record, so a crash may undo it.
+    Discarded {
+        held: Held,
+    },
+}
+
+impl Policy {
+    pub fn at_limit(&self, attempt: u32) -> bool {
+        self.limit.is_some_and(|limit| attempt > limit)
+    }
+}
+
+impl Group {
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, changed: false, queues: BTreeMap::new(), popped: 0, acked: 0, nacked: 0 }
+    }
+}
+
+impl World {
+    /// Every lease that is over ends, and every wait. What must go to the dead letters is returned and stays held.
+    pub fn end_leases(&mut self, now: Secs) -> Vec<(u8, Queue, u64)> {
+        let mut dying = Vec::new();
+        for (id, group) in &mut self.groups {
+            for (queue, reading) in &mut group.queues {
+                let Reading { held, settled, .. } = reading;
+                held.retain(|index, held| match held.end(now, &group.policy, group.changed) {
+                    End::Stays => true,
+                    End::Dies => {
+                        dying.push((*id, *queue, *index));
+                        true
+                    }
+                    End::Discarded => {
+                        settled.insert(*index, Fate::Discarded { held: *held });
+                        false
+                    }
+                });
+            }
+        }
+        dying
+    }
+
+    /// The process is gone, now: what only the reviver had recorded may be forgotten, and what it had not may be done.
+    pub fn crash(&mut self, now: Secs) {
+        for group in self.groups.values_mut() {
+            let policy = group.policy;
+            for reading in group.queues.values_mut() {
+                let undone = reading.settled.iter().filter_map(|(index, fate)| match fate {
+                    Fate::Discarded { held } => Some((*index, *held)),
+                    _ => None,
+                });
+                let undone: Vec<_> = undone.collect();
+                for (index, held) in undone {
+                    reading.settled.remove(&index);
+                    reading
+                        .held
+                        .insert(index, Held { state: State::Unsure { by: None, until: 0, gone: true }, ..held });
+                }
+                for held in reading.held.values_mut() {
+                    let over = match held.state {
+                        State::Leased => held.due <= now,
+                        State::Waiting { durable, .. } | State::Ready { durable, .. } => !durable,
+                        State::Ended | State::Unsure { .. } => true,
+                    };
+                    let limit = policy.at_limit(held.attempt);
+                    let (until, was_gone) = match held.state {
+                        State::Waiting { due, .. } => (due, false),
+                        State::Unsure { until, gone, .. } => (until, gone),
+                        _ => (0, false),
+                    };
+                    // What goes to the dead letters is seen there.
+                    if over && (!limit || policy.discard || group.changed) {
+                        let gone = was_gone || limit && policy.discard;
+                        held.state = State::Unsure { by: None, until, gone };
+                    }
+                }
+            }
+        }
+    }
+
+    /// The store is opened at a time that may lie before what was recorded.
+    pub fn reanchor(&mut self, now: Secs) {
+        let readings = self.groups.values_mut().flat_map(|group| group.queues.values_mut());
+        for held in readings.flat_map(|reading| reading.held.values_mut()) {
+            let anchored = |since: Secs, due: Secs| {
+                if due > now + (due - since) { (now, now + (due - since)) } else { (since, due) }
+            };
+            (held.since, held.due) = anchored(held.since, held.due);
+            match held.state {
+                State::Waiting { since, due, durable } | State::Ready { since, due, durable } => {
+                    let (since, due) = anchored(since, due);
+                    held.state = match due <= since {
+                        true => State::Ready { durable, since, due },
+                        false => State::Waiting { since, due, durable },
+                    };
+                }
+                State::Unsure { gone, until, .. } => held.state = State::Unsure { by: None, until, gone },
+                State::Leased | State::Ended => {}
+            }
+        }
+    }
+
+    /// The messages of one possible end of the commit log with the consumers of one possible end of the checkpoint log,
+    /// unless the two cannot go together: a letter never outlives the lease that it ended.
+    pub fn join(messages: &Self, consumers: &Self) -> Option<Self> {
+        let mut world = Self {
+            queues: messages.queues.clone(),
+            letters: messages.letters.clone(),
+            groups: consumers.groups.clone(),
+        };
+        for group in world.groups.values_mut() {
+            for (queue, reading) in &mut group.queues {
+                let end = messages.queues.get(queue).map_or(0, Vec::len) as u64;
+                reading.position = reading.position.min(end);
+                reading.held.retain(|index, _| *index < end);
+                reading.settled.retain(|index, _| *index < end);
+            }
+        }
+        let letters = messages.letters.iter().flat_map(|(id, letters)| letters.iter().map(|letter| (*id, letter)));
+        letters.into_iter().all(|(id, letter)| world.bury(id, letter)).then_some(world)
+    }
+
+    /// A letter is there: it settles its original. Returns whether that can be.
+    pub fn bury(&mut self, group: u8, letter: &Letter) -> bool {
+        let reading = self.groups.get_mut(&group).and_then(|group| group.queues.get_mut(&letter.queue));
+        let Some(reading) = reading else { return false };
+        if reading.held.get(&letter.index).is_some_and(|held| held.attempt == letter.attempt) {
+            reading.held.remove(&letter.index);
+            reading.settled.insert(letter.index, Fate::DeadLettered { attempt: letter.attempt });
+        }
+        reading.settled.get(&letter.index) == Some(&Fate::DeadLettered { attempt: letter.attempt })
+    }
+}
+
+enum End {
+    Stays,
+    Dies,
+    Discarded,
+}
+
+impl Held {
+    fn end(&mut self, now: Secs, policy: &Policy, changed: bool) -> End {
+        let limit = policy.at_limit(self.attempt);
+        match self.state {
+            State::Leased if self.due > now => End::Stays,
+            State::Leased | State::Ended if limit && policy.discard => End::Discarded,
+            State::Leased | State::Ended if limit => End::Dies,
+            State::Leased | State::Ended => {
+                let due = now + policy.backoff;
+                self.state = match due <= now {
+                    true => State::Ready { durable: false, since: now, due },
+                    false => State::Waiting { since: now, due, durable: false },
+                };
+                End::Stays
+            }
+            State::Waiting { since, due, durable } if due <= now => {
+                self.state = State::Ready { durable, since, due };
+                End::Stays
+            }
+            State::Unsure { .. } if limit && !changed && self.due <= now => match policy.discard {
+                true => End::Discarded,
+                false => End::Dies,
+            },
+            // It may have gone, or may go.
+            State::Unsure { .. } if limit || self.due > now => End::Stays,
+            State::Unsure { by, until, gone } => {
+                let by = by.unwrap_or(until.max(now + policy.backoff));
+                self.state = State::Unsure { by: Some(by), until, gone };
+                End::Stays
+            }
+            State::Waiting { .. } | State::Ready { .. } => End::Stays,
+        }
+    }
+}
