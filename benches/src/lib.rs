@@ -6,15 +6,13 @@
 use std::time::Duration;
 
 use criterion::Criterion;
-use popstore::{Clock, Durability, Message, Retention, Store, SystemClock};
+use popstore::{Clock, Durability, Message, Store, SystemClock};
 use tempfile::TempDir;
 
 /// The topic of all benches.
 pub const TOPIC: &str = "bench";
 /// The body of all messages.
 pub const BODY: [u8; 256] = [b'x'; 256];
-/// More than the commit log may hold at a time, so that a bench fits on any disk.
-const COMMIT_BYTES_MAX: u64 = 1 << 30;
 const PRELOAD_BATCH: usize = 1000;
 
 /// Short runs: a second to warm up, two to measure.
@@ -34,8 +32,7 @@ impl Scratch {
     /// An empty store, but for the topic.
     pub fn empty(durability: Durability) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let options = Store::options().durability(durability).retention(Retention::keep().bytes(COMMIT_BYTES_MAX));
-        let store = options.open(dir.path()).expect("a new store opens");
+        let store = Store::options().durability(durability).open(dir.path()).expect("a new store opens");
         store.create_topic(TOPIC, 1).expect("a topic can be made");
         Self { store, _dir: dir }
     }
