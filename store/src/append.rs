@@ -104,7 +104,7 @@ impl Engine {
     /// a dead-letter queue, too.
     pub(crate) fn message_room(&self) -> u64 {
         let topic = TOPIC_OVERHEAD_MAX + DEAD_LETTERS.len() + NAME_MAX;
-        room_max(self.options.segment_bytes).saturating_sub(topic as u64)
+        room_max(self.commit.shape.segment_bytes).saturating_sub(topic as u64)
     }
 
     fn topic_to_append_to(&self, name: &str) -> Result<Arc<Topic>> {

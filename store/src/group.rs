@@ -209,6 +209,14 @@ impl Group {
         self.handle.engine.skip(&self.entry, topic, queue, index)
     }
 
+    /// Its settings now, to change one and hand them to [`crate::Store::create_group`] again.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] when the group was removed, [`Error::Closed`].
+    pub fn options(&self) -> Result<GroupOptions> {
+        self.handle.engine.group_options(&self.entry)
+    }
+
     /// What the group holds and has done.
     ///
     /// # Errors
@@ -247,6 +255,15 @@ impl Engine {
         drop(consumers);
         self.checkpoint.sync_through(end)?;
         Ok(entry)
+    }
+
+    fn group_options(&self, group: &GroupEntry) -> Result<GroupOptions> {
+        self.check_open()?;
+        let consumers = self.consumers();
+        let unknown = || Error::unknown("group", &group.name);
+        let policy = consumers.index.policy(group.id).cloned().ok_or_else(unknown)?;
+        let invisible_for = consumers.groups.get(&group.id).ok_or_else(unknown)?.invisible_for;
+        Ok(GroupOptions { policy, invisible_for, start_at: StartAt::default() })
     }
 
     pub(crate) fn delete_group(&self, name: &str) -> Result<()> {

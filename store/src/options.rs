@@ -114,6 +114,7 @@ impl Options {
     }
 
     /// The length of new segments of the commit log, 4 KiB to 64 GiB; 256 MiB by default. A batch must fit into one.
+    /// While the log has longer ones from an earlier setting, new ones are as long as those.
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;

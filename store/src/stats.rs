@@ -63,7 +63,7 @@ pub struct GroupStats {
     pub waiting: u64,
     /// Messages at their limit, on the way to the dead-letter queue.
     pub ending: u64,
-    /// Messages not settled: all of the above.
+    /// Messages not settled: all of the above. A topic counts from the group's first pop of it on.
     pub lag: u64,
     /// How long the longest lease has been running.
     pub oldest_lease_for: Option<Duration>,

@@ -12,7 +12,9 @@ use crate::error::{Error, Result};
 use crate::group::{Group, GroupOptions};
 use crate::message::{Message, StoredMessage};
 use crate::options::Options;
+use crate::receipt::Receipt;
 use crate::recover::{self, Recovery};
+use crate::segment::Disk;
 use crate::stats::{StoreStats, TopicStats};
 use crate::threads::{Threads, channels};
 
@@ -56,7 +58,7 @@ impl Store {
 
     pub(crate) fn open_with(dir: &Path, options: Options) -> Result<Self> {
         let (wakes, listen) = channels();
-        let lock = recover::lock(dir)?;
+        let lock = recover::lock(dir, &Disk::new(options.hook.clone()))?;
         let engine = Arc::new(recover::open(dir, options, lock, wakes)?);
         let threads = if engine.options.clock.runs() { Some(Threads::start(&engine, listen)?) } else { None };
         Ok(Self { handle: Arc::new(Handle { engine, threads: Mutex::new(threads) }) })
@@ -109,6 +111,21 @@ impl Store {
     pub fn group(&self, name: &str) -> Result<Group> {
         self.handle.engine.check_open()?;
         let entry = self.handle.engine.consumers().group(name)?;
+        Ok(Group { handle: Arc::clone(&self.handle), entry })
+    }
+
+    /// The group that a receipt was given to, for those who were handed nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a receipt of another store, [`Error::Unknown`] when the group was removed, [`Error::Closed`].
+    pub fn group_of(&self, receipt: &Receipt) -> Result<Group> {
+        let engine = &self.handle.engine;
+        engine.check_open()?;
+        if receipt.lease.store != engine.identity.id {
+            return Err(Error::invalid("receipt", receipt.to_string(), "it must be from this store"));
+        }
+        let entry = engine.consumers().groups.get(&receipt.lease.group).cloned();
+        let entry = entry.ok_or_else(|| Error::unknown("group", &format!("number {}", receipt.lease.group.0)))?;
         Ok(Group { handle: Arc::clone(&self.handle), entry })
     }
 

@@ -73,7 +73,10 @@ impl Log {
         head = self.room.wait(head).expect("no panic under the lock");
         head.waiting -= 1;
         match head.refused.take() {
-            Some(refused) => Err(refused),
+            Some(refused) => {
+                head.wanted = 0;
+                Err(refused)
+            }
             None => Ok(head),
         }
     }

@@ -139,6 +139,11 @@ impl Unrecovered {
         Ok(Frame::decode(bytes, base + SEGMENT_HEADER as u64, self.seed).is_ok())
     }
 
+    /// The length of its longest segment.
+    pub(crate) fn capacity_max(&self) -> u64 {
+        self.files.iter().map(|file| file.capacity).max().unwrap_or(0)
+    }
+
     /// Where the log begins, if it has a file.
     pub(crate) fn start(&self) -> Option<u64> {
         self.files.first().map(|file| file.base)

@@ -44,6 +44,9 @@ pub(crate) fn identify(dir: &Path, disk: &Disk) -> Result<Identity> {
         }
         disk.sync_dir(&log_dir).at("sync", &log_dir)?;
     }
+    // The directory itself may be new, made just now or by an attempt that was killed.
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    disk.sync_dir(parent).at("sync", parent)?;
     let identity = Identity { id: new_id(), generation: 0 };
     write_identity(dir, disk, &identity)?;
     Ok(identity)

@@ -110,7 +110,9 @@ pub(crate) fn open(dir: &Path, options: Options, lock: StoreFile, wakes: Wakes) 
     };
     let checkpoint_shape = shape(LogKind::Checkpoint, options.checkpoint_segment_bytes);
     let checkpoint = checkpoint.recover(&replay.found, checkpoint_shape, disk.clone())?;
-    let commit = commit.recover(&messages.found, shape(LogKind::Commit, options.segment_bytes), disk.clone())?;
+    // What fitted into a segment once must fit into a new one, as a dead letter.
+    let segment_bytes = options.segment_bytes.max(commit.capacity_max());
+    let commit = commit.recover(&messages.found, shape(LogKind::Commit, segment_bytes), disk.clone())?;
     if generation == 1 {
         // Order matters: from here on a missing log is damage.
         directory::write_identity(dir, &disk, &identity)?;
@@ -221,8 +223,8 @@ impl Engine {
 }
 
 /// Takes the lock of a store's directory, which is made if it is missing.
-pub(crate) fn lock(dir: &Path) -> Result<StoreFile> {
-    std::fs::create_dir_all(dir).at("create", dir)?;
+pub(crate) fn lock(dir: &Path, disk: &Disk) -> Result<StoreFile> {
+    disk.make_dir(dir).at("create", dir)?;
     directory::check_is_store_or_empty(dir)?;
     let path = dir.join("lock");
     let mut options = std::fs::OpenOptions::new();

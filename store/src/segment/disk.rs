@@ -71,16 +71,15 @@ impl Disk {
         Self { hook }
     }
 
-    /// Makes a directory unless it is there, and its name durable.
+    /// Makes a directory unless it is there, and those above it, and the names of all that were made durable.
     pub(crate) fn make_dir(&self, dir: &Path) -> io::Result<()> {
         if dir.is_dir() {
             return Ok(());
         }
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        self.make_dir(parent)?;
         self.seen(Event::Create(dir), || fs::create_dir_all(dir))?;
-        match dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent),
-            _ => self.sync_dir(Path::new(".")),
-        }
+        self.sync_dir(parent)
     }
 
     /// Makes an empty file, in place of one of that name.

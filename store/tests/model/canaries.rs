@@ -22,11 +22,11 @@ fn pop(messages: u8) -> Op {
 fn catches(before: &[Op], lie: impl Fn(&mut World), after: &[Op], expected: &str) {
     let mut stage = Stage::ready(EACH);
     stage.play(before).unwrap();
-    let tell = |world: &mut World| {
+    let lied = stage.oracle.step(|world| {
         lie(world);
         Ok(())
-    };
-    stage.oracle.step(tell).unwrap();
+    });
+    lied.unwrap();
     stage.oracle.done(Synced::Both);
     let found = stage.play(after).and_then(|()| stage.drain()).unwrap_err();
     assert!(found.contains(expected), "{found}");

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use crate::disk::Picture;
 use crate::op::{Crash, Mode, Op, Sectors, Setup, Size};
+use crate::picture::Picture;
 use crate::stage::{Moment, POLICY, Stage};
 
 /// The moments of a history, and the pictures taken between them.

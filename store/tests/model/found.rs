@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use popstore::{Message, Pop, Settled};
 
+use crate::disk::Recorder;
 use crate::op::{Mode, Op, Sectors, Setup, Size};
 use crate::random::survives;
 use crate::stage::Stage;
+use crate::tree::scratch;
 
 const EACH: Setup = Setup { mode: Mode::SyncEach, when_done: false, queues: 1 };
 const BUFFERED: Setup = Setup { mode: Mode::Buffered, ..EACH };
@@ -66,4 +68,16 @@ fn a_spare_that_a_crash_left_too_short_is_no_segment() {
         drop((group, store));
         stage.options().open(stage.path()).unwrap_or_else(|error| panic!("{bytes}: {error}"));
     }
+}
+
+#[test]
+fn a_store_in_a_new_directory_does_not_vanish_with_it() {
+    let above = scratch();
+    let recorder = Recorder::new(above.path());
+    let stage = Stage::new(EACH);
+    let store = stage.options().hook(recorder.clone()).open(above.path().join("new/data")).unwrap();
+    store.append("orders", Message::new("a")).unwrap();
+    let left = recorder.picture().tree(Sectors::Old).plant();
+    let store = stage.options().open(left.path().join("new/data")).unwrap();
+    assert_eq!(store.message("orders", 0, 0).unwrap().unwrap().body(), b"a");
 }

@@ -1,11 +1,12 @@
 //! The store against a plain model of itself, through crashes of every kind.
 //!
-//! A history (`op`) is played on a stage (`stage`) whose disk can tell what a crash at any moment may leave (`disk`).
+//! A history (`op`) is played on a `stage` (`acts`); its `disk` tells what a crash at any moment may leave (`picture`).
 //! What the store shows (`view`) must be what one of the possible states (`world`, `claims`) would show; the `oracle`
 //! keeps those that are still possible. Histories are made by chance (`strategy`, `random`), or one is crashed at every
 //! point (`every_point`). `canaries` shows that each check can fail, and `found` keeps what was found once.
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used)]
 
+mod acts;
 mod canaries;
 mod claims;
 mod disk;
@@ -13,6 +14,7 @@ mod every_point;
 mod found;
 mod op;
 mod oracle;
+mod picture;
 mod random;
 mod stage;
 mod strategy;

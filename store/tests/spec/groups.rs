@@ -12,6 +12,19 @@ fn settled(settings: GroupOptions) -> Scene {
 }
 
 #[test]
+fn a_receipt_leads_to_its_group_and_one_setting_can_be_changed_alone() {
+    let scene = Scene::limit(3);
+    scene.append("a");
+    let receipt = scene.pop().receipt();
+    let group = scene.store().group_of(&receipt).unwrap();
+    assert_eq!(group.name(), scene.group().name());
+    let changed = group.options().unwrap().invisible_for(secs(7));
+    scene.store().create_group(group.name(), changed.clone()).unwrap();
+    assert_eq!(scene.group().options().unwrap(), changed);
+    assert_eq!(changed, GroupOptions::default().max_reconsume_times(3).invisible_for(secs(7)));
+}
+
+#[test]
 fn settings_are_durable_and_survive_snapshots() {
     let settings = GroupOptions::default().invisible_for(secs(5)).max_reconsume_times(0).ordered(true);
     let mut scene = settled(settings);

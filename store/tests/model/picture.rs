@@ -1,0 +1,160 @@
+//! The disk at one moment, and what a crash at that moment may leave of it: each sector, length and name old or new.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::op::Sectors;
+use crate::tree::Tree;
+
+const SECTOR: usize = 512;
+/// How many states of a file between two syncs are told apart.
+const VERSIONS_MAX: usize = 6;
+
+pub type Id = u32;
+pub const ROOT: Id = 0;
+
+#[derive(Clone, Debug)]
+pub enum Inode {
+    Dir {
+        durable: BTreeMap<String, Id>,
+        pending: Vec<Naming>,
+    },
+    /// What it held at its last sync, and at some moments since.
+    File {
+        versions: Vec<Arc<[u8]>>,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub enum Naming {
+    Add(String, Id),
+    Rename(String, String, Id),
+    Remove(String),
+}
+
+/// The disk at one moment, with all that was not synced.
+#[derive(Clone, Debug, Default)]
+pub struct Picture {
+    pub inodes: BTreeMap<Id, Inode>,
+}
+
+impl Inode {
+    pub fn settle_names(&mut self) {
+        if let Self::Dir { durable, pending } = self {
+            std::mem::take(pending).iter().for_each(|naming| naming.apply(durable));
+        }
+    }
+
+    pub fn look(&mut self, path: &Path) {
+        let Self::File { versions } = self else { return };
+        let bytes = std::fs::read(path).unwrap();
+        if versions.last().is_none_or(|last| **last != *bytes) {
+            if versions.len() >= VERSIONS_MAX {
+                versions.remove(1);
+            }
+            versions.push(bytes.into());
+        }
+    }
+}
+
+impl Naming {
+    fn apply(&self, names: &mut BTreeMap<String, Id>) {
+        match self {
+            Self::Add(name, id) => drop(names.insert(name.clone(), *id)),
+            Self::Rename(from, to, id) => {
+                names.remove(from);
+                names.insert(to.clone(), *id);
+            }
+            Self::Remove(name) => drop(names.remove(name)),
+        }
+    }
+}
+
+impl Picture {
+    /// What a crash at this moment leaves.
+    pub fn tree(&self, sectors: Sectors) -> Tree {
+        let mut luck = Luck::new(sectors);
+        let mut tree = Tree::default();
+        self.grow(ROOT, Path::new(""), &mut luck, &mut tree);
+        tree
+    }
+
+    /// All names there are, synced or not.
+    pub fn walk(&self, id: Id, at: &Path, visit: &mut impl FnMut(&Path, Id)) {
+        visit(at, id);
+        let Inode::Dir { durable, pending } = &self.inodes[&id] else { return };
+        let mut names = durable.clone();
+        pending.iter().for_each(|naming| naming.apply(&mut names));
+        names.iter().for_each(|(name, id)| self.walk(*id, &at.join(name), visit));
+    }
+
+    fn grow(&self, dir: Id, at: &Path, luck: &mut Luck, tree: &mut Tree) {
+        let Inode::Dir { durable, pending } = &self.inodes[&dir] else { return };
+        let mut names = durable.clone();
+        for naming in pending {
+            if luck.pick(2) > 0 {
+                naming.apply(&mut names);
+            }
+        }
+        for (name, id) in names {
+            let path = at.join(name);
+            match &self.inodes[&id] {
+                Inode::Dir { .. } => {
+                    tree.files.insert(path.clone(), None);
+                    self.grow(id, &path, luck, tree);
+                }
+                Inode::File { versions } => drop(tree.files.insert(path, Some(torn(versions, luck)))),
+            }
+        }
+    }
+}
+
+/// A file of which each sector and the length come from any of its versions.
+fn torn(versions: &[Arc<[u8]>], luck: &mut Luck) -> Vec<u8> {
+    let len = versions[luck.pick(versions.len())].len();
+    let mut bytes = vec![0; len];
+    for (at, sector) in bytes.chunks_mut(SECTOR).enumerate() {
+        let of = |version: &Arc<[u8]>| {
+            let mut own = [0; SECTOR];
+            let from = version.get(at * SECTOR..).unwrap_or_default();
+            let len = from.len().min(SECTOR);
+            own[..len].copy_from_slice(&from[..len]);
+            own
+        };
+        let mut choices: Vec<[u8; SECTOR]> = versions.iter().map(of).collect();
+        choices.dedup();
+        let chosen = choices[luck.pick(choices.len())];
+        sector.copy_from_slice(&chosen[..sector.len()]);
+    }
+    bytes
+}
+
+/// Decides what reached the disk.
+struct Luck {
+    sectors: Sectors,
+    state: u64,
+}
+
+impl Luck {
+    fn new(sectors: Sectors) -> Self {
+        let state = if let Sectors::Mixed(seed) = sectors { seed } else { 0 };
+        Self { sectors, state }
+    }
+
+    /// One of `of` choices, the oldest first.
+    fn pick(&mut self, of: usize) -> usize {
+        match self.sectors {
+            _ if of <= 1 => 0,
+            Sectors::Old => 0,
+            Sectors::New => of - 1,
+            Sectors::Mixed(_) => {
+                self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let mut mixed = self.state;
+                mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                ((mixed ^ (mixed >> 31)) % of as u64) as usize
+            }
+        }
+    }
+}
