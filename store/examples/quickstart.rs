@@ -64,7 +64,7 @@ fn run(file: &Path) -> Result<()> {
     let lines = append_lines(&store, reader)?;
     store.close()?;
 
-    println!("the workers begin; they will be killed half-way");
+    println!("the workers begin{}", if lines > 0 { "; they will be killed half-way" } else { "" });
     run_workers(&dir, lines, true)?;
     println!("the workers begin again");
     run_workers(&dir, lines, false)?;

@@ -27,6 +27,7 @@ const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 /// A message that used up its deliveries, with its history.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
+    store: u128,
     message: StoredMessage,
     settlement: Settlement,
     origin: Arc<str>,
@@ -124,7 +125,7 @@ impl DeadLetters {
         let Some(settlement) = message.settlement().copied() else { return Ok(None) };
         let origin =
             engine.topics.by_id(settlement.queue.topic).map_or_else(|| "".into(), |topic| Arc::clone(&topic.name));
-        Ok(Some(DeadLetter { message, settlement, origin }))
+        Ok(Some(DeadLetter { store: engine.identity.id, message, settlement, origin }))
     }
 }
 
@@ -280,8 +281,12 @@ impl Engine {
         }
     }
 
-    pub(crate) fn redrive(&self, letter: &DeadLetter) -> Result<Redriven> {
+    pub(crate) fn redrive(&self, group: &GroupEntry, letter: &DeadLetter) -> Result<Redriven> {
         self.check()?;
+        if letter.store != self.identity.id || letter.message.topic() != dead_letters_of(&group.name) {
+            let place = format!("{}/{}", letter.message.topic(), letter.message.index());
+            return Err(Error::invalid("dead letter", place, "it must be of this store and this group"));
+        }
         let place = Run::one(letter.message.id(), QueueIndex(letter.message.index()), 0);
         let origin = &letter.settlement.queue;
         let topic = self.topics.by_id(origin.topic).ok_or_else(|| Error::unknown("topic", &letter.origin))?;

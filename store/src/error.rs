@@ -24,7 +24,7 @@ pub enum Error {
     },
     /// Bytes that were durable are not what was written. Nothing was changed on disk. `Snapshot::open` still reads
     /// what is whole.
-    #[error("{path:?} is damaged at byte {offset}: {found}; read what is whole with Snapshot::open or store-inspect")]
+    #[error("{path:?} is damaged at byte {offset}: {found}; Snapshot::open reads what is whole")]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -42,7 +42,7 @@ pub enum Error {
         found: String,
     },
     /// Another process, or another `Store` in this one, has the store open.
-    #[error("{path:?} is open elsewhere; a store has one owner at a time")]
+    #[error("the store of {path:?} is open elsewhere; a store has one owner at a time")]
     Locked {
         /// The lock file.
         path: PathBuf,

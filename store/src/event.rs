@@ -7,7 +7,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum StoreEvent {
     /// Handlers of a group come close to the invisible time, or exceed it: their messages are about to be delivered
-    /// twice. Told at most once in ten seconds per group.
+    /// twice. This and [`StoreEvent::AckTooLate`] are told at most once in ten seconds per group.
     SlowAck {
         /// The group.
         group: String,
@@ -15,6 +15,11 @@ pub enum StoreEvent {
         took: Duration,
         /// The lease it had.
         invisible_for: Duration,
+    },
+    /// A handler took so long that its message was handed out again, dead-lettered or dropped before it acked.
+    AckTooLate {
+        /// The group.
+        group: String,
     },
     /// Messages that should be dead-lettered cannot be, and wait in their group. It is tried again.
     DeadLetterDelayed {

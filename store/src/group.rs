@@ -142,7 +142,8 @@ impl Group {
     }
 
     /// Like [`Group::pop`], but waits for something to be had, at most so long. It is woken by appends, redeliveries
-    /// and the store's end.
+    /// and the store's end. On a clock that does not run by itself it looks once. The topic must have been made, by an
+    /// append or by [`crate::Store::create_topic`].
     ///
     /// # Errors
     /// Those of [`Group::pop`].
@@ -195,9 +196,10 @@ impl Group {
     /// happen or neither. Every group that reads the topic sees the new message. Durable on return, in every mode.
     ///
     /// # Errors
-    /// [`Error::Unknown`] when the topic it came from is gone, [`Error::Full`], [`Error::Poisoned`], [`Error::Closed`].
+    /// [`Error::Invalid`] for a letter of another store or group, [`Error::Unknown`] when the topic it came from is
+    /// gone, [`Error::Full`], [`Error::Poisoned`], [`Error::Closed`].
     pub fn redrive(&self, letter: &DeadLetter) -> Result<Redriven> {
-        self.handle.engine.redrive(letter)
+        self.handle.engine.redrive(&self.entry, letter)
     }
 
     /// Gives up a message that cannot be delivered because it is damaged: it counts as discarded, and the group goes

@@ -65,7 +65,6 @@ pub use dead_letter::{DeadLetter, DeadLetters, Redriven};
 pub use delivery::{Delivery, Settled};
 pub use error::{Error, Fault, Result};
 pub use event::StoreEvent;
-pub use format::Rule;
 pub use format::commit::Properties;
 pub use group::{Group, GroupOptions, StartAt};
 pub use message::{Message, StoredMessage};

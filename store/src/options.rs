@@ -53,7 +53,8 @@ impl Retention {
     }
 
     /// Segments are deleted when every group that reads a topic is done with its messages there. A topic no group has
-    /// ever popped from is kept, and so are dead letters.
+    /// ever popped from is kept, and so is a segment that holds dead letters, with what comes after it. A group made
+    /// with [`crate::StartAt::Newest`] reads every topic there is then.
     #[must_use]
     pub fn when_done(mut self) -> Self {
         self.when_done = true;
@@ -149,7 +150,7 @@ impl Options {
         self
     }
 
-    /// Is called, on a background or a calling thread, for what an operator should know. It must not call the store.
+    /// Is called, on a background or a calling thread, for what an operator should know. It must not call the store, nor panic.
     #[must_use]
     pub fn on_event(mut self, hook: impl Fn(&StoreEvent) + Send + Sync + 'static) -> Self {
         self.on_event = Some(Arc::new(hook));

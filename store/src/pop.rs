@@ -61,13 +61,12 @@ impl Engine {
         if !(1..=MESSAGES_MAX).contains(&pop.messages_max) {
             return Err(Error::invalid("number of messages", pop.messages_max.to_string(), "1 to 4096"));
         }
-        let lease = pop.invisible_for.unwrap_or(group.invisible_for);
-        check_invisible(lease)?;
+        pop.invisible_for.map_or(Ok(()), check_invisible)?;
         let topic = self.topics.by_name(topic)?;
         if let Some(queue) = pop.queue.filter(|queue| topic.queue(*queue).is_none()) {
             return Err(Error::invalid("queue", queue.to_string(), "it must be one of the topic's queues"));
         }
-        let (deliveries, end) = self.lease_out(group, &topic, pop, lease)?;
+        let (deliveries, end) = self.lease_out(group, &topic, pop)?;
         if let Some(end) = end {
             // Order matters: the attempt is as durable as promised before anyone sees the message.
             self.settle_checkpoint(end)?;
@@ -75,17 +74,11 @@ impl Engine {
         Ok(deliveries)
     }
 
-    fn lease_out(
-        &self,
-        group: &GroupEntry,
-        topic: &Topic,
-        pop: Pop,
-        lease: Duration,
-    ) -> Result<(Vec<Delivery>, Option<u64>)> {
+    fn lease_out(&self, group: &GroupEntry, topic: &Topic, pop: Pop) -> Result<(Vec<Delivery>, Option<u64>)> {
         let mut consumers = self.consumers();
-        if !consumers.groups.contains_key(&group.id) {
-            return Err(Error::unknown("group", &group.name));
-        }
+        // The settings of now, not those of when the handle was made.
+        let settings = consumers.groups.get(&group.id).ok_or_else(|| Error::unknown("group", &group.name))?;
+        let lease = pop.invisible_for.unwrap_or(settings.invisible_for);
         let mut runs = std::mem::take(&mut consumers.runs);
         runs.clear();
         self.pick(&consumers, group.id, topic, pop, &mut runs);
@@ -186,7 +179,8 @@ impl Engine {
             let seen = signal.count();
             let deliveries = self.pop(group, topic, pop)?;
             let left = deadline.since(self.now());
-            if !deliveries.is_empty() || left.is_zero() {
+            // A clock that does not run brings no deadline nearer: its owner moves it and looks again.
+            if !deliveries.is_empty() || left.is_zero() || !self.options.clock.runs() {
                 return Ok(deliveries);
             }
             signal.wait(seen, left);

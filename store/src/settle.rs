@@ -65,7 +65,12 @@ impl Engine {
                         (true, _) => Settled::Done,
                     }
                 }
-                other => too_late(other),
+                other => {
+                    if matches!(other, Standing::HandedOutAgain { .. } | Standing::Buried(_)) {
+                        slow = self.warn_too_late(&consumers, group, now).or(slow);
+                    }
+                    too_late(other)
+                }
             };
             outcome(settled);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use popstore_revive::{Counts, Time};
+use popstore_revive::{Counts, State, Time};
 
 use crate::consumers::{Consumers, GroupEntry};
 use crate::engine::Engine;
@@ -113,6 +113,15 @@ impl Default for AckTimes {
 }
 
 impl AckTimes {
+    /// Whether it is long enough that something was told.
+    fn may_tell(&mut self, now: Time) -> bool {
+        let may = self.told_at.is_none_or(|told_at| now.since(told_at) >= TELL_AGAIN_AFTER);
+        if may {
+            self.told_at = Some(now);
+        }
+        may
+    }
+
     fn quantiles(&self) -> PopToAck {
         let at = |quantile| Duration::from_micros(self.micros.value_at_quantile(quantile));
         let max = Duration::from_micros(self.micros.max());
@@ -131,17 +140,23 @@ impl Engine {
     ) -> Option<StoreEvent> {
         let lease = &receipt.lease;
         let held = consumers.index.held(lease.group, lease.queue, lease.index)?;
-        let (took, invisible_for) = (now.since(held.popped_at), held.due.since(held.popped_at));
+        // A lease that is over ended when the state began that followed it.
+        let lease_end = if held.state == State::InFlight { held.due } else { held.since };
+        let (took, invisible_for) = (now.since(held.popped_at), lease_end.since(held.popped_at));
         let entry = consumers.groups.get(&group.id)?;
         let mut times = entry.ack_times.lock().expect("no panic under the lock");
         // The histogram grows with what it is told; a time that is too long for it is told by the event alone.
         let _ = times.micros.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         let slow = took.as_micros() * 100 >= invisible_for.as_micros() * SLOW_PERCENT;
-        if !slow || times.told_at.is_some_and(|told_at| now.since(told_at) < TELL_AGAIN_AFTER) {
-            return None;
-        }
-        times.told_at = Some(now);
-        Some(StoreEvent::SlowAck { group: group.name.to_string(), took, invisible_for })
+        let event = StoreEvent::SlowAck { group: group.name.to_string(), took, invisible_for };
+        (slow && times.may_tell(now)).then_some(event)
+    }
+
+    /// The warning for an ack that came after somebody else got the message, or nobody will.
+    pub(crate) fn warn_too_late(&self, consumers: &Consumers, group: &GroupEntry, now: Time) -> Option<StoreEvent> {
+        let entry = consumers.groups.get(&group.id)?;
+        let mut times = entry.ack_times.lock().expect("no panic under the lock");
+        times.may_tell(now).then(|| StoreEvent::AckTooLate { group: group.name.to_string() })
     }
 
     pub(crate) fn stats(&self) -> Result<StoreStats> {

@@ -60,7 +60,13 @@ impl Store {
         let (wakes, listen) = channels();
         let lock = recover::lock(dir, &Disk::new(options.hook.clone()))?;
         let engine = Arc::new(recover::open(dir, options, lock, wakes)?);
-        let threads = if engine.options.clock.runs() { Some(Threads::start(&engine, listen)?) } else { None };
+        let threads = if engine.options.clock.runs() {
+            // What was due while the store was closed happens before anyone can ask.
+            engine.revive();
+            Some(Threads::start(&engine, listen)?)
+        } else {
+            None
+        };
         Ok(Self { handle: Arc::new(Handle { engine, threads: Mutex::new(threads) }) })
     }
 

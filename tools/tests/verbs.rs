@@ -223,8 +223,8 @@ fn a_missing_command_ends_the_work_instead_of_using_up_deliveries() {
     let printed = shell.run("work data jobs --group g -- /no/such/program --flag");
     assert_eq!(printed.code, 2);
     assert!(printed.err.contains("/no/such/program"), "{}", printed.err);
-    let stats = shell.stats();
-    assert_eq!((&stats["groups"][0]["popped"], &stats["groups"][0]["dead_lettered"]), (&1.into(), &0.into()));
+    // It is noticed before a message is popped, or a group made, for it.
+    assert!(shell.stats()["groups"].as_array().is_some_and(Vec::is_empty));
 }
 
 #[test]

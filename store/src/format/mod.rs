@@ -20,7 +20,7 @@ pub(crate) const VERSION: u32 = 1;
 
 /// The rule that some bytes broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Rule {
+pub(crate) enum Rule {
     /// There are only zeroes.
     Empty,
     /// The bytes end too early.

@@ -114,7 +114,7 @@ impl Stage {
         let options = Store::options().durability(durability).segment_bytes(SEGMENT).checkpoint_segment_bytes(SEGMENT);
         let options = options.entries_per_file(8).mark_every_bytes(3000).retention(retention);
         options.clock(self.clock.clone()).on_event(move |event| {
-            if !matches!(event, popstore::StoreEvent::SlowAck { .. }) {
+            if !matches!(event, popstore::StoreEvent::SlowAck { .. } | popstore::StoreEvent::AckTooLate { .. }) {
                 troubles.lock().unwrap().push(format!("{event:?}"));
             }
         })

@@ -134,3 +134,29 @@ fn stats_add_up() {
     assert_eq!((stats.popped, stats.acked, stats.nacked, stats.dead_lettered), (3, 1, 1, 1));
     assert_eq!(stats.oldest_lease_for, Some(secs(10)));
 }
+
+#[test]
+fn a_changed_lease_counts_for_handles_made_before() {
+    let scene = Scene::new();
+    scene.append("a");
+    let old = scene.group();
+    scene.store().create_group(GROUP, GroupOptions::default().invisible_for(secs(99))).unwrap();
+    let delivery = old.pop(TOPIC, Pop::up_to(1)).unwrap().remove(0);
+    scene.advance(secs(98));
+    assert_eq!(scene.ack(delivery.receipt()), Settled::Done);
+}
+
+#[test]
+fn a_letter_of_another_store_or_group_is_not_redriven() {
+    let (here, there) = (Scene::limit(0), Scene::limit(0));
+    for scene in [&here, &there] {
+        scene.append("a");
+        let _ = scene.pop();
+        scene.advance(secs(31));
+    }
+    let letter = there.group().dead_letters().unwrap().next().unwrap().unwrap();
+    assert!(matches!(here.group().redrive(&letter), Err(Error::Invalid { what: "dead letter", .. })));
+    let other = there.store().create_group("other", GroupOptions::default()).unwrap();
+    assert!(matches!(other.redrive(&letter), Err(Error::Invalid { what: "dead letter", .. })));
+    assert_eq!((here.letters().len(), there.letters().len()), (1, 1));
+}

@@ -182,3 +182,17 @@ fn the_time_from_pop_to_ack_is_kept_per_group_and_warned_of_when_it_nears_the_le
     let times = scene.group().stats().unwrap().pop_to_ack;
     assert!((times.count, times.max >= secs(28)) == (2, true) && times.p50 < secs(2), "{times:?}");
 }
+
+#[test]
+fn an_ack_that_is_too_late_is_told_to_the_operator() {
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let hook = told.clone();
+    let options = Options::default().on_event(move |event| hook.lock().unwrap().push(event.clone()));
+    let scene = Scene::with(options, GroupOptions::default().max_reconsume_times(0));
+    scene.append("a");
+    let delivery = scene.pop();
+    scene.advance(secs(45));
+    assert_eq!(scene.ack(delivery.receipt()), Settled::DeadLettered);
+    let expected = popstore::StoreEvent::AckTooLate { group: crate::scene::GROUP.to_string() };
+    assert_eq!(*told.lock().unwrap(), [expected]);
+}

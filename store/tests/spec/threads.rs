@@ -248,3 +248,17 @@ fn what_an_append_acknowledged_while_the_store_was_closed_is_there_afterwards() 
         assert_eq!(crate::scene::bodies(&store).len(), acknowledged, "round {round}");
     }
 }
+
+#[test]
+fn what_fell_due_while_the_store_was_closed_is_there_for_the_first_pop() {
+    for _ in 0..10 {
+        let Live { dir, store, group } = buffered();
+        append(&store, "a");
+        assert_eq!(group.pop(TOPIC, Pop::up_to(1).invisible_for(MS)).unwrap().len(), 1);
+        drop((store, group));
+        thread::sleep(2 * MS);
+        let store = options(Durability::Buffered).open(dir.path()).unwrap();
+        let again = store.group(GROUP).unwrap().pop(TOPIC, Pop::up_to(1)).unwrap();
+        assert_eq!(again.iter().map(popstore::Delivery::attempt).collect::<Vec<_>>(), [2]);
+    }
+}

@@ -4,6 +4,7 @@
 //! that a slow command holds up nobody else's message.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -70,6 +71,7 @@ struct Done {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    check_command(&args.command)?;
     let store = super::open(&args.on.dir)?;
     let group = group(&store, args)?;
     let before = group.stats()?.dead_lettered;
@@ -92,6 +94,18 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         eprintln!("popstore: {acked} acked, {nacked} nacked, {too_late} too late, {dead_lettered} dead-lettered");
     }
     Ok(Outcome::of(done.nacked + done.too_late + done.dead_lettered > 0))
+}
+
+/// Looks for the program before a message is popped for it: a missing one must not cost a delivery.
+fn check_command(command: &[String]) -> Result<(), Failure> {
+    let [program, _, ..] = command else { return Ok(()) };
+    let is_there = |dir: PathBuf| dir.join(program).exists() || dir.join(format!("{program}.exe")).exists();
+    let found = match program.contains(std::path::MAIN_SEPARATOR) {
+        true => is_there(PathBuf::new()),
+        false => std::env::var_os("PATH").is_none_or(|path| std::env::split_paths(&path).any(is_there)),
+    };
+    let missing = || Failure::Command { command: command.join(" "), source: io::ErrorKind::NotFound.into() };
+    if found { Ok(()) } else { Err(missing()) }
 }
 
 fn group(store: &Store, args: &Args) -> Result<Group, Failure> {
@@ -152,8 +166,8 @@ impl Jobs<'_> {
         let mut done = self.done.lock().expect("no panic under the lock");
         match settled {
             Settled::Done | Settled::Late if succeeded => done.acked += 1,
-            _ if succeeded => done.too_late += 1,
-            _ => done.nacked += 1,
+            Settled::Done => done.nacked += 1,
+            _ => done.too_late += 1,
         }
         Ok(())
     }
