@@ -131,12 +131,14 @@ impl Engine {
         let id = known.as_ref().map_or_else(|| self.topics.next_id(), |topic| topic.id);
         let mut appender = self.commit.reserve(TOPIC_OVERHEAD_MAX + name.len())?;
         appender.push(|out| encode_topic(&TopicRecord { topic: id, queues, name }, out));
-        let end = appender.finish();
-        self.commit.sync_through(end)?;
         let mut all = known.map_or_else(Vec::new, |topic| topic.queues.clone());
         let new = (have..queues).map(|queue| self.topics.empty_queue(QueueId { topic: id, queue }, name));
         all.extend(new);
-        Ok(self.topics.insert(id, name, all))
+        // Order matters: a mark that lies behind the record must know the topic.
+        let topic = self.topics.insert(id, name, all);
+        let end = appender.finish();
+        self.commit.sync_through(end)?;
+        Ok(topic)
     }
 }
 

@@ -134,6 +134,10 @@ impl Engine {
         if let Ok(message) = self.follow(topic, queue, index, entry) {
             return Ok(Some(message));
         }
+        if queue.entry(index)? != Some(entry) {
+            // Retention moved it or let it go meanwhile.
+            return self.fetch(topic, queue, index);
+        }
         let actual = self.find_entries(queue, Some(index))?;
         let Some((_, actual)) = actual.first().filter(|(_, actual)| *actual != entry) else {
             return self.follow(topic, queue, index, entry).map(Some);

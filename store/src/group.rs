@@ -256,6 +256,7 @@ impl Engine {
         let entry = consumers.group(name)?;
         drop(consumers);
         self.checkpoint.sync_through(end)?;
+        self.raise_all();
         Ok(entry)
     }
 
@@ -274,6 +275,7 @@ impl Engine {
         let group: GroupId = consumers.group(name)?.id;
         let (_, end) = self.change(&mut consumers, Change::GroupRemoved { group })?;
         drop(consumers);
+        self.raise_all();
         self.checkpoint.sync_through(end)
     }
 

@@ -166,6 +166,6 @@ impl Engine {
         for wake in [&self.wakes.keep, &self.wakes.revive, &self.wakes.flush, &self.wakes.prepare] {
             let _ = wake.try_send(());
         }
-        self.topics.all().iter().for_each(|topic| topic.signal.raise());
+        self.raise_all();
     }
 }

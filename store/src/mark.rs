@@ -35,9 +35,13 @@ impl Engine {
     /// of the checkpoint log.
     pub(crate) fn mark_from(&self, base: u64) -> Result<u64> {
         // Order matters: a message that settles another lies before the mark only if its settlement is recorded.
-        let mut unrecorded = self.letters.lock().expect("no panic under the lock");
-        self.record_unrecorded(&mut unrecorded)?;
-        let mark = self.make_mark(base)?;
+        let commit = {
+            let mut unrecorded = self.letters.lock().expect("no panic under the lock");
+            self.record_unrecorded(&mut unrecorded)?;
+            self.commit.appended()
+        };
+        // The syncs come after the lock: the reviver does not wait for them.
+        let mark = self.make_mark(base, commit)?;
         self.tell_mark(&mark)
     }
 
@@ -52,9 +56,8 @@ impl Engine {
         }
     }
 
-    fn make_mark(&self, base: u64) -> Result<Mark> {
-        self.commit.sync_all()?;
-        let commit = self.commit.durable();
+    fn make_mark(&self, base: u64, commit: u64) -> Result<Mark> {
+        self.commit.sync_through(commit)?;
         let mut topics = Vec::new();
         // Everything before `commit` has its entry by now, since entries are pushed before the log's end moves; and no
         // file holds more than that, since only who keeps house flushes, and never beyond what was written.

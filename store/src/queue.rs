@@ -153,6 +153,8 @@ impl ConsumeQueue {
             self.write(&mut state, disk, file_first, from - file_first, &bytes)?;
             state.flushed = until;
         }
+        // There can be more queues than a process may open files.
+        state.open = None;
         let kept = (state.flushed - state.tail_from) as usize;
         // `visible` walks over the tail, so nothing it has not seen may go.
         let seen = (state.visible - state.tail_from) as usize;
@@ -225,6 +227,7 @@ impl ConsumeQueue {
             let file_first = index.0 - index.0 % self.per_file;
             self.write(&mut state, disk, file_first, index.0 - file_first, &entry.encode())?;
         }
+        state.open = None;
         Ok(())
     }
 

@@ -14,6 +14,8 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::format::commit::{CommitRecord, MessageRecord, encode_message};
 use crate::format::entry::Entry;
+use crate::format::frame::{END_FRAME, KIND_END};
+use crate::format::header::SEGMENT_HEADER;
 use crate::log::Segment;
 use crate::message::record_bytes_max;
 use crate::topics::DEAD_LETTERS;
@@ -39,6 +41,10 @@ impl Engine {
         loop {
             let segments = self.commit.segments();
             let [oldest, next, ..] = segments.as_slice() else { return Ok(()) };
+            // The log rolls before a staged group is written: what cannot be read yet is neither counted nor deleted.
+            if self.commit.written() < next.base {
+                return Ok(());
+            }
             let firsts = self.firsts_behind(oldest)?;
             if !self.may_go(oldest, next, &firsts)? || !self.move_on(oldest, next.base, &firsts)? {
                 return Ok(());
@@ -62,7 +68,9 @@ impl Engine {
             return Ok(Arc::clone(firsts));
         }
         let mut firsts = Firsts::new();
-        self.commit.frames(segment.base, segment.end(), |_, frame| {
+        let mut end = segment.base + SEGMENT_HEADER as u64;
+        self.commit.frames(segment.base, segment.end(), |offset, frame| {
+            end = offset + frame.len() as u64;
             if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(frame)
                 && !record.relocated
             {
@@ -70,6 +78,11 @@ impl Engine {
             }
             Ok(())
         })?;
+        // What lies behind a damaged frame is not known to be done: the segment stays, and that is told.
+        let closing = self.commit.bytes_at(end, END_FRAME).ok_or_else(|| self.commit.damaged(end, "no end"))?;
+        if self.commit.frame(&closing, end)?.kind != KIND_END {
+            return Err(self.commit.damaged(end, "a frame behind which nothing can be read"));
+        }
         let firsts = Arc::new(firsts);
         *cache = Some((segment.base, Arc::clone(&firsts)));
         Ok(firsts)
@@ -179,6 +192,7 @@ impl Engine {
 
     fn copy(&self, needed: &[(QueueId, QueueIndex, Entry)]) -> Result<()> {
         let mut end = 0;
+        let mut moved = Vec::new();
         for (id, index, entry) in needed {
             let Some(topic) = self.topics.by_id(id.topic) else { continue };
             let Some(queue) = topic.queue(id.queue) else { continue };
@@ -187,9 +201,16 @@ impl Engine {
             let mut appender = self.commit.reserve(record_bytes_max(&record))?;
             let place = appender.push(|out| encode_message(&record, out));
             let (offset, size) = (place.start, (place.end - place.start) as u32);
-            queue.relocate(*index, Entry { offset, size, tag: entry.tag });
             end = appender.finish();
+            moved.push((*id, *index, Entry { offset, size, tag: entry.tag }));
         }
-        self.commit.sync_through(end)
+        self.commit.sync_through(end)?;
+        // Order matters: a place is told when it can be read, for a message that was moved before is read there.
+        for (id, index, entry) in moved {
+            if let Some(queue) = self.topics.queue(id) {
+                queue.relocate(index, entry);
+            }
+        }
+        Ok(())
     }
 }

@@ -161,6 +161,11 @@ impl Engine {
         }
     }
 
+    /// Whoever waits looks again.
+    pub(crate) fn raise_all(&self) {
+        self.topics.all().iter().for_each(|topic| topic.signal.raise());
+    }
+
     /// Something may be visible in these queues.
     pub(crate) fn raise(&self, queues: impl IntoIterator<Item = QueueId>) {
         let mut before = None;

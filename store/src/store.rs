@@ -210,7 +210,7 @@ impl Store {
             for log in [&engine.checkpoint, &engine.commit] {
                 while let Ok(true) = log.prepare() {}
             }
-            engine.topics.all().iter().for_each(|topic| topic.signal.raise());
+            engine.raise_all();
         }
     }
 

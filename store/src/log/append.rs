@@ -171,6 +171,8 @@ impl Drop for Appender<'_> {
 impl Log {
     /// Nothing is appended from here on.
     pub(crate) fn shut(&self) {
+        // Not while a file is being zeroed: the next owner may write there.
+        let _nothing_under_way = self.preparing.lock().expect("no panic under the lock");
         self.head.lock().expect("no panic under the lock").shut = true;
         self.room.notify_all();
     }

@@ -54,7 +54,13 @@ impl Log {
     /// Makes a bounded piece of room if there should be more. Returns whether there is more to do.
     pub(crate) fn prepare(&self) -> Result<bool> {
         let _one_at_a_time = self.preparing.lock().expect("no panic under the lock");
-        let plan = self.plan(&self.head.lock().expect("no panic under the lock"));
+        let plan = {
+            let head = self.head.lock().expect("no panic under the lock");
+            if head.shut {
+                return Ok(false);
+            }
+            self.plan(&head)
+        };
         let done = match plan {
             None => return self.stock_spares(),
             Some(Plan::Fill { segment, populate, from, end }) => self.fill(&segment, populate, from, end),

@@ -124,9 +124,7 @@ impl Unrecovered {
         };
         // A segment gets its name when its header is durable. If the file system broke that promise, nothing was ever
         // appended; if there is a record, the header was whole once and is damaged now.
-        let half_made = newest
-            && base < i64::MAX as u64
-            && matches!(rule, Rule::Short | Rule::Empty | Rule::Checksum | Rule::Magic);
+        let half_made = newest && base < i64::MAX as u64 && matches!(rule, Rule::Short | Rule::Empty);
         if !half_made || self.first_frame_is_valid(&file, base, len)? {
             return Err(Error::corrupt(&file.path, 0, format!("segment header: {rule}")));
         }

@@ -73,6 +73,11 @@ impl Found {
         let replay = Replay::read(&checkpoint, identity.generation)?;
         let commit = Unrecovered::inspect(dir.join(LogKind::Commit.name()), LogKind::Commit, identity.id)?;
         let messages = Messages::read(&commit, identity.generation, &replay)?;
+        if messages.found.generation > replay.found.generation {
+            // Each open is on record in the checkpoint log before anything is appended.
+            let what = "it is older than the commit log: what consumers did since is missing";
+            return Err(Error::corrupt(checkpoint.dir(), 0, what));
+        }
         Ok(Self { checkpoint, commit, replay, messages })
     }
 }
