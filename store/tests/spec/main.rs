@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod disk;
+mod found;
 mod full_disk;
 mod groups;
 mod late;
