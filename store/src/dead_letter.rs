@@ -102,6 +102,8 @@ impl DeadLetter {
 pub struct DeadLetters {
     handle: Arc<Handle>,
     topic: Option<Arc<Topic>>,
+    /// Letters that retention has moved on; they come before the others.
+    moved: std::vec::IntoIter<QueueIndex>,
     next: QueueIndex,
     end: QueueIndex,
 }
@@ -112,7 +114,9 @@ impl DeadLetters {
         let topic = handle.engine.topics.find(&dead_letters_of(&group.name));
         let queue = topic.as_ref().and_then(|topic| topic.queue(0));
         let (next, end) = queue.map_or_else(Default::default, |queue| queue.visible(handle.engine.poppable()));
-        Ok(Self { handle: Arc::clone(handle), topic, next, end })
+        let moved = queue.map_or_else(Vec::new, |queue| queue.relocated());
+        let moved: Vec<_> = moved.into_iter().map(|(index, _)| index).filter(|index| *index < next).collect();
+        Ok(Self { handle: Arc::clone(handle), topic, moved: moved.into_iter(), next, end })
     }
 
     fn read(&self, topic: &Topic, index: QueueIndex) -> Result<Option<DeadLetter>> {
@@ -134,14 +138,20 @@ impl Iterator for DeadLetters {
 
     fn next(&mut self) -> Option<Self::Item> {
         let topic = Arc::clone(self.topic.as_ref()?);
-        while self.next < self.end {
-            let index = self.next;
-            self.next = index.next();
+        loop {
+            let index = match self.moved.next() {
+                Some(index) => index,
+                None if self.next < self.end => {
+                    let index = self.next;
+                    self.next = index.next();
+                    index
+                }
+                None => return None,
+            };
             if let Some(found) = self.read(&topic, index).transpose() {
                 return Some(found);
             }
         }
-        None
     }
 }
 

@@ -53,8 +53,8 @@ impl Retention {
     }
 
     /// Segments are deleted when every group that reads a topic is done with its messages there. A topic no group has
-    /// ever popped from is kept, and so is a segment that holds dead letters, with what comes after it. A group made
-    /// with [`crate::StartAt::Newest`] reads every topic there is then.
+    /// ever popped from is kept. Dead letters that were not put back are moved on; the other rules let them go. A group
+    /// made with [`crate::StartAt::Newest`] reads every topic there is then.
     #[must_use]
     pub fn when_done(mut self) -> Self {
         self.when_done = true;

@@ -84,6 +84,11 @@ impl ConsumeQueue {
         QueueIndex(self.state().end())
     }
 
+    /// The first message that is kept, those that were moved on aside.
+    pub(crate) fn first(&self) -> QueueIndex {
+        QueueIndex(self.state().first)
+    }
+
     /// The first message and the end of those whose bytes lie before `limit` in the commit log.
     pub(crate) fn visible(&self, limit: u64) -> (QueueIndex, QueueIndex) {
         let mut state = self.state();

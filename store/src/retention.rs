@@ -28,6 +28,15 @@ const MOVED_MAX: usize = 4096;
 /// The first message of a segment is looked for in so many bytes.
 const FIRST_WITHIN: u64 = 1 << 16;
 
+/// What becomes of dead letters that nobody has put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Letters {
+    /// The segment is too old or too much: they go with it.
+    Go,
+    /// The groups are done with it: they are moved on.
+    Stay,
+}
+
 /// The first index of each queue behind a segment: the segment's last message of it, and one more.
 pub(crate) type Firsts = BTreeMap<QueueId, QueueIndex>;
 
@@ -46,7 +55,8 @@ impl Engine {
                 return Ok(());
             }
             let firsts = self.firsts_behind(oldest)?;
-            if !self.may_go(oldest, next, &firsts)? || !self.move_on(oldest, next.base, &firsts)? {
+            let Some(letters) = self.may_go(next, &firsts)? else { return Ok(()) };
+            if !self.move_on(oldest, next.base, &firsts, letters)? {
                 return Ok(());
             }
             for (id, first) in firsts.iter() {
@@ -88,19 +98,19 @@ impl Engine {
         Ok(firsts)
     }
 
-    fn may_go(&self, oldest: &Segment, next: &Segment, firsts: &Firsts) -> Result<bool> {
+    /// Whether the segment before `next` may go, and then what becomes of the dead letters in it.
+    fn may_go(&self, next: &Segment, firsts: &Firsts) -> Result<Option<Letters>> {
         let rules = &self.options.retention;
         if rules.bytes.is_some_and(|bytes| self.commit.bytes() > bytes) {
-            return Ok(true);
+            return Ok(Some(Letters::Go));
         }
         if let Some(after) = rules.after
             && let Some(newest) = self.first_time(next)?
             && self.now().since(newest) > after
         {
-            return Ok(true);
+            return Ok(Some(Letters::Go));
         }
-        debug_assert!(oldest.end() == next.base);
-        Ok(rules.when_done && self.is_done(firsts))
+        Ok((rules.when_done && self.is_done(firsts)).then_some(Letters::Stay))
     }
 
     /// When the first message of a segment was appended: no message of the segment before is younger.
@@ -123,17 +133,17 @@ impl Engine {
             let mut readers = consumers.index.readers(queue.topic).peekable();
             let read = readers.peek().is_some();
             let done = |group| consumers.index.done_through(group, *queue).is_some_and(|done| done >= *first);
-            !letters && read && readers.all(done)
+            letters || (read && readers.all(done))
         })
     }
 
     /// Copies what somebody still needs of a segment to the end of the log, unless it is too much. Returns whether the
     /// segment may go; then the queues already begin behind it.
-    fn move_on(&self, segment: &Segment, next_base: u64, firsts: &Firsts) -> Result<bool> {
+    fn move_on(&self, segment: &Segment, next_base: u64, firsts: &Firsts, letters: Letters) -> Result<bool> {
         loop {
             let needed = {
                 let consumers = self.consumers();
-                let needed = self.needed(&consumers, next_base, firsts)?;
+                let needed = self.needed(&consumers, next_base, firsts, letters)?;
                 if needed.is_empty() {
                     // Under the lock: no pop can take one of them between the look and this.
                     for (queue, first) in firsts.iter().filter_map(|(id, first)| Some((self.topics.queue(*id)?, first)))
@@ -158,22 +168,35 @@ impl Engine {
         consumers: &Consumers,
         next_base: u64,
         firsts: &Firsts,
+        letters: Letters,
     ) -> Result<Vec<(QueueId, QueueIndex, Entry)>> {
         let mut needed = BTreeMap::new();
         for topic in self.topics.all() {
+            let of_letters = topic.name.starts_with(DEAD_LETTERS);
             for queue in &topic.queues {
                 let relocated: BTreeMap<_, _> = queue.relocated().into_iter().collect();
+                let is_letter = |index| of_letters && !consumers.index.is_redriven(queue.id, index);
                 let held = |index| {
                     consumers.index.groups().any(|group| consumers.index.held(group, queue.id, index).is_some())
                 };
                 for (index, entry) in &relocated {
-                    match (held(*index), entry.offset < next_base) {
+                    let goes = entry.offset < next_base;
+                    let wanted = held(*index) || (is_letter(*index) && (letters == Letters::Stay || !goes));
+                    match (wanted, goes) {
                         (false, _) => queue.drop_relocated(*index),
                         (true, true) => drop(needed.insert((queue.id, *index), *entry)),
                         (true, false) => {}
                     }
                 }
                 let Some(first) = firsts.get(&queue.id) else { continue };
+                let begins = if of_letters && letters == Letters::Stay { queue.first() } else { *first };
+                for index in (begins.0..first.0).map(QueueIndex).filter(|index| is_letter(*index)) {
+                    if !relocated.contains_key(&index)
+                        && let Some(entry) = queue.entry(index)?
+                    {
+                        needed.insert((queue.id, index), entry);
+                    }
+                }
                 for group in consumers.index.groups() {
                     let cohorts = consumers.index.unsettled(group, queue.id);
                     for index in cohorts.flat_map(|(block, cohort)| cohort.indexes(block)) {

@@ -159,3 +159,32 @@ fn garbage_in_place_of_the_newest_segment_is_damage_and_not_half_made() {
     let store: Result<Store, _> = Options::default().open(&scene.path);
     assert!(store.is_err(), "{GROUP}");
 }
+
+#[test]
+fn a_dead_letter_does_not_stop_retention_and_is_not_lost_to_it() {
+    let options = when_done().durability(Durability::Buffered);
+    let mut scene = Scene::with(options, GroupOptions::default().max_reconsume_times(0));
+    scene.append("poison");
+    scene.append("put back");
+    let _ = scene.pop_up_to(2);
+    scene.advance(secs(31));
+    let back = scene.group().dead_letters().unwrap().nth(1).unwrap().unwrap();
+    let _ = scene.group().redrive(&back).unwrap();
+    for _ in 0..100 {
+        scene.append(&"x".repeat(500));
+        let receipts: Vec<_> = scene.pop_up_to(10).iter().map(popstore::Delivery::receipt).collect();
+        let _ = scene.group().ack_batch(&receipts).unwrap();
+        scene.advance(secs(1));
+    }
+    assert!(segments(&scene.path, "commit").len() < 4);
+    assert_eq!(scene.letters(), ["poison"]);
+    scene.kill();
+    assert_eq!(scene.letters(), ["poison"]);
+    let letter = scene.group().dead_letters().unwrap().next().unwrap().unwrap();
+    let _ = scene.group().redrive(&letter).unwrap();
+    assert_eq!(scene.letters(), [""; 0]);
+    assert_eq!(scene.pop().body(), b"poison");
+    scene.advance(secs(1));
+    scene.reopen();
+    assert_eq!(scene.letters(), [""; 0]);
+}
