@@ -130,16 +130,7 @@ impl Snapshot {
     fn group(&self, id: popstore_revive::GroupId, name: &str) -> GroupStats {
         let index = &self.consumers.index;
         let counters = index.counters(id).unwrap_or_default();
-        let mut stats = GroupStats {
-            name: name.to_string(),
-            popped: counters.popped,
-            redelivered: counters.redelivered,
-            acked: counters.acked,
-            nacked: counters.nacked,
-            dead_lettered: counters.dead_lettered,
-            discarded: counters.discarded,
-            ..GroupStats::default()
-        };
+        let mut stats = GroupStats::of(name, &counters);
         for (queue, position) in index.positions(id) {
             let new = self.messages.range((queue, position)..=(queue, QueueIndex(u64::MAX))).count() as u64;
             let Counts { in_flight, waiting, ready, ending } = index.counts(id, queue);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use popstore_revive::{Counts, State, Time};
+use popstore_revive::{Counters, Counts, State, Time};
 
 use crate::consumers::{Consumers, GroupEntry};
 use crate::engine::Engine;
@@ -81,6 +81,14 @@ pub struct GroupStats {
     pub discarded: u64,
     /// The time from pop to ack, since the store was opened.
     pub pop_to_ack: PopToAck,
+}
+
+impl GroupStats {
+    /// What a group has done; what it holds is for the caller to add.
+    pub(crate) fn of(name: &str, counters: &Counters) -> Self {
+        let Counters { popped, redelivered, acked, nacked, dead_lettered, discarded } = *counters;
+        Self { name: name.to_string(), popped, redelivered, acked, nacked, dead_lettered, discarded, ..Self::default() }
+    }
 }
 
 /// Quantiles of the time from pop to ack, to about one percent.
@@ -209,20 +217,14 @@ impl Engine {
         let counters = index.counters(entry.id).unwrap_or_default();
         let now = self.now();
         GroupStats {
-            name: entry.name.to_string(),
             ready: new + held.ready,
             in_flight: held.in_flight,
             waiting: held.waiting,
             ending: held.ending,
             lag: new + held.total(),
             oldest_lease_for: index.oldest_lease(entry.id).map(|popped_at| now.since(popped_at)),
-            popped: counters.popped,
-            redelivered: counters.redelivered,
-            acked: counters.acked,
-            nacked: counters.nacked,
-            dead_lettered: counters.dead_lettered,
-            discarded: counters.discarded,
             pop_to_ack: entry.ack_times.lock().expect("no panic under the lock").quantiles(),
+            ..GroupStats::of(&entry.name, &counters)
         }
     }
 }
