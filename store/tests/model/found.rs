@@ -81,3 +81,23 @@ fn a_store_in_a_new_directory_does_not_vanish_with_it() {
     let store = stage.options().open(left.path().join("new/data")).unwrap();
     assert_eq!(store.message("orders", 0, 0).unwrap().unwrap().body(), b"a");
 }
+
+#[test]
+fn a_wait_that_was_over_may_begin_again_when_the_clock_was_set_back() {
+    let change =
+        |backoff_secs| Op::ChangeGroup { group: 1, limit: Some(1), discard: false, ordered: false, backoff_secs };
+    let pop = Op::Pop { group: 1, topic: 1, messages: 0, lease_secs: 0 };
+    let history = [
+        Op::AppendBatch { topic: 1, parts: vec![(0, Size::Bytes(0))] },
+        pop.clone(),
+        change(1),
+        Op::Advance { secs: 1053 },
+        Op::ClockJump { secs: -25 },
+        change(0),
+        Op::Advance { secs: 1 },
+        Op::PowerCut { calls: 0, sectors: Sectors::Old },
+        append(0),
+        pop,
+    ];
+    survives(EACH, &history).map(drop).unwrap();
+}

@@ -88,10 +88,11 @@ pub enum State {
         due: Secs,
     },
     /// Its lease was over when the process ended: leased still, hidden, ready, or perhaps `gone` by its group's rules.
-    /// Otherwise it is ready for sure from `by` on, which is not before `until`.
+    /// Otherwise it is ready for sure from `by` on, which is not before `until`: the end of a wait of length `wait`.
     Unsure {
         by: Option<Secs>,
         until: Secs,
+        wait: Secs,
         gone: bool,
     },
 }
@@ -155,9 +156,10 @@ impl World {
                 let undone: Vec<_> = undone.collect();
                 for (index, held) in undone {
                     reading.settled.remove(&index);
-                    reading
-                        .held
-                        .insert(index, Held { state: State::Unsure { by: None, until: 0, gone: true }, ..held });
+                    reading.held.insert(
+                        index,
+                        Held { state: State::Unsure { by: None, until: 0, wait: 0, gone: true }, ..held },
+                    );
                 }
                 for held in reading.held.values_mut() {
                     let over = match held.state {
@@ -166,15 +168,18 @@ impl World {
                         State::Ended | State::Unsure { .. } => true,
                     };
                     let limit = policy.at_limit(held.attempt);
-                    let (until, was_gone) = match held.state {
-                        State::Waiting { due, .. } => (due, false),
-                        State::Unsure { until, gone, .. } => (until, gone),
-                        _ => (0, false),
+                    // That a wait is over has no record: with the clock set back, it begins again.
+                    let (until, wait, was_gone) = match held.state {
+                        State::Waiting { since, due, .. } | State::Ready { since, due, .. } => {
+                            (due, due - since, false)
+                        }
+                        State::Unsure { until, wait, gone, .. } => (until, wait, gone),
+                        _ => (0, 0, false),
                     };
                     // What goes to the dead letters is seen there.
                     if over && (!limit || policy.discard || group.changed) {
                         let gone = was_gone || limit && policy.discard;
-                        held.state = State::Unsure { by: None, until, gone };
+                        held.state = State::Unsure { by: None, until, wait, gone };
                     }
                 }
             }
@@ -197,7 +202,10 @@ impl World {
                         false => State::Waiting { since, due, durable },
                     };
                 }
-                State::Unsure { gone, until, .. } => held.state = State::Unsure { by: None, until, gone },
+                State::Unsure { gone, until, wait, .. } => {
+                    let until = until.min(now + wait);
+                    held.state = State::Unsure { by: None, until, wait, gone };
+                }
                 State::Leased | State::Ended => {}
             }
         }
@@ -266,9 +274,9 @@ impl Held {
             },
             // It may have gone, or may go.
             State::Unsure { .. } if limit || self.due > now => End::Stays,
-            State::Unsure { by, until, gone } => {
+            State::Unsure { by, until, wait, gone } => {
                 let by = by.unwrap_or(until.max(now + policy.backoff));
-                self.state = State::Unsure { by: Some(by), until, gone };
+                self.state = State::Unsure { by: Some(by), until, wait, gone };
                 End::Stays
             }
             State::Waiting { .. } | State::Ready { .. } => End::Stays,
