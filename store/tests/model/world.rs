@@ -273,7 +273,11 @@ impl Held {
                 false => End::Dies,
             },
             // It may have gone, or may go.
-            State::Unsure { .. } if limit || self.due > now => End::Stays,
+            State::Unsure { by, until, wait, gone } if limit || self.due > now => {
+                let gone = gone || (limit && policy.discard && self.due <= now);
+                self.state = State::Unsure { by, until, wait, gone };
+                End::Stays
+            }
             State::Unsure { by, until, wait, gone } => {
                 let by = by.unwrap_or(until.max(now + policy.backoff));
                 self.state = State::Unsure { by: Some(by), until, wait, gone };
