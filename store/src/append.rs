@@ -43,9 +43,7 @@ impl Engine {
     fn append_all(&self, topic: &str, messages: &[Message<'_>], place: impl FnMut(Appended)) -> Result<()> {
         self.check()?;
         messages.iter().try_for_each(|message| message.check(self.options.body_bytes_max))?;
-        let bytes: usize = messages.iter().map(|message| record_bytes_max(&message.record())).sum();
-        self.check_fits(bytes as u64)?;
-        let topic = self.topic_to_append_to(topic)?;
+        let topic = self.topic_to_append_to(topic, messages)?;
         let appended_at = self.now();
         let queue = |message| Ok(QueueId { topic: topic.id, queue: choose_queue(&topic, message)? });
         let queues = match messages {
@@ -65,7 +63,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Refuses what no segment could hold, before a topic is made for it.
+    /// Refuses what no segment could hold.
     fn check_fits(&self, bytes: u64) -> Result<()> {
         let bytes_max = self.message_room();
         if bytes <= bytes_max { Ok(()) } else { Err(Error::TooLarge { what: "a batch", bytes, bytes_max }) }
@@ -107,11 +105,14 @@ impl Engine {
         room_max(self.commit.shape.segment_bytes).saturating_sub(topic as u64)
     }
 
-    fn topic_to_append_to(&self, name: &str) -> Result<Arc<Topic>> {
+    /// The topic of that name. A missing one is made, unless no segment could hold what is for it.
+    fn topic_to_append_to(&self, name: &str, messages: &[Message<'_>]) -> Result<Arc<Topic>> {
         match self.topics.find(name) {
             Some(topic) if !name.starts_with(DEAD_LETTERS) => Ok(topic),
             _ => {
                 check_name("topic", name)?;
+                let bytes: usize = messages.iter().map(|message| record_bytes_max(&message.record())).sum();
+                self.check_fits(bytes as u64)?;
                 self.make_topic(name, self.options.queues)
             }
         }

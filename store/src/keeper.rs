@@ -20,7 +20,7 @@ const COHORT_BYTES_MAX: usize = 64;
 const FLUSH_EVERY_BYTES: u64 = 1 << 20;
 
 /// What the keeper did last.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Kept {
     /// The end of the commit log when the queues were flushed last.
     pub(crate) flushed: u64,
@@ -32,10 +32,6 @@ pub(crate) struct Kept {
 }
 
 impl Engine {
-    pub(crate) fn kept(&self) -> Kept {
-        self.kept.lock().expect("no panic under the lock").clone()
-    }
-
     pub(crate) fn keep(&self, change: impl FnOnce(&mut Kept)) {
         change(&mut self.kept.lock().expect("no panic under the lock"));
     }

@@ -25,7 +25,8 @@ pub(crate) struct Mark {
 
 impl Engine {
     pub(crate) fn mark_if_due(&self) -> Result<()> {
-        if self.poppable().saturating_sub(self.kept().mark.commit) < self.options.mark_every_bytes {
+        let last = self.kept.lock().expect("no panic under the lock").mark.commit;
+        if self.poppable().saturating_sub(last) < self.options.mark_every_bytes {
             return Ok(());
         }
         self.mark_from(self.commit.start()).map(|_| ())
@@ -49,7 +50,7 @@ impl Engine {
     pub(crate) fn mark_or_tell_again(&self) -> Result<u64> {
         match self.mark_from(self.commit.start()) {
             Err(Error::Full { .. }) => {
-                let last = self.kept().mark;
+                let last = self.kept.lock().expect("no panic under the lock").mark.clone();
                 self.tell_mark(&last)
             }
             marked => marked,

@@ -7,7 +7,7 @@
 //! Files hold a fixed number of entries and are named by the index of their first. Nothing in them is trusted: whoever
 //! follows an entry checks that the message it finds is the one it looked for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -49,7 +49,7 @@ struct State {
     chunk: (u64, Vec<Entry>),
     open: Option<(u64, StoreFile)>,
     /// Files written since they were synced, by first index.
-    unsynced: BTreeMap<u64, ()>,
+    unsynced: BTreeSet<u64>,
 }
 
 impl State {
@@ -179,15 +179,15 @@ impl ConsumeQueue {
         }
         let Some((_, file)) = &state.open else { return Ok(()) };
         disk.write_at(file, at * ENTRY as u64, bytes).at("write", &path)?;
-        state.unsynced.insert(file_first, ());
+        state.unsynced.insert(file_first);
         Ok(())
     }
 
     /// Makes what was flushed durable.
     pub(crate) fn sync(&self, disk: &Disk) -> Result<()> {
         let mut state = self.state();
-        while let Some((file_first, ())) = state.unsynced.first_key_value() {
-            let (file_first, path) = (*file_first, self.path(*file_first));
+        while let Some(file_first) = state.unsynced.first().copied() {
+            let path = self.path(file_first);
             let file = disk.open(path.clone()).at("open", &path)?;
             disk.sync_file(&file).at("sync", &path)?;
             disk.sync_dir(&self.dir).at("sync", &self.dir)?;

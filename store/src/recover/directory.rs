@@ -6,7 +6,7 @@ use crate::error::{At, Error, Result};
 use crate::format::frame::LogKind;
 use crate::format::header::SEGMENT_HEADER;
 use crate::format::identity::{IDENTITY, Identity};
-use crate::segment::{Disk, StoreFile};
+use crate::segment::{Disk, StoreFile, directory_above};
 
 const STORE: &str = "store";
 const STORE_NEW: &str = "store.tmp";
@@ -45,7 +45,7 @@ pub(crate) fn identify(dir: &Path, disk: &Disk) -> Result<Identity> {
         disk.sync_dir(&log_dir).at("sync", &log_dir)?;
     }
     // The directory itself may be new, made just now or by an attempt that was killed.
-    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = directory_above(dir);
     disk.sync_dir(parent).at("sync", parent)?;
     let identity = Identity { id: new_id(), generation: 0 };
     write_identity(dir, disk, &identity)?;

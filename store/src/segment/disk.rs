@@ -76,7 +76,7 @@ impl Disk {
         if dir.is_dir() {
             return Ok(());
         }
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = directory_above(dir);
         self.make_dir(parent)?;
         self.seen(Event::Create(dir), || fs::create_dir_all(dir))?;
         self.sync_dir(parent)
@@ -124,6 +124,11 @@ impl Disk {
         hook.after(&event);
         Ok(done)
     }
+}
+
+/// The directory that holds the name of this one.
+pub(crate) fn directory_above(dir: &Path) -> &Path {
+    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 impl StoreFile {

@@ -4,7 +4,7 @@ mod disk;
 mod map;
 mod platform;
 
-pub(crate) use disk::{Disk, StoreFile};
+pub(crate) use disk::{Disk, StoreFile, directory_above};
 pub use disk::{Event, Hook};
 pub(crate) use map::{Populate, ReadMap, WriteMap};
 pub(crate) use platform::GROWS_UNDER_MAP;
