@@ -34,14 +34,14 @@ fn ack_each(index: &mut Index, runs: &mut Vec<Run>) {
     for run in runs.iter() {
         for place in run.indexes() {
             let one = [Run::one(QUEUE, place, run.attempt)];
-            assert_eq!(index.apply(&Change::Acked { group: GROUP, runs: &one }), 1);
+            assert_eq!(index.apply(&Change::Acked { group: GROUP, at: Time(1), runs: &one }), 1);
         }
     }
 }
 
 fn ack_as_one(index: &mut Index, runs: &mut Vec<Run>) {
     pop(index, runs);
-    assert_eq!(index.apply(&Change::Acked { group: GROUP, runs }), u64::from(POP));
+    assert_eq!(index.apply(&Change::Acked { group: GROUP, at: Time(1), runs }), u64::from(POP));
 }
 
 fn lease_cycle(c: &mut Criterion) {

@@ -124,6 +124,8 @@ pub enum Change<'a> {
     Acked {
         /// The group.
         group: GroupId,
+        /// When; information only.
+        at: Time,
         /// Which.
         runs: &'a [Run],
     },
@@ -164,6 +166,8 @@ pub enum Change<'a> {
     Buried {
         /// The group.
         group: GroupId,
+        /// When; information only.
+        at: Time,
         /// Where to.
         burial: Burial,
         /// Which.

@@ -64,7 +64,7 @@ impl Index {
                 };
                 runs.iter().map(|run| self.hand_out(*group, run, &lease)).sum()
             }
-            Change::Acked { group, runs } => {
+            Change::Acked { group, runs, .. } => {
                 let n = self.edit_all(*group, runs, |_| Ok(None));
                 self.count(*group, |counters| add(&mut counters.acked, n));
                 n
@@ -92,7 +92,7 @@ impl Index {
                 }
                 _ => Err(Untouched),
             }),
-            Change::Buried { group, burial, runs } => runs.iter().map(|run| self.bury(*group, run, *burial)).sum(),
+            Change::Buried { group, burial, runs, .. } => runs.iter().map(|run| self.bury(*group, run, *burial)).sum(),
             Change::Redriven { runs } => {
                 for run in *runs {
                     let mask = run.mask & QueueIndex::possible(run.block);

@@ -93,7 +93,7 @@ fn a_group_that_discards_drops_at_the_limit_and_tells_a_late_handler_so() {
     let endings = desk.wait(10).endings;
     assert!(matches!(endings[..], [Decision { verdict: Verdict::Discard, .. }]));
     let runs = vec![endings[0].run].leak();
-    assert_eq!(desk.apply(Change::Buried { group: GROUP, burial: Burial::Discarded, runs }), 1);
+    assert_eq!(desk.apply(Change::Buried { group: GROUP, at: Time(0), burial: Burial::Discarded, runs }), 1);
     assert_eq!(desk.standing(0, 1), Standing::Buried(Burial::Discarded));
     assert_eq!(desk.counters().discarded, 1);
 }
@@ -104,7 +104,7 @@ fn of_many_burials_the_last_are_remembered_and_the_others_are_settled() {
     desk.pop(300, 300);
     let runs: Vec<Run> = desk.wait(10).burials.into_iter().map(|burying| burying.run).collect();
     let burial = Burial::DeadLettered;
-    assert_eq!(desk.apply(Change::Buried { group: GROUP, burial, runs: runs.leak() }), 300);
+    assert_eq!(desk.apply(Change::Buried { group: GROUP, at: Time(0), burial, runs: runs.leak() }), 300);
     assert_eq!(desk.standing(43, 1), Standing::Settled);
     assert_eq!([44, 299].map(|index| desk.standing(index, 1)), [Standing::Buried(burial); 2]);
 }

@@ -160,13 +160,14 @@ impl Iterator for DeadLetters {
 pub(crate) struct Unrecorded {
     /// The group whose messages were dead-lettered; without one, letters were redriven.
     group: Option<GroupId>,
+    at: Time,
     runs: Vec<Run>,
 }
 
 impl Unrecorded {
     fn change<'r>(&self, runs: &'r [Run]) -> Change<'r> {
         match self.group {
-            Some(group) => Change::Buried { group, burial: Burial::DeadLettered, runs },
+            Some(group) => Change::Buried { group, at: self.at, burial: Burial::DeadLettered, runs },
             None => Change::Redriven { runs },
         }
     }
@@ -266,7 +267,7 @@ impl Engine {
             }
         }
         let mut consumers = self.consumers();
-        let settled = Unrecorded { group: Some(group), runs };
+        let settled = Unrecorded { group: Some(group), at: buried_at, runs };
         self.record_settled(&mut consumers, &mut unrecorded, settled.clone());
         let runs = settled.runs;
         let queues = self.unblocked(&consumers, group, &runs);
@@ -323,7 +324,11 @@ impl Engine {
         })?;
         self.commit.sync_through(end)?;
         let mut consumers = self.consumers();
-        self.record_settled(&mut consumers, &mut unrecorded, Unrecorded { group: None, runs: vec![place] });
+        self.record_settled(
+            &mut consumers,
+            &mut unrecorded,
+            Unrecorded { group: None, at: record.appended_at, runs: vec![place] },
+        );
         drop(consumers);
         topic.signal.raise();
         Ok(done)

@@ -299,7 +299,8 @@ impl Engine {
         let (change, runs);
         if let Some(held) = held {
             runs = [Run { attempt: held.attempt, ..Run::one(id, index, 0) }];
-            change = Change::Buried { group: group.id, burial: popstore_revive::Burial::Discarded, runs: &runs };
+            let (at, burial) = (self.now(), popstore_revive::Burial::Discarded);
+            change = Change::Buried { group: group.id, at, burial, runs: &runs };
         } else if index == next {
             change = Change::Positioned { group: group.id, queue: id, position: index.next() };
         } else {

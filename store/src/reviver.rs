@@ -89,7 +89,7 @@ impl Engine {
         let verdict = endings[0].verdict;
         self.change_all(consumers, &runs, |runs| match verdict {
             Verdict::Redeliver { visible_at } => Change::Revived { group, at, visible_at, runs },
-            Verdict::Discard => Change::Buried { group, burial: Burial::Discarded, runs },
+            Verdict::Discard => Change::Buried { group, at, burial: Burial::Discarded, runs },
         })?;
         Ok(())
     }

@@ -76,7 +76,9 @@ impl Engine {
         }
         let acked = match runs.is_empty() {
             true => Ok(None),
-            false => self.change_all(&mut consumers, &runs, |runs| Change::Acked { group: group.id, runs }).map(Some),
+            false => self
+                .change_all(&mut consumers, &runs, |runs| Change::Acked { group: group.id, at: now, runs })
+                .map(Some),
         };
         let queues: Vec<QueueId> = self.unblocked(&consumers, group.id, &runs);
         consumers.runs = runs;

@@ -43,7 +43,7 @@ impl Desk {
     }
 
     pub(crate) fn ack(&mut self, index: u64, attempt: u32) -> u64 {
-        self.apply(Change::Acked { group: GROUP, runs: one(index, attempt) })
+        self.apply(Change::Acked { group: GROUP, at: Time(0), runs: one(index, attempt) })
     }
 
     pub(crate) fn nack(&mut self, index: u64, attempt: u32, visible_at: Option<Time>) -> u64 {
@@ -52,7 +52,12 @@ impl Desk {
     }
 
     pub(crate) fn bury(&mut self, index: u64, attempt: u32) -> u64 {
-        self.apply(Change::Buried { group: GROUP, burial: Burial::DeadLettered, runs: one(index, attempt) })
+        self.apply(Change::Buried {
+            group: GROUP,
+            at: Time(0),
+            burial: Burial::DeadLettered,
+            runs: one(index, attempt),
+        })
     }
 
     /// Time passes, and what is redelivered is recorded.

@@ -135,13 +135,13 @@ fn change() -> impl Strategy<Value = Change<'static>> {
             .prop_map(|(group, queue, position)| Change::Positioned { group, queue, position }),
         12 => (group(), 0_u32..3, time(), time())
             .prop_map(move |(group, generation, at, due)| Change::Popped { group, generation, at, due, runs }),
-        3 => group().prop_map(move |group| Change::Acked { group, runs }),
+        3 => (group(), time()).prop_map(move |(group, at)| Change::Acked { group, at, runs }),
         4 => (group(), time(), option::of(time()))
             .prop_map(move |(group, at, visible_at)| Change::Nacked { group, at, visible_at, runs }),
         2 => (group(), time(), time()).prop_map(move |(group, at, due)| Change::Extended { group, at, due, runs }),
         4 => (group(), time(), time())
             .prop_map(move |(group, at, visible_at)| Change::Revived { group, at, visible_at, runs }),
-        3 => (group(), burial()).prop_map(move |(group, burial)| Change::Buried { group, burial, runs }),
+        3 => (group(), time(), burial()).prop_map(move |(group, at, burial)| Change::Buried { group, at, burial, runs }),
         2 => Just(Change::Redriven { runs }),
         2 => (queue(), place()).prop_map(|(queue, end)| Change::Truncated { queue, end }),
         6 => image().prop_map(Change::Image),

@@ -125,7 +125,7 @@ impl Oracle {
                 };
                 runs.iter().map(|run| self.hand_out(*group, run, lease(run.attempt))).sum()
             }
-            Change::Acked { group, runs } => {
+            Change::Acked { group, runs, .. } => {
                 let n = self.edit(*group, runs, |_| true, |_| None);
                 self.count(*group, n, |counters| &mut counters.acked);
                 n
@@ -151,7 +151,7 @@ impl Oracle {
                 let next = |held: &Held| Some(Held { state, since: *at, due: *visible_at, ..*held });
                 self.edit(*group, runs, |state| matches!(state, State::InFlight | State::Ended(_)), next)
             }
-            Change::Buried { group, burial, runs } => runs.iter().map(|run| self.bury(*group, run, *burial)).sum(),
+            Change::Buried { group, burial, runs, .. } => runs.iter().map(|run| self.bury(*group, run, *burial)).sum(),
             Change::Redriven { runs } => {
                 self.redriven.extend(runs.iter().flat_map(|run| indexes(run).map(move |at| (run.queue, at))));
                 0

@@ -194,7 +194,7 @@ impl Scene {
         let expected = presented.iter().filter(|(_, standing)| good(standing)).count();
         let told = presented.iter().filter(|(_, standing)| good(standing) || stale(standing));
         let Some((group, runs)) = runs_of(told.map(|(receipt, _)| receipt)) else { return Ok(()) };
-        let acked = self.record(Change::Acked { group, runs: &[] }, runs)?;
+        let acked = self.record(Change::Acked { group, at: self.now, runs: &[] }, runs)?;
         ensure!(acked == expected as u64, "{acked} messages were acked instead of {expected}");
         Ok(())
     }
@@ -261,7 +261,7 @@ impl Scene {
         let Decision { group, run, verdict } = *ending;
         let change = match verdict {
             Verdict::Redeliver { visible_at } => Change::Revived { group, at: self.now, visible_at, runs: &[] },
-            Verdict::Discard => Change::Buried { group, burial: Burial::Discarded, runs: &[] },
+            Verdict::Discard => Change::Buried { group, at: self.now, burial: Burial::Discarded, runs: &[] },
         };
         self.record(change, vec![run]).map(drop)
     }
@@ -277,7 +277,7 @@ impl Scene {
                 }
                 None => {
                     let burial = Burial::DeadLettered;
-                    self.record(Change::Buried { group, burial, runs: &[] }, vec![run])?;
+                    self.record(Change::Buried { group, at: self.now, burial, runs: &[] }, vec![run])?;
                 }
             }
         }

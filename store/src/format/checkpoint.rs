@@ -180,8 +180,9 @@ fn put_change(change: &Change<'_>, out: &mut Vec<u8>) {
             put_span(*at, *due, out);
             put_runs(runs, out);
         }
-        Change::Acked { group, runs } => {
+        Change::Acked { group, at, runs } => {
             put(out, u64::from(group.0));
+            put(out, at.0);
             put_runs(runs, out);
         }
         Change::Nacked { group, at, visible_at, runs } => {
@@ -195,8 +196,9 @@ fn put_change(change: &Change<'_>, out: &mut Vec<u8>) {
             put_span(*at, *end, out);
             put_runs(runs, out);
         }
-        Change::Buried { group, burial, runs } => {
+        Change::Buried { group, at, burial, runs } => {
             put(out, u64::from(group.0));
+            put(out, at.0);
             put(out, image::burial_code(*burial));
             put_runs(runs, out);
         }
@@ -234,7 +236,10 @@ fn change<'a>(kind: u8, mut fields: Fields<'_>, into: &'a mut Vec<Run>) -> Resul
             let (at, due) = span(&mut fields)?;
             Change::Popped { group, generation, at, due, runs: runs(&mut fields, into)? }
         }
-        KIND_ACKED => Change::Acked { group: group(&mut fields)?, runs: runs(&mut fields, into)? },
+        KIND_ACKED => {
+            let (group, at) = (group(&mut fields)?, Time(fields.u64()?));
+            Change::Acked { group, at, runs: runs(&mut fields, into)? }
+        }
         KIND_NACKED => {
             let group = group(&mut fields)?;
             let visible = match fields.u64()? {
@@ -257,8 +262,9 @@ fn change<'a>(kind: u8, mut fields: Fields<'_>, into: &'a mut Vec<Run>) -> Resul
             Change::Revived { group, at, visible_at, runs: runs(&mut fields, into)? }
         }
         KIND_BURIED => {
-            let (group, burial): (_, Burial) = (group(&mut fields)?, image::burial(&mut fields)?);
-            Change::Buried { group, burial, runs: runs(&mut fields, into)? }
+            let (group, at) = (group(&mut fields)?, Time(fields.u64()?));
+            let burial: Burial = image::burial(&mut fields)?;
+            Change::Buried { group, at, burial, runs: runs(&mut fields, into)? }
         }
         kind => return Err(Rule::Kind(kind)),
     };

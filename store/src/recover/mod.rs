@@ -219,7 +219,9 @@ impl Engine {
                     return Ok(0);
                 }
                 let burial = Burial::DeadLettered;
-                Ok(self.change(consumers, Change::Buried { group: settlement.group, burial, runs: &runs })?.0)
+                Ok(self
+                    .change(consumers, Change::Buried { group: settlement.group, at: self.now(), burial, runs: &runs })?
+                    .0)
             }
             Cause::Redrive if consumers.index.is_redriven(settlement.queue, settlement.index) => Ok(0),
             Cause::Redrive => self.change(consumers, Change::Redriven { runs: &runs }).map(|_| 1),
