@@ -22,9 +22,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// Bytes that were durable are not what was written. Nothing was changed on disk. `Snapshot::open` still reads
-    /// what is whole.
-    #[error("{path:?} is damaged at byte {offset}: {found}; Snapshot::open reads what is whole")]
+    /// Bytes that were durable are not what was written. Nothing was changed on disk. [`crate::Snapshot`] and the
+    /// command `store-inspect` still read what is whole, and salvage it.
+    #[error("{path:?} is damaged at byte {offset}: {found}; store-inspect reads and salvages what is whole")]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -121,20 +121,6 @@ impl Error {
     pub(crate) fn unknown(what: &'static str, name: &str) -> Self {
         Self::Unknown { what, name: name.to_string() }
     }
-}
-
-/// A place of a store that is not what was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Fault {
-    /// The file.
-    pub path: PathBuf,
-    /// The first byte concerned.
-    pub offset: u64,
-    /// How many bytes are concerned; 0 when that cannot be told.
-    pub len: u64,
-    /// The rule that is broken.
-    pub found: String,
 }
 
 /// Turns the error of a system call into one that says what was tried on which file.

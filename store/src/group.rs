@@ -106,6 +106,16 @@ impl GroupOptions {
         self
     }
 
+    /// The rules for redelivery.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The lease of a pop that asks for none.
+    pub fn lease(&self) -> Duration {
+        self.invisible_for
+    }
+
     fn check(&self) -> Result<()> {
         check_invisible(self.invisible_for)?;
         match &self.policy.backoff {

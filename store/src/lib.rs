@@ -37,8 +37,10 @@ mod delivery;
 mod engine;
 mod error;
 mod event;
+mod fault;
 mod format;
 mod group;
+mod inspect;
 mod keeper;
 mod log;
 mod mark;
@@ -52,7 +54,6 @@ mod retention;
 mod reviver;
 mod segment;
 mod settle;
-mod snapshot;
 mod stats;
 mod store;
 mod threads;
@@ -63,20 +64,25 @@ pub use append::Appended;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use dead_letter::{DeadLetter, DeadLetters, Redriven};
 pub use delivery::{Delivery, Settled};
-pub use error::{Error, Fault, Result};
+pub use error::{Error, Result};
 pub use event::StoreEvent;
+pub use fault::Fault;
 pub use format::commit::Properties;
 pub use group::{Group, GroupOptions, StartAt};
+pub use inspect::{
+    CheckpointEntry, CheckpointReader, CommitEntry, CommitReader, CommitRecordKind, HeldMessage, HeldState, Inspected,
+    Lookup, Origin, Pinned, Places, QueueEntry, RecordAt, Salvaged, SegmentInfo, Snapshot, SnapshotMessage, StoreLog,
+    Verified,
+};
 pub use message::{Message, StoredMessage};
 pub use options::{Durability, Options, Retention};
 pub use pop::Pop;
-pub use popstore_revive::{AtLimit, Backoff, EndReason, Time};
+pub use popstore_revive::{AtLimit, Backoff, EndReason, Policy, Time};
 pub use receipt::Receipt;
-pub use recover::Recovery;
+pub use recover::{PlannedStep, Recovery, RecoveryPlan};
 #[doc(hidden)]
 pub use segment::{Event, Hook};
 pub use settle::Delay;
-pub use snapshot::{Snapshot, SnapshotMessage};
 pub use stats::{GroupStats, PopToAck, StoreStats, TopicStats};
 pub use store::Store;
 

@@ -79,6 +79,11 @@ impl ConsumeQueue {
         self.state().tail.push_back(entry);
     }
 
+    /// The directory of its files.
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
     /// The index the next message gets.
     pub(crate) fn end(&self) -> QueueIndex {
         QueueIndex(self.state().end())

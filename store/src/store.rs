@@ -33,7 +33,7 @@ use crate::threads::{Threads, channels};
 /// ```
 #[derive(Clone)]
 pub struct Store {
-    handle: Arc<Handle>,
+    pub(crate) handle: Arc<Handle>,
 }
 
 /// What all clones share.

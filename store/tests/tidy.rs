@@ -11,7 +11,15 @@ const FORBIDDEN: [(&str, &[&str]); 4] = [
     ("store/src/segment", &["crate::", "!crate::segment"]),
     (
         "store/src/log",
-        &["crate::", "!crate::format", "!crate::segment", "!crate::log", "!crate::error", "!crate::clock"],
+        &[
+            "crate::",
+            "!crate::format",
+            "!crate::segment",
+            "!crate::log",
+            "!crate::error",
+            "!crate::fault",
+            "!crate::clock",
+        ],
     ),
     ("revive/src", &["std::fs", "std::thread", "std::time::Instant", "std::time::SystemTime", "std::sync", "std::net"]),
 ];

@@ -32,6 +32,8 @@ pub(crate) enum LogKind {
 }
 
 impl LogKind {
+    pub(crate) const BOTH: [Self; 2] = [Self::Commit, Self::Checkpoint];
+
     /// The folder of the log in a store, and its name in messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -104,6 +106,12 @@ impl<'a> Frame<'a> {
             durable_through: LE::read_u64(&header[DURABLE..]),
             payload: &frame[FRAME_HEADER..],
         })
+    }
+
+    /// The checksum that the bytes hold and the one they should, if they are as long as they claim.
+    pub(crate) fn checksums(bytes: &[u8], position: u64, seed: Seed) -> Option<(u32, u32)> {
+        let frame = bytes.get(..Self::claimed_len(bytes).filter(|len| *len >= FRAME_HEADER)?)?;
+        Some((LE::read_u32(&frame[CRC..]), seed.checksum(position, &frame[LEN..])))
     }
 
     /// The length the bytes claim.

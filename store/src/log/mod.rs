@@ -14,9 +14,10 @@ mod append;
 mod prepare;
 mod read;
 mod repair;
-mod salvage;
 mod scan;
 mod sync;
+mod walk;
+mod window;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use crate::segment::{Disk, ReadMap, StoreFile, WriteMap};
 pub(crate) use append::room_max;
 pub(crate) use read::Bytes;
 pub(crate) use scan::{Found, FrameAt, Unrecovered};
+pub(crate) use walk::{Step, Walk};
 
 /// What a log is made like.
 #[derive(Clone)]

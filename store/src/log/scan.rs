@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::window::{Window, leading_zeroes};
 use crate::error::{At, Error, Result};
 use crate::format::Rule;
 use crate::format::frame::{FRAME_HEADER, Frame, KIND_END, LogKind, Seed};
@@ -13,12 +14,12 @@ use crate::log::prepare::{SPARE, UNDER_CONSTRUCTION, segment_name};
 use crate::segment::StoreFile;
 
 const CAPACITY_MAX: u64 = 1 << 36;
-const WINDOW: usize = 1 << 20;
 
 /// A log that was not recovered: it can be read, not appended to.
 pub(crate) struct Unrecovered {
     pub(super) kind: LogKind,
     pub(super) dir: PathBuf,
+    pub(super) store: u128,
     pub(super) seed: Seed,
     /// Oldest first, each beginning where the one before ends.
     pub(super) files: Vec<SegmentFile>,
@@ -55,6 +56,8 @@ pub(crate) struct Found {
     pub(crate) records: u64,
     /// Bytes behind the end that are not zero.
     pub(crate) tail_bytes: u64,
+    /// What is there instead of the next frame.
+    pub(crate) tail: Option<Rule>,
     /// The generation of the last record.
     pub(crate) generation: u32,
 }
@@ -81,7 +84,7 @@ impl Unrecovered {
 
     pub(super) fn empty(dir: PathBuf, kind: LogKind, store: u128) -> Self {
         let seed = Seed::new(store, kind);
-        Self { kind, dir, seed, files: Vec::new(), spares: Vec::new(), unfinished: Vec::new() }
+        Self { kind, dir, store, seed, files: Vec::new(), spares: Vec::new(), unfinished: Vec::new() }
     }
 
     /// Lists the directory. Returns the segments by base.
@@ -125,14 +128,14 @@ impl Unrecovered {
         // A segment gets its name when its header is durable. If the file system broke that promise, nothing was ever
         // appended; if there is a record, the header was whole once and is damaged now.
         let half_made = newest && base < i64::MAX as u64 && matches!(rule, Rule::Short | Rule::Empty);
-        if !half_made || self.first_frame_is_valid(&file, base, len)? {
+        if !half_made || self.first_frame_is_valid(&file.path, base)? {
             return Err(Error::corrupt(&file.path, 0, format!("segment header: {rule}")));
         }
         Ok(SegmentFile { base, capacity: 0, path: file.path, len, half_made })
     }
 
-    pub(super) fn first_frame_is_valid(&self, file: &StoreFile, base: u64, len: u64) -> Result<bool> {
-        let mut window = Window::new(file, len);
+    fn first_frame_is_valid(&self, path: &Path, base: u64) -> Result<bool> {
+        let mut window = Window::open(path.to_path_buf())?;
         let bytes = window.frame(SEGMENT_HEADER as u64)?;
         Ok(Frame::decode(bytes, base + SEGMENT_HEADER as u64, self.seed).is_ok())
     }
@@ -145,6 +148,15 @@ impl Unrecovered {
     /// Where the log begins, if it has a file.
     pub(crate) fn start(&self) -> Option<u64> {
         self.files.first().map(|file| file.base)
+    }
+
+    pub(crate) fn kind(&self) -> LogKind {
+        self.kind
+    }
+
+    /// Files under construction, which recovery removes.
+    pub(crate) fn unfinished(&self) -> &[PathBuf] {
+        &self.unfinished
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -163,7 +175,7 @@ impl Unrecovered {
         generation_max: u32,
         mut visit: impl FnMut(&FrameAt<'_>, &Frame<'_>) -> Result<()>,
     ) -> Result<Found> {
-        let mut found = Found { end: from, proven, records: 0, tail_bytes: 0, generation: 0 };
+        let mut found = Found { end: from, proven, ..Found::default() };
         for (at, segment) in self.files.iter().enumerate() {
             if !segment.half_made && segment.base + segment.capacity <= from {
                 continue;
@@ -200,7 +212,7 @@ impl Unrecovered {
         visit: &mut impl FnMut(&FrameAt<'_>, &Frame<'_>) -> Result<()>,
     ) -> Result<Closing> {
         let file = StoreFile::read_only(segment.path.clone()).at("open", &segment.path)?;
-        let mut window = Window::new(&file, segment.len);
+        let mut window = Window::new(file, segment.len);
         loop {
             let position = found.end;
             let offset = position - segment.base;
@@ -226,6 +238,7 @@ impl Unrecovered {
 
     /// Decides whether the log may end at an invalid frame in the segment number `at`.
     fn judge(&self, at: usize, rule: Rule, mut found: Found) -> Result<Found> {
+        found.tail = Some(rule);
         let segment = &self.files[at];
         let damaged = |proof: &str| {
             let what = format!("{rule}, yet {proof} that it was durable");
@@ -236,94 +249,80 @@ impl Unrecovered {
         }
         for later in &self.files[at..] {
             let from = if later.base == segment.base { found.end - later.base } else { SEGMENT_HEADER as u64 };
-            let (proof, dirty) = self.search_proof(later, from, found.end)?;
-            found.tail_bytes += dirty;
-            if let Some(position) = proof {
-                return damaged(&format!("the record at {position} says"));
+            let mut window = Window::open(later.path.clone())?;
+            let mut budget = search_budget(later.len);
+            // A frame at the end itself was refused already.
+            let proves = |position, claim| position > found.end && claim > found.end;
+            let proof = self.search(later.base, &mut window, from, &mut budget, proves)?;
+            found.tail_bytes += proof.dirty_end - from;
+            if let Some(at) = proof.at {
+                return damaged(&format!("the record at {} says", later.base + at));
+            }
+            if proof.exhausted {
+                return Err(Error::corrupt(&later.path, from, "more false records than a crash leaves"));
             }
         }
         Ok(found)
     }
 
-    /// Looks for a valid frame anywhere behind `from` that says that the log was durable beyond `end`. Also counts the
-    /// bytes up to the last that is not zero.
-    fn search_proof(&self, segment: &SegmentFile, from: u64, end: u64) -> Result<(Option<u64>, u64)> {
-        let file = StoreFile::read_only(segment.path.clone()).at("open", &segment.path)?;
-        let mut window = Window::new(&file, segment.len);
-        // Only lying bytes need more than their own length in checksums.
-        let mut budget = 4 * segment.len + (1 << 20);
-        let mut last_dirty = from;
+    /// Looks from `from` on for a valid frame that is wanted for its position and its claim of durability.
+    pub(super) fn search(
+        &self,
+        base: u64,
+        window: &mut Window,
+        from: u64,
+        budget: &mut u64,
+        wanted: impl Fn(u64, u64) -> bool,
+    ) -> Result<Search> {
+        let mut found = Search { at: None, dirty_end: from, exhausted: false };
         let mut at = from;
-        while at < segment.len {
+        while at < window.len() {
             let bytes = window.at_least(at, FRAME_HEADER + 1)?;
-            if bytes[0] != 0 {
-                last_dirty = at + 1;
+            let Some(first) = bytes.first() else { break };
+            if *first != 0 {
+                found.dirty_end = at + 1;
             }
             let zeroes = leading_zeroes(bytes) as u64;
             if zeroes > FRAME_HEADER as u64 {
                 at += zeroes - FRAME_HEADER as u64;
                 continue;
             }
-            let position = segment.base + at;
-            if position > end && Frame::durable_claim(bytes).is_some_and(|claim| claim > end && claim <= position) {
+            let position = base.saturating_add(at);
+            if Frame::durable_claim(bytes).is_some_and(|claim| claim <= position && wanted(position, claim)) {
                 let bytes = window.frame(at)?;
                 if Frame::decode(bytes, position, self.seed).is_ok() {
-                    return Ok((Some(position), 0));
+                    found.at = Some(at);
+                    return Ok(found);
                 }
-                budget = budget.saturating_sub(bytes.len() as u64);
-                if budget == 0 {
-                    return Err(Error::corrupt(&segment.path, at, "more false records than a crash leaves"));
+                let claimed = Frame::claimed_len(bytes).unwrap_or(0).min(bytes.len());
+                *budget = budget.saturating_sub(claimed as u64);
+                if *budget == 0 {
+                    found.exhausted = true;
+                    return Ok(found);
                 }
             }
             at += 1;
         }
-        Ok((None, last_dirty - from))
+        Ok(found)
     }
 }
 
-/// How many bytes at the front are zero: by whole blocks first, since most of a tail is.
-pub(super) fn leading_zeroes(bytes: &[u8]) -> usize {
-    const BLOCK: usize = 4096;
-    let blocks = bytes.chunks_exact(BLOCK).take_while(|block| **block == [0; BLOCK]).count();
-    let rest = &bytes[blocks * BLOCK..];
-    blocks * BLOCK + rest.iter().take(BLOCK).take_while(|byte| **byte == 0).count()
+/// What a search met.
+pub(super) struct Search {
+    /// Where the frame begins.
+    pub(super) at: Option<u64>,
+    /// The end of the last byte before that is not zero.
+    pub(super) dirty_end: u64,
+    /// It gave up: there were more false frames than a crash leaves.
+    pub(super) exhausted: bool,
+}
+
+/// Only lying bytes need more than a few times their own length in checksums.
+pub(super) fn search_budget(len: u64) -> u64 {
+    4 * len + (1 << 20)
 }
 
 enum Closing {
     End,
     Invalid(Rule),
-}
-
-/// A moving view of a file, so that neither a large nor a shrinking file is a danger.
-pub(super) struct Window<'a> {
-    file: &'a StoreFile,
-    len: u64,
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl<'a> Window<'a> {
-    pub(super) fn new(file: &'a StoreFile, len: u64) -> Self {
-        Self { file, len, start: 0, bytes: Vec::new() }
-    }
-
-    /// The bytes from `at` on: at least `wanted`, if the file has that many.
-    pub(super) fn at_least(&mut self, at: u64, wanted: usize) -> Result<&[u8]> {
-        let end = self.len.min(at.saturating_add(wanted as u64));
-        if at < self.start || end > self.start + self.bytes.len() as u64 {
-            let len = (wanted.max(WINDOW) as u64).min(self.len.saturating_sub(at)) as usize;
-            self.bytes.resize(len, 0);
-            self.start = at;
-            let read = self.file.read_at(at, &mut self.bytes).at("read", &self.file.path)?;
-            self.bytes.truncate(read);
-        }
-        Ok(self.bytes.get((at - self.start) as usize..).unwrap_or_default())
-    }
-
-    /// The bytes of the frame at `at`, as long as it claims to be and the file reaches.
-    pub(super) fn frame(&mut self, at: u64) -> Result<&[u8]> {
-        let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX);
-        let claimed = Frame::claimed_len(self.at_least(at, FRAME_HEADER)?).filter(|len| *len <= left);
-        self.at_least(at, claimed.unwrap_or(FRAME_HEADER))
-    }
 }

@@ -55,10 +55,20 @@ impl Mark {
 }
 
 impl Replay {
+    /// Nothing yet, of a log that begins there.
+    pub(crate) fn beginning_at(first: u64) -> Self {
+        Self { first, ..Self::default() }
+    }
+
+    /// Whether a snapshot was seen from its beginning to its end.
+    pub(crate) fn has_snapshot(&self) -> bool {
+        self.snapshots > 0
+    }
+
     /// Reads the whole log, changing nothing.
     pub(crate) fn read(log: &Unrecovered, generation_max: u32) -> Result<Self> {
         let start = log.start().unwrap_or(0);
-        let mut replay = Self { first: start, ..Self::default() };
+        let mut replay = Self::beginning_at(start);
         let mut runs = Vec::new();
         let found = log.scan(start, 0, generation_max, |at, frame| {
             let record = CheckpointRecord::decode(frame, &mut runs);
@@ -74,7 +84,7 @@ impl Replay {
             replay.take(&record, at);
             Ok(())
         })?;
-        if start > 0 && replay.snapshots == 0 {
+        if start > 0 && !replay.has_snapshot() {
             return Err(Error::corrupt(log.dir(), 0, "the log begins in its middle and holds no whole snapshot"));
         }
         if log.start().is_none() && generation_max > 0 {
@@ -84,7 +94,8 @@ impl Replay {
         Ok(replay)
     }
 
-    fn take(&mut self, record: &CheckpointRecord<'_>, at: &FrameAt<'_>) {
+    /// Takes in the next record.
+    pub(crate) fn take(&mut self, record: &CheckpointRecord<'_>, at: &FrameAt<'_>) {
         self.consumers.apply(record);
         self.closed = None;
         match record {

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use crate::error::{At, Error, Result};
+use crate::format::Rule;
 use crate::format::frame::LogKind;
 use crate::format::header::SEGMENT_HEADER;
 use crate::format::identity::{IDENTITY, Identity};
 use crate::segment::{Disk, StoreFile, directory_above};
 
-const STORE: &str = "store";
+pub(crate) const STORE: &str = "store";
 const STORE_NEW: &str = "store.tmp";
 const OURS: [&str; 6] = [STORE, STORE_NEW, "lock", "commit", "checkpoint", "queues"];
 
@@ -31,11 +32,11 @@ pub(crate) fn identify(dir: &Path, disk: &Disk) -> Result<Identity> {
     if let Some(identity) = read_identity(dir)? {
         return Ok(identity);
     }
-    for log in [LogKind::Commit, LogKind::Checkpoint] {
+    for log in LogKind::BOTH {
         refuse_records(&dir.join(log.name()))?;
     }
     // Nothing was ever appended: whatever a crash left of an earlier attempt is made anew.
-    for log in [LogKind::Commit, LogKind::Checkpoint] {
+    for log in LogKind::BOTH {
         let log_dir = dir.join(log.name());
         disk.make_dir(&log_dir).at("create", &log_dir)?;
         for entry in std::fs::read_dir(&log_dir).at("read", &log_dir)? {
@@ -54,15 +55,24 @@ pub(crate) fn identify(dir: &Path, disk: &Disk) -> Result<Identity> {
 
 /// Reads the file `store`.
 pub(crate) fn read_identity(dir: &Path) -> Result<Option<Identity>> {
+    match look_at_identity(dir)? {
+        Ok(identity) => Ok(Some(identity)),
+        Err(Rule::Empty) => Ok(None),
+        Err(rule) => Err(Error::format(&dir.join(STORE), rule)),
+    }
+}
+
+/// What the file `store` says, or which rule it breaks; [`Rule::Empty`] when there is none.
+pub(crate) fn look_at_identity(dir: &Path) -> Result<Result<Identity, Rule>> {
     let path = dir.join(STORE);
     let file = match StoreFile::read_only(path.clone()) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Err(Rule::Empty)),
         Err(error) => return Err(Error::io("open", &path, error)),
     };
     let mut bytes = [0; IDENTITY + 1];
     let read = file.read_at(0, &mut bytes).at("read", &path)?;
-    Identity::decode(&bytes[..read]).map(Some).map_err(|rule| Error::format(&path, rule))
+    Ok(Identity::decode(&bytes[..read]))
 }
 
 /// Replaces the file `store`; the old or the new one is there at any moment.
@@ -76,7 +86,7 @@ pub(crate) fn write_identity(dir: &Path, disk: &Disk, identity: &Identity) -> Re
 }
 
 /// A log without the file `store` beside it belongs to a store that lost it: nothing must be made in its place.
-fn refuse_records(log_dir: &Path) -> Result<()> {
+pub(super) fn refuse_records(log_dir: &Path) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(log_dir) else { return Ok(()) };
     for entry in entries {
         let path = entry.at("read", log_dir)?.path();

@@ -8,6 +8,7 @@
 mod checkpoint;
 mod commit;
 pub(crate) mod directory;
+mod plan;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -31,6 +32,7 @@ use crate::topics::Topics;
 
 pub(crate) use checkpoint::Replay;
 pub(crate) use commit::Messages;
+pub use plan::{PlannedStep, RecoveryPlan};
 
 /// What opening a store did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

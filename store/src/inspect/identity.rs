@@ -1,0 +1,57 @@
+//! Which store a directory holds, also when the file that says so is damaged or gone.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::fault::Fault;
+use crate::format::Rule;
+use crate::format::frame::LogKind;
+use crate::format::header::SegmentHeader;
+use crate::format::identity::Identity;
+use crate::log::Unrecovered;
+use crate::recover::directory;
+
+/// Finds the store's id and generation; a generation that is not known is `u32::MAX`.
+///
+/// # Errors
+/// The directory is no store, or one of another format version.
+pub(super) fn find(dir: &Path, faults: &mut Vec<Fault>) -> Result<Identity> {
+    let path = dir.join(directory::STORE);
+    let told = directory::look_at_identity(dir)?;
+    if let Err(rule @ Rule::Version(_)) = told {
+        return Err(Error::format(&path, rule));
+    }
+    let ids = ids_of_segments(dir)?;
+    match told {
+        Ok(identity) if ids.is_empty() || ids.contains(&identity.id) => Ok(identity),
+        Ok(identity) => {
+            let (expected, found) =
+                (format!("store id {:032x}, as in the segments", ids[0]), format!("{:032x}", identity.id));
+            faults.push(Fault::new(&path, 16, "3", expected, found).of_len(16));
+            Ok(Identity { id: ids[0], generation: u32::MAX })
+        }
+        Err(rule) => {
+            let Some(id) = ids.first() else {
+                return Err(Error::format(dir, "neither a file \"store\" nor a segment says which store it is"));
+            };
+            let found = if rule == Rule::Empty { "no such file".to_string() } else { rule.to_string() };
+            faults.push(Fault::new(&path, 0, "3", "the store's id and generation", found));
+            Ok(Identity { id: *id, generation: u32::MAX })
+        }
+    }
+}
+
+/// The ids that segments name, the most frequent first.
+fn ids_of_segments(dir: &Path) -> Result<Vec<u128>> {
+    let mut counts: Vec<(usize, u128)> = Vec::new();
+    for kind in [LogKind::Checkpoint, LogKind::Commit] {
+        for SegmentHeader { store, .. } in Unrecovered::headers(&dir.join(kind.name()), kind)? {
+            match counts.iter_mut().find(|(_, id)| *id == store) {
+                Some((count, _)) => *count += 1,
+                None => counts.push((1, store)),
+            }
+        }
+    }
+    counts.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    Ok(counts.into_iter().map(|(_, id)| id).collect())
+}

@@ -1,0 +1,277 @@
+//! One message by its place or its offset, by way of the consume queue; and the queue's entries themselves.
+//!
+//! An entry is believed only if the message at its offset is the one that is looked for. When it is not, the commit log
+//! is read once for that queue, and what was found there is used from then on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use popstore_revive::{QueueId, QueueIndex};
+
+use super::records::{Names, SnapshotMessage};
+use super::{Snapshot, StoreLog};
+use crate::error::{At, Result};
+use crate::fault::Fault;
+use crate::format::commit::{CommitRecord, MessageRecord};
+use crate::format::entry::{ENTRY, Entry};
+use crate::format::frame::{FRAME_HEADER, Frame, LogKind};
+use crate::log::Step;
+use crate::segment::StoreFile;
+
+/// How many files are kept open.
+const OPEN_MAX: usize = 32;
+/// How many bytes of a queue file are read at once.
+const CHUNK: usize = 512 * ENTRY;
+const FRAME_MAX: u32 = 1 << 31;
+
+/// An entry of a consume queue, with what lies where it leads to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct QueueEntry {
+    /// The place in the queue.
+    pub index: u64,
+    /// Where the message lies in the commit log; 0 when there is no entry.
+    pub offset: u64,
+    /// The length of its frame.
+    pub size: u32,
+    /// The hash of its tag, 0 without one.
+    pub tag_hash: u32,
+    /// The queue file and the byte in it; `None` for an entry that is in no file: one behind the mark, or relocated.
+    pub file: Option<(PathBuf, u64)>,
+    /// The message there, if it is the one of this place.
+    pub message: Option<SnapshotMessage>,
+    /// What is wrong with the entry.
+    pub fault: Option<Fault>,
+}
+
+/// Finds messages. Keeps files open and remembers what it read, so keep it for more than one question.
+pub struct Lookup<'s> {
+    snapshot: &'s Snapshot,
+    names: Arc<Names>,
+    segments: Vec<(u64, PathBuf)>,
+    open: HashMap<u64, StoreFile>,
+    /// The files of a queue by their first index.
+    files: HashMap<QueueId, BTreeMap<u64, PathBuf>>,
+    chunk: Option<(QueueId, u64, Vec<u8>)>,
+    /// Queues whose files mislead, as the commit log has them.
+    rebuilt: HashMap<QueueId, BTreeMap<u64, Entry>>,
+}
+
+impl Snapshot {
+    /// A way to find single messages.
+    pub fn lookup(&self) -> Lookup<'_> {
+        Lookup {
+            snapshot: self,
+            names: Arc::new(self.names()),
+            segments: self.segment_files(LogKind::Commit),
+            open: HashMap::new(),
+            files: HashMap::new(),
+            chunk: None,
+            rebuilt: HashMap::new(),
+        }
+    }
+
+    pub(super) fn queue_id(&self, topic: &str, queue: u32) -> Option<QueueId> {
+        let id = QueueId { topic: self.state.topic(topic)?, queue };
+        self.state.queue(id).map(|_| id)
+    }
+
+    pub(super) fn queue_dir(&self, queue: QueueId) -> PathBuf {
+        self.dir.join("queues").join(&*self.state.topic_name(queue.topic)).join(queue.queue.to_string())
+    }
+}
+
+impl Lookup<'_> {
+    /// The message at a place.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn message(&mut self, topic: &str, queue: u32, index: u64) -> Result<Option<SnapshotMessage>> {
+        match self.snapshot.queue_id(topic, queue) {
+            Some(queue) => self.find(queue, index),
+            None => Ok(None),
+        }
+    }
+
+    /// The message whose record begins at this position of the commit log.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn message_at(&mut self, offset: u64) -> Result<Option<SnapshotMessage>> {
+        let names = Arc::clone(&self.names);
+        self.with_message(offset, |record| names.message(record, offset))
+    }
+
+    pub(super) fn with_message<T>(
+        &mut self,
+        offset: u64,
+        then: impl FnOnce(&MessageRecord<'_>) -> T,
+    ) -> Result<Option<T>> {
+        let header = self.read(offset, FRAME_HEADER)?;
+        match Frame::claimed_len(&header).filter(|len| *len < FRAME_MAX as usize) {
+            Some(len) => self.decode(offset, len, |record| Some(then(record))),
+            None => Ok(None),
+        }
+    }
+
+    /// The entry at a place, if the queue has that place.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn queue_entry(&mut self, topic: &str, queue: u32, index: u64) -> Result<Option<QueueEntry>> {
+        let Some(id) = self.snapshot.queue_id(topic, queue) else { return Ok(None) };
+        let Some((entry, file_first)) = self.entry(id, index)? else { return Ok(None) };
+        let file = file_first.and_then(|first| {
+            let path = self.files.get(&id)?.get(&first)?.clone();
+            Some((path, (index - first).saturating_mul(ENTRY as u64)))
+        });
+        let message = self.at_entry(id, index, entry)?;
+        let nowhere = (self.snapshot.queue_dir(id), index.saturating_mul(ENTRY as u64));
+        let fault = message.is_none().then(|| {
+            let (path, offset) = file.as_ref().unwrap_or(&nowhere);
+            let expected = format!("the place of message {topic}/{queue}/{index}");
+            let found = if entry == Entry::default() { "zeroes".into() } else { format!("offset {}", entry.offset) };
+            Fault::new(path, *offset, "8", expected, found).of_len(ENTRY as u64)
+        });
+        let Entry { offset, size, tag: tag_hash } = entry;
+        Ok(Some(QueueEntry { index, offset, size, tag_hash, file, message, fault }))
+    }
+
+    pub(super) fn find(&mut self, queue: QueueId, index: u64) -> Result<Option<SnapshotMessage>> {
+        if !self.rebuilt.contains_key(&queue) {
+            let Some((entry, _)) = self.entry(queue, index)? else { return Ok(None) };
+            if let Some(message) = self.at_entry(queue, index, entry)? {
+                return Ok(Some(message));
+            }
+            self.rebuild(queue)?;
+        }
+        match self.rebuilt.get(&queue).and_then(|entries| entries.get(&index)).copied() {
+            Some(entry) => self.at_entry(queue, index, entry),
+            None => Ok(None),
+        }
+    }
+
+    /// The entry of a place as it is, and the name of the file that it lies in.
+    pub(super) fn entry(&mut self, queue: QueueId, index: u64) -> Result<Option<(Entry, Option<u64>)>> {
+        let Some(state) = self.snapshot.state.queue(queue) else { return Ok(None) };
+        if let Some(entry) = state.relocated.get(&index).or_else(|| state.tail.get(&index)) {
+            return Ok(Some((*entry, None)));
+        }
+        if index < state.first || index >= state.end {
+            return Ok(None);
+        }
+        let files = match self.files.get(&queue) {
+            Some(files) => files,
+            None => {
+                let files = list(self.snapshot.queue_dir(queue))?;
+                self.files.entry(queue).or_insert(files)
+            }
+        };
+        let Some((first, path)) = files.range(..=index).next_back() else { return Ok(Some((Entry::default(), None))) };
+        let first = *first;
+        let inside = |chunk: &(QueueId, u64, Vec<u8>)| {
+            let skip = usize::try_from(index.checked_sub(chunk.1)?).ok()?.checked_mul(ENTRY)?;
+            chunk.2.get(skip..)?.first_chunk::<ENTRY>().map(Entry::decode)
+        };
+        let cached = self.chunk.as_ref().filter(|chunk| chunk.0 == queue && chunk.1 >= first).and_then(inside);
+        let entry = match cached {
+            Some(entry) => entry,
+            None => {
+                let file = StoreFile::read_only(path.clone()).at("open", path)?;
+                let mut bytes = vec![0; CHUNK];
+                let read = file.read_at((index - first).saturating_mul(ENTRY as u64), &mut bytes).at("read", path)?;
+                bytes.truncate(read);
+                let chunk = (queue, index, bytes);
+                let entry = inside(&chunk).unwrap_or_default();
+                self.chunk = Some(chunk);
+                entry
+            }
+        };
+        Ok(Some((entry, Some(first))))
+    }
+
+    fn at_entry(&mut self, queue: QueueId, index: u64, entry: Entry) -> Result<Option<SnapshotMessage>> {
+        if entry.offset == 0 || entry.size >= FRAME_MAX {
+            return Ok(None);
+        }
+        let names = Arc::clone(&self.names);
+        self.decode(entry.offset, entry.size as usize, |record| {
+            let same = record.queue == queue && record.index == QueueIndex(index);
+            same.then(|| names.message(record, entry.offset))
+        })
+    }
+
+    fn decode<T>(
+        &mut self,
+        offset: u64,
+        len: usize,
+        then: impl FnOnce(&MessageRecord<'_>) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let bytes = self.read(offset, len)?;
+        let frame = Frame::decode(&bytes, offset, self.snapshot.seed(LogKind::Commit));
+        Ok(match frame.map(|frame| CommitRecord::decode(&frame)) {
+            Ok(Ok(CommitRecord::Message(record))) => then(&record),
+            _ => None,
+        })
+    }
+
+    /// The bytes at a position of the commit log, as many as there are.
+    fn read(&mut self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let before = self.segments.partition_point(|(base, _)| *base <= offset);
+        let Some((base, path)) = before.checked_sub(1).map(|at| &self.segments[at]) else { return Ok(Vec::new()) };
+        if !self.open.contains_key(base) {
+            let file = match StoreFile::read_only(path.clone()) {
+                // Its owner let go of it meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                opened => opened.at("open", path)?,
+            };
+            if self.open.len() >= OPEN_MAX {
+                self.open.clear();
+            }
+            self.open.insert(*base, file);
+        }
+        let file = &self.open[base];
+        let left = file.len().at("inspect", path)?.saturating_sub(offset - base);
+        let mut bytes = vec![0; len.min(usize::try_from(left).unwrap_or(usize::MAX))];
+        let read = file.read_at(offset - base, &mut bytes).at("read", path)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
+    fn rebuild(&mut self, queue: QueueId) -> Result<()> {
+        let mut entries: BTreeMap<u64, Entry> = BTreeMap::new();
+        let mut walk = self.snapshot.walk(StoreLog::Commit, 0)?;
+        while let Some(step) = walk.step()? {
+            if let Step::Frame(at, frame) = step
+                && let Ok(CommitRecord::Message(record)) = CommitRecord::decode(&frame)
+                && record.queue == queue
+            {
+                entries.insert(record.index.0, Entry { offset: at.position, size: at.len as u32, tag: 0 });
+            }
+        }
+        self.rebuilt.insert(queue, entries);
+        Ok(())
+    }
+}
+
+/// The files of a queue by the index of their first entry.
+pub(super) fn list(dir: PathBuf) -> Result<BTreeMap<u64, PathBuf>> {
+    let mut files = BTreeMap::new();
+    let entries = match std::fs::read_dir(&dir) {
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            return Ok(files);
+        }
+        entries => entries.at("read", &dir)?,
+    };
+    for entry in entries {
+        let path = entry.at("read", &dir)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Ok(first) = name.parse::<u64>()
+            && format!("{first:020}") == name
+        {
+            files.insert(first, path);
+        }
+    }
+    Ok(files)
+}

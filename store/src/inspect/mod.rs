@@ -1,0 +1,218 @@
+//! The read-only view of a store: it writes nothing, takes no lock, works beside a running owner, and also opens what
+//! is damaged.
+//!
+//! [`Snapshot::open`] reads what an open of the store would read: the checkpoint log, and the commit log behind the last
+//! mark. Everything that is whole is taken in, every place that is not becomes a [`Fault`]. What needs more than that
+//! (every message, every entry) is read as it goes, so memory follows the leases and groups, not the store's size.
+
+mod identity;
+mod leases;
+mod lookup;
+mod records;
+mod renumber;
+mod salvage;
+mod segments;
+mod state;
+mod tell;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use popstore_revive::{QueueId, QueueIndex};
+
+use crate::clock::{self, Clock, SystemClock};
+use crate::error::Result;
+use crate::fault::Fault;
+use crate::format::frame::{LogKind, Seed};
+use crate::format::identity::Identity;
+use crate::group::GroupOptions;
+use crate::stats::{GroupStats, TopicStats};
+
+pub use leases::{HeldMessage, HeldState};
+pub use lookup::{Lookup, QueueEntry};
+pub use records::{
+    CheckpointEntry, CheckpointReader, CommitEntry, CommitReader, CommitRecordKind, Inspected, Origin, Places,
+    RecordAt, SnapshotMessage,
+};
+pub use salvage::Salvaged;
+pub use segments::{Pinned, SegmentInfo};
+pub use verify::Verified;
+
+use state::State;
+
+/// How often reading starts over when the store's owner removes files under it.
+const RETRIES: usize = 8;
+
+/// One of the two logs of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreLog {
+    /// The log of all messages.
+    Commit,
+    /// The log of what consumers did.
+    Checkpoint,
+}
+
+impl StoreLog {
+    pub(crate) fn kind(self) -> LogKind {
+        match self {
+            Self::Commit => LogKind::Commit,
+            Self::Checkpoint => LogKind::Checkpoint,
+        }
+    }
+
+    /// Its directory in a store.
+    pub fn name(self) -> &'static str {
+        self.kind().name()
+    }
+}
+
+/// A store as it lies on the disk.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use popstore::{Message, Snapshot, Store};
+/// let store = Store::open(dir.path())?;
+/// store.append("orders", Message::new("12.50 EUR"))?;
+///
+/// let snapshot = Snapshot::open(dir.path())?;
+/// assert!(snapshot.faults().is_empty());
+/// let message = snapshot.lookup().message("orders", 0, 0)?.unwrap();
+/// assert_eq!(message.body, b"12.50 EUR");
+/// # Ok(()) }
+/// ```
+pub struct Snapshot {
+    dir: PathBuf,
+    identity: Identity,
+    faults: Vec<Fault>,
+    tails: Vec<Fault>,
+    state: State,
+}
+
+impl Snapshot {
+    /// Reads the store in a directory.
+    ///
+    /// # Errors
+    /// [`crate::Error::Format`] when the directory is no store or of another format, [`crate::Error::Io`]. Damage is no
+    /// error here.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref();
+        let mut before = None;
+        for _ in 0..RETRIES {
+            let (snapshot, disturbed) = Self::read(dir)?;
+            // What looks the same twice is damage and nobody's work.
+            let extents = Some((snapshot.state.commit, snapshot.state.checkpoint));
+            if !disturbed || extents == before {
+                return Ok(snapshot);
+            }
+            before = extents;
+        }
+        Self::read(dir).map(|(snapshot, _)| snapshot)
+    }
+
+    fn read(dir: &Path) -> Result<(Self, bool)> {
+        let (mut faults, mut tails) = (Vec::new(), Vec::new());
+        let identity = identity::find(dir, &mut faults)?;
+        let mut state = State::default();
+        state.read(dir, identity, &mut faults, &mut tails)?;
+        let disturbed = state.disturbed;
+        let by_place = |one: &Fault, other: &Fault| (&one.path, one.offset).cmp(&(&other.path, other.offset));
+        faults.sort_by(by_place);
+        Ok((Self { dir: dir.to_path_buf(), identity, faults, tails, state }, disturbed))
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The store's id.
+    pub fn store_id(&self) -> u128 {
+        self.identity.id
+    }
+
+    /// How often the store was opened; the largest number found when the file that says so is damaged.
+    pub fn generation(&self) -> u32 {
+        if self.identity.generation == u32::MAX { self.state.generation } else { self.identity.generation }
+    }
+
+    /// When it was opened last, if the checkpoint log still tells.
+    pub fn opened_at(&self) -> Option<SystemTime> {
+        self.state.opened_at.map(clock::wall)
+    }
+
+    /// Whether it was closed in order after that, with nothing written since.
+    pub fn is_closed(&self) -> bool {
+        self.state.closed
+    }
+
+    /// What is not whole of what opening the store would read, by file and place. [`Snapshot::verify`] reads all.
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+
+    /// Writes that were under way at the ends of the logs: recovery cuts them off, and nothing acknowledged is lost.
+    pub fn torn_tails(&self) -> &[Fault] {
+        &self.tails
+    }
+
+    /// The commit offset where the log begins, where it ends, and through which it is known to be durable.
+    pub fn commit_extent(&self) -> (u64, u64, u64) {
+        self.state.commit
+    }
+
+    /// The same of the checkpoint log.
+    pub fn checkpoint_extent(&self) -> (u64, u64, u64) {
+        self.state.checkpoint
+    }
+
+    /// The queue files are durable for all messages before this commit offset: the last mark.
+    pub fn mark(&self) -> u64 {
+        self.state.mark
+    }
+
+    /// The topics, dead-letter queues included, in the order they were made.
+    pub fn topics(&self) -> Vec<TopicStats> {
+        let topics = self.state.topics.values().map(|topic| TopicStats {
+            name: topic.name.to_string(),
+            queues: topic.queues.iter().map(|queue| (queue.first, queue.end)).collect(),
+        });
+        topics.collect()
+    }
+
+    /// The groups, as the last record left them. What is measured in a running process only is not there.
+    pub fn groups(&self) -> Vec<GroupStats> {
+        let consumers = &self.state.consumers;
+        let now = SystemClock::start().now();
+        let groups = consumers.groups.values().map(|entry| {
+            let oldest_lease_for = consumers.index.oldest_lease(entry.id).map(|popped_at| now.since(popped_at));
+            GroupStats { oldest_lease_for, ..self.state.group(entry.id, &entry.name) }
+        });
+        groups.collect()
+    }
+
+    /// The settings of a group.
+    pub fn group_options(&self, group: &str) -> Option<GroupOptions> {
+        let entry = self.state.consumers.group(group).ok()?;
+        let policy = self.state.consumers.index.policy(entry.id)?.clone();
+        Some(GroupOptions { policy, invisible_for: entry.invisible_for, ..GroupOptions::default() })
+    }
+
+    /// The next new message of a queue for a group, if the group ever read from the topic.
+    pub fn position(&self, group: &str, topic: &str, queue: u32) -> Option<u64> {
+        let group = self.state.consumers.group(group).ok()?.id;
+        let queue = QueueId { topic: self.state.topic(topic)?, queue };
+        self.state.consumers.index.position(group, queue).map(|position| position.0)
+    }
+
+    /// Whether a dead letter was put back to where it came from.
+    pub fn is_redriven(&self, letters: &str, index: u64) -> bool {
+        let Some(topic) = self.state.topic(letters) else { return false };
+        self.state.consumers.index.is_redriven(QueueId { topic, queue: 0 }, QueueIndex(index))
+    }
+
+    fn seed(&self, log: LogKind) -> Seed {
+        Seed::new(self.identity.id, log)
+    }
+}

@@ -1,0 +1,156 @@
+//! Which messages of a damaged log can be read, and the dense indexes that they get in a fresh one.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use popstore_revive::{QueueId, QueueIndex};
+
+use super::{Snapshot, StoreLog};
+use crate::error::Result;
+use crate::format::commit::CommitRecord;
+use crate::log::Step;
+
+/// The readable messages of all queues.
+#[derive(Default)]
+pub(super) struct Readable {
+    pub(super) queues: BTreeMap<QueueId, Ranks>,
+    /// What recovery would cut off, from here on.
+    pub(super) end: u64,
+}
+
+/// The readable messages of one queue.
+#[derive(Default)]
+pub(super) struct Ranks {
+    /// Ranges of neighbours, each with the number of messages before it.
+    ranges: Vec<(Range<u64>, u64)>,
+    /// Messages that lie elsewhere than between their neighbours: copies made by retention, by their offsets.
+    pub(super) moved: BTreeMap<u64, u64>,
+}
+
+/// A message of a batch that is not complete yet: queue, index, relocated, offset.
+type Pending = (QueueId, QueueIndex, bool, u64);
+
+impl Readable {
+    /// Reads the commit log once.
+    pub(super) fn read(snapshot: &Snapshot) -> Result<Self> {
+        let mut readable = Self::default();
+        let mut walk = snapshot.walk(StoreLog::Commit, 0)?;
+        let mut batch: Vec<Pending> = Vec::new();
+        while let Some(step) = walk.step()? {
+            match step {
+                Step::Frame(at, frame) => {
+                    if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(&frame) {
+                        batch.push((record.queue, record.index, record.relocated, at.position));
+                        if record.rest == 0 {
+                            readable.take(&mut batch);
+                        }
+                    }
+                    readable.end = at.position + at.len as u64;
+                }
+                // The rest of the batch was acknowledged, since what follows was.
+                Step::Gap(_) => readable.take(&mut batch),
+                Step::Tail(_) => {}
+            }
+        }
+        // A batch that is not whole at the end of the log never happened.
+        if let Some((_, _, _, offset)) = batch.first() {
+            readable.end = *offset;
+        }
+        readable.queues.values_mut().for_each(Ranks::close);
+        Ok(readable)
+    }
+
+    fn take(&mut self, batch: &mut Vec<Pending>) {
+        for (queue, QueueIndex(index), relocated, offset) in batch.drain(..) {
+            let ranks = self.queues.entry(queue).or_default();
+            match ranks.ranges.last_mut() {
+                _ if relocated => drop(ranks.moved.insert(index, offset)),
+                Some((range, _)) if range.end == index => range.end += 1,
+                // A queue never goes back; whoever says so lies.
+                Some((range, _)) if index < range.end => {}
+                _ => ranks.ranges.push((index..index.saturating_add(1), 0)),
+            }
+        }
+    }
+}
+
+impl Ranks {
+    fn close(&mut self) {
+        let ranges = std::mem::take(&mut self.ranges);
+        self.moved.retain(|index, _| !ranges.iter().any(|(range, _)| range.contains(index)));
+        let singles = self.moved.keys().map(|index| (*index..index + 1, 0));
+        let mut all: Vec<_> = ranges.into_iter().chain(singles).collect();
+        all.sort_by_key(|(range, _)| range.start);
+        let mut before = 0;
+        for (range, rank) in &mut all {
+            *rank = before;
+            before += range.end - range.start;
+        }
+        self.ranges = all;
+    }
+
+    /// How many messages before this place can be read: the place of the next one among them.
+    pub(super) fn rank(&self, index: u64) -> u64 {
+        let after = self.ranges.partition_point(|(range, _)| range.start <= index);
+        let Some((range, before)) = after.checked_sub(1).map(|at| &self.ranges[at]) else { return 0 };
+        before + index.min(range.end) - range.start
+    }
+
+    /// The new place of a message, if it can be read.
+    pub(super) fn place(&self, index: u64) -> Option<u64> {
+        let after = self.ranges.partition_point(|(range, _)| range.start <= index);
+        let (range, before) = &self.ranges[after.checked_sub(1)?];
+        range.contains(&index).then(|| before + index - range.start)
+    }
+
+    /// The places from `first` to `end` that cannot be read.
+    pub(super) fn holes(&self, first: u64, end: u64) -> Vec<Range<u64>> {
+        let mut holes = Vec::new();
+        let mut next = first;
+        for (range, _) in &self.ranges {
+            if range.start > next {
+                holes.push(next..range.start.min(end));
+            }
+            next = next.max(range.end);
+        }
+        if next < end {
+            holes.push(next..end);
+        }
+        holes.retain(|hole| !hole.is_empty());
+        holes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranks(ranges: &[Range<u64>], moved: &[u64]) -> Ranks {
+        let ranges = ranges.iter().map(|range| (range.clone(), 0)).collect();
+        let mut ranks = Ranks { ranges, moved: moved.iter().map(|index| (*index, 0)).collect() };
+        ranks.close();
+        ranks
+    }
+
+    #[test]
+    fn readable_messages_get_dense_places_in_their_old_order() {
+        let ranks = ranks(&[5..8, 10..12], &[2, 9]);
+        assert_eq!([2, 5, 6, 7, 9, 10, 11].map(|index| ranks.place(index)), [0, 1, 2, 3, 4, 5, 6].map(Some));
+        assert_eq!([0, 3, 8, 12].map(|index| ranks.place(index)), [None; 4]);
+        assert_eq!(ranks.rank(u64::MAX), 7);
+    }
+
+    #[test]
+    fn a_position_becomes_the_number_of_readable_messages_before_it() {
+        let ranks = ranks(&[5..8, 10..12], &[2]);
+        assert_eq!([0, 2, 3, 5, 7, 8, 9, 10, 11, 12, 99].map(|at| ranks.rank(at)), [0, 0, 1, 1, 3, 4, 4, 4, 5, 6, 6]);
+    }
+
+    #[test]
+    fn what_lies_between_is_lost_and_what_retention_took_is_not() {
+        let ranks = ranks(&[5..8, 10..12], &[2]);
+        assert_eq!(ranks.holes(5, 14), [8..10, 12..14]);
+        assert_eq!(ranks.holes(3, 12), [3..5, 8..10]);
+        assert_eq!(ranks.holes(5, 15), [8..10, 12..15]);
+    }
+}

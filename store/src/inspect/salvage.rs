@@ -1,0 +1,277 @@
+//! A fresh store from what can be read of a damaged one.
+//!
+//! The first reading of the commit log finds out what is readable, the second one copies it. Indexes are dense, so the
+//! messages behind a lost one move up, and all that groups know of places moves with them. The fresh store has an id of
+//! its own: receipts of the old one are not good for it, and what was in flight comes back when its lease ends.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use popstore_revive::{Buried, Change, Cohort, Cursor, GroupId, QueueId, QueueImage, QueueIndex, Run, Time, TopicId};
+
+use super::lookup::Lookup;
+use super::renumber::{Ranks, Readable};
+use super::{Snapshot, StoreLog};
+use crate::clock::{Clock, ManualClock, SystemClock};
+use crate::engine::Engine;
+use crate::error::{At, Error, Result};
+use crate::format::checkpoint::CheckpointRecord;
+use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
+use crate::log::Step;
+use crate::options::{Durability, Options};
+use crate::store::Store;
+use crate::topics::{Topic, is_written_name};
+
+/// The copy is made durable, and its memory given back, every so many bytes.
+const KEEP_EVERY: u64 = 32 << 20;
+
+/// What was copied, and what could not be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Salvaged {
+    /// Messages that are in the fresh store, dead letters included.
+    pub messages: u64,
+    /// Topics.
+    pub topics: u64,
+    /// Groups.
+    pub groups: u64,
+    /// Messages that groups hold: in flight, waiting, or about to leave.
+    pub held: u64,
+    /// Topic, queue and places of messages that should be there and cannot be read.
+    pub lost: Vec<(Arc<str>, u32, Range<u64>)>,
+    /// Held messages among them, by group.
+    pub lost_held: u64,
+    /// Queues whose messages have other places now: topic, queue, and how far the last one moved.
+    pub renumbered: Vec<(Arc<str>, u32, u64)>,
+}
+
+/// The copying, half-way.
+struct Salvage<'s> {
+    snapshot: &'s Snapshot,
+    readable: Readable,
+    engine: &'s Engine,
+    topics: HashMap<TopicId, Arc<Topic>>,
+    groups: HashMap<GroupId, GroupId>,
+    done: Salvaged,
+}
+
+impl Snapshot {
+    /// Copies every message that can be read, and what groups know of them, into a fresh store. This store is not
+    /// touched. `progress` is told the bytes of the commit log done and the bytes there are.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the other directory is not empty or lies in this store; those of opening and appending.
+    pub fn salvage(&self, to: impl AsRef<Path>, mut progress: impl FnMut(u64, u64)) -> Result<Salvaged> {
+        let to = to.as_ref();
+        self.check_target(to)?;
+        let readable = Readable::read(self)?;
+        let segments = self.segment_capacity(StoreLog::Commit).max(256 << 20);
+        let now = SystemClock::start().now().since(Time(0));
+        // On a clock that stands still, no lease ends while its message may not be there yet.
+        let options = Options::default().durability(Durability::Buffered).segment_bytes(segments);
+        let store = options.clock(Arc::new(ManualClock::at(now))).open(to)?;
+        let engine = Arc::clone(&store.handle.engine);
+        let (topics, groups, done) = (HashMap::new(), HashMap::new(), Salvaged::default());
+        let mut salvage = Salvage { snapshot: self, readable, engine: &engine, topics, groups, done };
+        salvage.make_topics()?;
+        salvage.make_groups();
+        salvage.copy(&store, &mut progress)?;
+        salvage.move_consumers();
+        salvage.count_lost();
+        let done = salvage.done;
+        engine.snapshot()?;
+        drop(engine);
+        store.close()?;
+        Ok(done)
+    }
+
+    fn check_target(&self, to: &Path) -> Result<()> {
+        let invalid = |rule| Err(Error::invalid("target", to.display().to_string(), rule));
+        let empty = match std::fs::read_dir(to) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+            entries => entries.at("read", to)?.next().is_none(),
+        };
+        if !empty {
+            return invalid("it must be empty or not there");
+        }
+        let source = self.dir.canonicalize().at("read", &self.dir)?;
+        let mut above = to.ancestors().filter_map(|dir| {
+            let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+            dir.canonicalize().ok()
+        });
+        if above.next().is_some_and(|target| target.starts_with(&source)) {
+            return invalid("it must not lie in the store itself");
+        }
+        Ok(())
+    }
+}
+
+impl Salvage<'_> {
+    fn make_topics(&mut self) -> Result<()> {
+        let mut wanted: BTreeMap<TopicId, (Arc<str>, u32)> = BTreeMap::new();
+        for (id, topic) in &self.snapshot.state.topics {
+            wanted.insert(*id, (Arc::clone(&topic.name), topic.queues.len().max(1) as u32));
+        }
+        for queue in self.readable.queues.keys().filter(|queue| queue.queue < crate::topics::QUEUES_MAX) {
+            // A topic whose records are all lost keeps its messages under its number.
+            let unknown = || (format!("salvaged-{}", queue.topic.0).into(), 1);
+            let (_, queues) = wanted.entry(queue.topic).or_insert_with(unknown);
+            *queues = (*queues).max(queue.queue + 1);
+        }
+        for (id, (name, queues)) in wanted {
+            let name = if is_written_name(&name) { name } else { format!("salvaged-{}", id.0).into() };
+            self.topics.insert(id, self.engine.make_topic(&name, queues)?);
+        }
+        self.done.topics = self.topics.len() as u64;
+        Ok(())
+    }
+
+    fn make_groups(&mut self) {
+        let old = &self.snapshot.state.consumers;
+        let mut consumers = self.engine.consumers();
+        for (id, entry) in &old.groups {
+            let Some(policy) = old.index.policy(*id).cloned() else { continue };
+            let (group, counters) = (consumers.next_group, old.index.counters(*id).unwrap_or_default());
+            let change = Change::Group { group, policy, counters };
+            // No record yet: the snapshot at the end tells everything.
+            consumers.apply(&CheckpointRecord::Group { name: &entry.name, invisible_for: entry.invisible_for, change });
+            self.groups.insert(*id, group);
+        }
+        self.done.groups = self.groups.len() as u64;
+    }
+
+    fn copy(&mut self, store: &Store, progress: &mut impl FnMut(u64, u64)) -> Result<()> {
+        let total = self.readable.end;
+        let mut keep_at = KEEP_EVERY;
+        let mut lookup = self.snapshot.lookup();
+        let mut walk = self.snapshot.walk(StoreLog::Commit, 0)?;
+        while let Some(step) = walk.step()? {
+            let Step::Frame(at, frame) = step else { continue };
+            if at.position >= self.readable.end {
+                break;
+            }
+            if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(&frame)
+                && !record.relocated
+            {
+                self.copy_moved(&mut lookup, record.queue, record.index.0)?;
+                self.append(&record)?;
+            }
+            if self.engine.commit.appended() >= keep_at {
+                keep_at = self.engine.commit.appended() + KEEP_EVERY;
+                store.run_pending();
+                progress(at.position, total);
+            }
+        }
+        let queues: Vec<QueueId> = self.readable.queues.keys().copied().collect();
+        for queue in queues {
+            self.copy_moved(&mut lookup, queue, u64::MAX)?;
+        }
+        progress(total, total);
+        Ok(())
+    }
+
+    /// Copies what lies elsewhere in the log and comes before a place of its queue.
+    fn copy_moved(&mut self, lookup: &mut Lookup<'_>, queue: QueueId, before: u64) -> Result<()> {
+        loop {
+            let ranks = self.readable.queues.get_mut(&queue);
+            let first = ranks.and_then(|ranks| ranks.moved.first_entry().filter(|first| *first.key() < before));
+            let Some(offset) = first.map(|first| first.remove()) else { return Ok(()) };
+            if let Some(copied) = lookup.with_message(offset, |record| self.append(record))? {
+                copied?;
+            }
+        }
+    }
+
+    fn append(&mut self, record: &MessageRecord<'_>) -> Result<()> {
+        let place = self.readable.queues.get(&record.queue).and_then(|ranks| ranks.place(record.index.0));
+        let (Some(topic), Some(place)) = (self.topics.get(&record.queue.topic), place) else { return Ok(()) };
+        let queue = QueueId { topic: topic.id, queue: record.queue.queue };
+        // The second of two records of one place.
+        if topic.queue(queue.queue).is_none_or(|queue| queue.end().0 != place) {
+            return Ok(());
+        }
+        let settlement = record.settlement.map(|settlement| self.moved(&settlement));
+        let copy = MessageRecord { rest: 0, queue, relocated: false, settlement, ..*record };
+        self.engine.append_records(topic, std::iter::once(copy), |_| {})?;
+        self.done.messages += 1;
+        Ok(())
+    }
+
+    /// The settlement with the new names and places. What it settled and is not there any more keeps its old place.
+    fn moved(&self, settlement: &Settlement) -> Settlement {
+        let (queue, QueueIndex(index)) = (settlement.queue, settlement.index);
+        let place = self.readable.queues.get(&queue).and_then(|ranks| ranks.place(index));
+        Settlement {
+            group: self.groups.get(&settlement.group).copied().unwrap_or(GroupId(u32::MAX)),
+            queue: self.queue(queue).unwrap_or(QueueId { topic: TopicId(u32::MAX), ..queue }),
+            index: QueueIndex(place.unwrap_or(index)),
+            ..*settlement
+        }
+    }
+
+    fn queue(&self, queue: QueueId) -> Option<QueueId> {
+        Some(QueueId { topic: self.topics.get(&queue.topic)?.id, ..queue })
+    }
+
+    fn move_consumers(&mut self) {
+        let index = &self.snapshot.state.consumers.index;
+        let mut cursor = Cursor::default();
+        while let Some(change) = index.image(&mut cursor, usize::MAX) {
+            if let Change::Image(image) = change {
+                self.move_image(&image);
+            }
+        }
+        let mut consumers = self.engine.consumers();
+        for run in index.redriven() {
+            let (Some(queue), Some(ranks)) = (self.queue(run.queue), self.readable.queues.get(&run.queue)) else {
+                continue;
+            };
+            let places = run.indexes().filter_map(|index| ranks.place(index.0));
+            let runs: Vec<Run> = places.map(|place| Run::one(queue, QueueIndex(place), 0)).collect();
+            consumers.index.apply(&Change::Redriven { runs: &runs });
+        }
+    }
+
+    fn move_image(&mut self, image: &QueueImage) {
+        let (Some(group), Some(queue)) = (self.groups.get(&image.group), self.queue(image.queue)) else { return };
+        let ranks = self.readable.queues.get(&image.queue);
+        let place = |index: QueueIndex| ranks.and_then(|ranks| ranks.place(index.0)).map(QueueIndex);
+        let mut cohorts: Vec<(u64, Cohort)> = Vec::new();
+        for (block, cohort) in &image.cohorts {
+            for index in cohort.indexes(*block) {
+                match place(index) {
+                    Some(place) => {
+                        // The generation is that of receipts, and none of the old ones is good here.
+                        cohorts.push((place.block(), Cohort { mask: place.bit(), generation: 1, ..*cohort }));
+                        self.done.held += 1;
+                    }
+                    None => self.done.lost_held += 1,
+                }
+            }
+        }
+        let moved = |buried: &Buried| Some(Buried { index: place(buried.index)?, ..*buried });
+        let buried = image.buried.iter().filter_map(moved).collect();
+        let position = QueueIndex(ranks.map_or(0, |ranks| ranks.rank(image.position.0)));
+        let image = QueueImage { group: *group, queue, position, from: 0, end: None, cohorts, buried };
+        self.engine.consumers().index.apply(&Change::Image(image));
+    }
+
+    fn count_lost(&mut self) {
+        for (topic, state) in &self.snapshot.state.topics {
+            for (number, queue) in state.queues.iter().enumerate() {
+                let id = QueueId { topic: *topic, queue: number as u32 };
+                let ranks = self.readable.queues.get(&id);
+                let unread = Ranks::default();
+                let holes = ranks.unwrap_or(&unread).holes(queue.first, queue.end);
+                let (name, number) = (Arc::clone(&state.name), number as u32);
+                self.done.lost.extend(holes.into_iter().map(|hole| (Arc::clone(&name), number, hole)));
+                let moved = queue.end.saturating_sub(ranks.map_or(0, |ranks| ranks.rank(queue.end)));
+                if moved > 0 && ranks.is_some() {
+                    self.done.renumbered.push((name, number, moved));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! What a store holds, as far as it can be read: groups, leases, topics, and where the messages behind the mark lie.
+//!
+//! This is recovery without its judgement: where recovery stops, this says what is wrong and goes on.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::path::Path;
+use std::sync::Arc;
+
+use popstore_revive::{Burial, Change, Counts, GroupId, QueueId, QueueIndex, Time, TopicId};
+
+use crate::consumers::Consumers;
+use crate::error::Result;
+use crate::fault::Fault;
+use crate::format::checkpoint::CheckpointRecord;
+use crate::format::commit::{Cause, CommitRecord, MessageRecord, Settlement};
+use crate::format::entry::{Entry, tag_hash};
+use crate::format::frame::{FRAME_HEADER, LogKind};
+use crate::format::identity::Identity;
+use crate::log::{FrameAt, Step, Unrecovered};
+use crate::recover::Replay;
+use crate::stats::GroupStats;
+
+/// The most entries behind the mark that are kept in memory; what is more is looked for when it is needed.
+const TAIL_MAX: usize = 1 << 20;
+
+/// What is known of a store.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) consumers: Consumers,
+    pub(super) topics: BTreeMap<TopicId, TopicState>,
+    /// Start, end and proven end of the logs.
+    pub(super) commit: (u64, u64, u64),
+    pub(super) checkpoint: (u64, u64, u64),
+    pub(super) mark: u64,
+    /// The largest generation among the records.
+    pub(super) generation: u32,
+    pub(super) opened_at: Option<Time>,
+    pub(super) closed: bool,
+    /// The files changed while they were read.
+    pub(super) disturbed: bool,
+    tails: usize,
+}
+
+/// A topic as the logs tell it.
+#[derive(Default)]
+pub(super) struct TopicState {
+    pub(super) name: Arc<str>,
+    pub(super) queues: Vec<QueueState>,
+}
+
+/// A queue as the logs tell it.
+#[derive(Default)]
+pub(super) struct QueueState {
+    pub(super) first: u64,
+    /// The entries before are in the queue's files.
+    pub(super) marked: u64,
+    pub(super) end: u64,
+    pub(super) relocated: BTreeMap<u64, Entry>,
+    pub(super) tail: BTreeMap<u64, Entry>,
+}
+
+/// A message of a batch that may not be whole.
+type Pending = (QueueId, QueueIndex, bool, Entry, Option<Settlement>);
+
+impl State {
+    pub(super) fn read(
+        &mut self,
+        dir: &Path,
+        identity: Identity,
+        faults: &mut Vec<Fault>,
+        tails: &mut Vec<Fault>,
+    ) -> Result<()> {
+        let mut replay = self.read_checkpoint(dir, identity, faults, tails)?;
+        self.consumers = std::mem::take(&mut replay.consumers);
+        self.read_commit(dir, identity, &replay, faults, tails)
+    }
+
+    pub(super) fn topic(&self, name: &str) -> Option<TopicId> {
+        self.topics.iter().find(|(_, topic)| *topic.name == *name).map(|(id, _)| *id)
+    }
+
+    pub(super) fn topic_name(&self, topic: TopicId) -> Arc<str> {
+        self.topics.get(&topic).map_or_else(|| format!("#{}", topic.0).into(), |topic| Arc::clone(&topic.name))
+    }
+
+    pub(super) fn group_name(&self, group: GroupId) -> Arc<str> {
+        let known = self.consumers.groups.get(&group);
+        known.map_or_else(|| format!("#{}", group.0).into(), |entry| Arc::clone(&entry.name))
+    }
+
+    pub(super) fn queue(&self, queue: QueueId) -> Option<&QueueState> {
+        self.topics.get(&queue.topic)?.queues.get(queue.queue as usize)
+    }
+
+    pub(super) fn group(&self, id: GroupId, name: &str) -> GroupStats {
+        let index = &self.consumers.index;
+        let mut stats = GroupStats::of(name, &index.counters(id).unwrap_or_default());
+        let mut topics: Vec<_> = index.positions(id).map(|(queue, _)| queue.topic).collect();
+        topics.dedup();
+        let queues = topics.into_iter().filter_map(|topic| Some((topic, self.topics.get(&topic)?)));
+        for (topic, queue, held) in
+            queues.flat_map(|(topic, of)| of.queues.iter().enumerate().map(move |(queue, held)| (topic, queue, held)))
+        {
+            let queue = QueueId { topic, queue: queue as u32 };
+            let position = index.position(id, queue).unwrap_or_default().0.max(held.first);
+            let Counts { in_flight, waiting, ready, ending } = index.counts(id, queue);
+            stats.ready += held.end.saturating_sub(position) + ready;
+            stats.in_flight += in_flight;
+            stats.waiting += waiting;
+            stats.ending += ending;
+        }
+        stats.lag = stats.ready + stats.in_flight + stats.waiting + stats.ending;
+        stats
+    }
+
+    fn read_checkpoint(
+        &mut self,
+        dir: &Path,
+        identity: Identity,
+        faults: &mut Vec<Fault>,
+        tails: &mut Vec<Fault>,
+    ) -> Result<Replay> {
+        let log_dir = dir.join(LogKind::Checkpoint.name());
+        let log = Unrecovered::look(&log_dir, LogKind::Checkpoint, identity.id, faults)?;
+        let start = log.start().unwrap_or(0);
+        let mut replay = Replay::beginning_at(start);
+        let mut runs = Vec::new();
+        let mut walk = log.walk(start, 0, identity.generation);
+        let mut end = start;
+        while let Some(step) = walk.step()? {
+            match step {
+                Step::Frame(at, frame) => {
+                    end = at.position + at.len as u64;
+                    self.generation = self.generation.max(frame.generation);
+                    match CheckpointRecord::decode(&frame, &mut runs) {
+                        Ok(record) => {
+                            if let CheckpointRecord::Opened { at, .. } = record {
+                                self.opened_at = Some(at);
+                            }
+                            replay.take(&record, &at);
+                        }
+                        Err(rule) => faults.push(Fault::of_payload(at.path, at.offset, rule).of_len(at.len as u64)),
+                    }
+                }
+                Step::Gap(fault) => faults.push(fault),
+                Step::Tail(tail) => tails.push(tail),
+            }
+        }
+        self.disturbed |= walk.passed_over();
+        self.checkpoint = (start, end, walk.proven().min(end));
+        if start > 0 && !replay.has_snapshot() {
+            let expected = "a whole snapshot, since the log begins in its middle";
+            faults.push(Fault::new(&log_dir, 0, "11.2", expected, "none"));
+        }
+        Ok(replay)
+    }
+
+    fn read_commit(
+        &mut self,
+        dir: &Path,
+        identity: Identity,
+        replay: &Replay,
+        faults: &mut Vec<Fault>,
+        tails: &mut Vec<Fault>,
+    ) -> Result<()> {
+        let log_dir = dir.join(LogKind::Commit.name());
+        let log = Unrecovered::look(&log_dir, LogKind::Commit, identity.id, faults)?;
+        let start = log.start().unwrap_or(0);
+        if start > replay.commit_start {
+            let expected = format!("segments from {} on", replay.commit_start);
+            faults.push(Fault::new(&log_dir, 0, "11.3", expected, format!("the first begins at {start}")));
+        }
+        for (topic, marked) in &replay.mark.topics {
+            let queues = marked.queues.iter().map(|extent| QueueState {
+                first: extent.first.0,
+                marked: extent.end.0,
+                end: extent.end.0,
+                relocated: extent.relocated.iter().map(|(index, entry)| (index.0, *entry)).collect(),
+                tail: BTreeMap::new(),
+            });
+            let topic_state = TopicState { name: marked.name.as_str().into(), queues: queues.collect() };
+            self.topics.insert(*topic, topic_state);
+        }
+        self.mark = replay.mark.commit;
+        let mut walk = log.walk(self.mark.max(start), replay.commit_proven, identity.generation);
+        let mut end = self.mark.max(start);
+        let mut batch: Vec<Pending> = Vec::new();
+        while let Some(step) = walk.step()? {
+            match step {
+                Step::Frame(at, frame) => {
+                    end = at.position + at.len as u64;
+                    self.generation = self.generation.max(frame.generation);
+                    match CommitRecord::decode(&frame) {
+                        Ok(CommitRecord::Message(message)) => {
+                            batch.push(pending(&message, &at));
+                            if message.rest == 0 {
+                                self.place(&mut batch);
+                            }
+                        }
+                        Ok(CommitRecord::Topic(topic)) => {
+                            let known = self.topics.entry(topic.topic).or_default();
+                            known.name = topic.name.into();
+                            let queues = known.queues.len().max(topic.queues.min(crate::topics::QUEUES_MAX) as usize);
+                            known.queues.resize_with(queues, QueueState::default);
+                        }
+                        Ok(CommitRecord::End) => {}
+                        Err(rule) => faults.push(Fault::of_payload(at.path, at.offset, rule).of_len(at.len as u64)),
+                    }
+                }
+                Step::Gap(fault) => {
+                    // What is whole of the batch was acknowledged, since what follows it was.
+                    self.place(&mut batch);
+                    faults.push(fault);
+                }
+                Step::Tail(tail) => tails.push(tail),
+            }
+        }
+        if let Some((_, _, _, entry, _)) = batch.first() {
+            end = entry.offset;
+        }
+        self.disturbed |= walk.passed_over() || start > replay.commit_start;
+        self.commit = (start, end, walk.proven().min(end));
+        self.closed = replay.closed == Some(end);
+        // There are not more messages than bytes, whatever an extent says.
+        let messages_max = end / FRAME_HEADER as u64;
+        for queue in self.topics.values_mut().flat_map(|topic| &mut topic.queues) {
+            queue.end = queue.end.clamp(queue.first, queue.first.saturating_add(messages_max));
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, batch: &mut Vec<Pending>) {
+        for (queue, index, relocated, entry, settlement) in batch.drain(..) {
+            let Some(topic) = self.topics.get_mut(&queue.topic) else { continue };
+            let Some(known) = topic.queues.get_mut(queue.queue as usize) else { continue };
+            if relocated {
+                known.relocated.insert(index.0, entry);
+                continue;
+            }
+            if known.end == 0 {
+                known.first = index.0;
+            }
+            known.end = known.end.max(index.0.saturating_add(1));
+            if self.tails < TAIL_MAX {
+                self.tails += 1;
+                known.tail.insert(index.0, entry);
+            }
+            if let Some(settlement) = settlement {
+                self.settle(&settlement);
+            }
+        }
+    }
+
+    /// A message settles another by being there, whether the checkpoint log says so yet or not.
+    fn settle(&mut self, settlement: &Settlement) {
+        let (runs, group, at) = ([settlement.run()], settlement.group, settlement.popped_at);
+        let change = match settlement.cause {
+            Cause::DeadLetter(_) => Change::Buried { group, at, burial: Burial::DeadLettered, runs: &runs },
+            Cause::Redrive => Change::Redriven { runs: &runs },
+        };
+        self.consumers.index.apply(&change);
+    }
+}
+
+impl QueueState {
+    /// The relocated messages before the first that is kept, and then those that are kept.
+    pub(super) fn indexes(&self) -> impl Iterator<Item = u64> + '_ {
+        let moved = self.relocated.range((Unbounded, Excluded(self.first))).map(|(index, _)| *index);
+        moved.chain(self.first..self.end)
+    }
+}
+
+fn pending(message: &MessageRecord<'_>, at: &FrameAt<'_>) -> Pending {
+    let entry = Entry { offset: at.position, size: at.len as u32, tag: tag_hash(message.tag.as_bytes()) };
+    (message.queue, message.index, message.relocated, entry, message.settlement)
+}

@@ -1,0 +1,193 @@
+//! A record of the checkpoint log as names, times and places, for those who read and do not replay.
+
+use std::sync::Arc;
+
+use popstore_revive::{Burial, Change, Cohort, EndReason, QueueId, Run, State, Time};
+
+use super::records::{CheckpointEntry, Names, Places};
+use crate::clock;
+use crate::format::checkpoint::CheckpointRecord;
+
+impl Names {
+    /// Fills an entry with what its record says, and learns the names in it.
+    pub(super) fn tell(&mut self, record: &CheckpointRecord<'_>, mut entry: CheckpointEntry) -> CheckpointEntry {
+        entry.happened_at = happened_at(record).map(clock::wall);
+        match record {
+            CheckpointRecord::End => {}
+            CheckpointRecord::Group { name, invisible_for, change } => {
+                if let Change::Group { group, policy, counters } = change {
+                    self.groups.insert(*group, Arc::from(*name));
+                    entry.group = Some(self.group(*group));
+                    let limit = policy.max_reconsume_times.map_or("unlimited".into(), |times| times.to_string());
+                    entry.field("max_reconsume_times", limit);
+                    entry.field("invisible_ms", invisible_for.as_millis());
+                    entry.field("popped", counters.popped);
+                    entry.field("acked", counters.acked);
+                    entry.field("dead_lettered", counters.dead_lettered);
+                }
+            }
+            CheckpointRecord::Change(change) => self.tell_change(change, &mut entry),
+            CheckpointRecord::SnapshotBegin { next_group, next_topic } => {
+                entry.field("next_group", next_group.0);
+                entry.field("next_topic", next_topic.0);
+            }
+            CheckpointRecord::SnapshotEnd { begin } => entry.field("begin", begin),
+            CheckpointRecord::MarkTopic { topic, name, queues } => {
+                self.topics.insert(*topic, Arc::from(*name));
+                entry.field("topic", name);
+                let extents: Vec<String> =
+                    queues.iter().map(|extent| format!("{}..{}", extent.first.0, extent.end.0)).collect();
+                entry.field("queues", extents.join(" "));
+            }
+            CheckpointRecord::Mark { commit, topics } => {
+                entry.field("commit", commit);
+                entry.field("topics", topics);
+            }
+            CheckpointRecord::Opened { generation, .. } => entry.field("generation", generation),
+            CheckpointRecord::Closed { commit } => entry.field("commit", commit),
+            CheckpointRecord::CommitStart { base } => entry.field("base", base),
+        }
+        entry
+    }
+
+    fn tell_change(&mut self, change: &Change<'_>, entry: &mut CheckpointEntry) {
+        let (group, until, runs) = match change {
+            Change::Group { group, .. } | Change::GroupRemoved { group } => (Some(*group), None, None),
+            Change::Positioned { group, queue, position } => {
+                entry.places.push(self.places(*queue, 0, Vec::new()));
+                entry.field("position", position.0);
+                (Some(*group), None, None)
+            }
+            Change::Popped { group, due, runs, .. } | Change::Extended { group, due, runs, .. } => {
+                (Some(*group), Some(*due), Some(*runs))
+            }
+            Change::Acked { group, runs, .. } => (Some(*group), None, Some(*runs)),
+            Change::Nacked { group, visible_at, runs, .. } => {
+                if visible_at.is_none() {
+                    entry.field("at_limit", true);
+                }
+                (Some(*group), *visible_at, Some(*runs))
+            }
+            Change::Revived { group, visible_at, runs, .. } => (Some(*group), Some(*visible_at), Some(*runs)),
+            Change::Buried { group, burial, runs, .. } => {
+                entry.field("burial", burial_name(*burial));
+                (Some(*group), None, Some(*runs))
+            }
+            Change::Redriven { runs } => (None, None, Some(*runs)),
+            Change::Truncated { queue, end } => {
+                entry.places.push(self.places(*queue, 0, Vec::new()));
+                entry.field("end", end.0);
+                (None, None, None)
+            }
+            Change::Image(image) => {
+                entry.field("position", image.position.0);
+                for (block, cohort) in &image.cohorts {
+                    entry.places.push(self.cohort(image.queue, *block, cohort));
+                }
+                for buried in &image.buried {
+                    let places = self.places(image.queue, buried.attempt, vec![buried.index.0]);
+                    let state = Some((burial_name(buried.burial), None, None));
+                    entry.places.push(Places { state, ..places });
+                }
+                if entry.places.is_empty() {
+                    entry.places.push(self.places(image.queue, 0, Vec::new()));
+                }
+                (Some(image.group), None, None)
+            }
+        };
+        entry.group = group.map(|group| self.group(group));
+        entry.until = until.map(clock::wall);
+        self.add_runs(runs.unwrap_or_default(), &mut entry.places);
+    }
+
+    fn add_runs(&self, runs: &[Run], places: &mut Vec<Places>) {
+        let mut before = None;
+        for run in runs {
+            let same = Some((run.queue, run.attempt));
+            match places.last_mut().filter(|_| before == same) {
+                Some(last) => last.indexes.extend(run.indexes().map(|index| index.0)),
+                None => places.push(self.places(run.queue, run.attempt, run.indexes().map(|index| index.0).collect())),
+            }
+            before = same;
+        }
+    }
+
+    fn cohort(&self, queue: QueueId, block: u64, cohort: &Cohort) -> Places {
+        let indexes = cohort.indexes(block).map(|index| index.0).collect();
+        let wall = |at: Time| Some(clock::wall(at));
+        let state = Some((state_name(cohort.state), wall(cohort.since), wall(cohort.due)));
+        Places { state, ..self.places(queue, cohort.attempt, indexes) }
+    }
+
+    fn places(&self, queue: QueueId, attempt: u32, indexes: Vec<u64>) -> Places {
+        Places { topic: self.topic(queue.topic), queue: queue.queue, attempt, indexes, state: None }
+    }
+}
+
+impl CheckpointEntry {
+    fn field(&mut self, name: &'static str, value: impl ToString) {
+        self.fields.push((name, value.to_string()));
+    }
+}
+
+fn burial_name(burial: Burial) -> &'static str {
+    match burial {
+        Burial::DeadLettered => "dead_lettered",
+        Burial::Discarded => "discarded",
+    }
+}
+
+fn state_name(state: State) -> &'static str {
+    match state {
+        State::InFlight => "in_flight",
+        State::Ended(EndReason::Expired) | State::Burying(EndReason::Expired) => "ended_expired",
+        State::Ended(EndReason::Nacked) | State::Burying(EndReason::Nacked) => "ended_nacked",
+        State::Waiting => "waiting",
+        State::Ready => "ready",
+    }
+}
+
+/// When it happened, if it says so.
+pub(super) fn happened_at(record: &CheckpointRecord<'_>) -> Option<Time> {
+    match record {
+        CheckpointRecord::Opened { at, .. }
+        | CheckpointRecord::Change(
+            Change::Popped { at, .. }
+            | Change::Acked { at, .. }
+            | Change::Nacked { at, .. }
+            | Change::Extended { at, .. }
+            | Change::Revived { at, .. }
+            | Change::Buried { at, .. },
+        ) => Some(*at),
+        _ => None,
+    }
+}
+
+/// The name of a record, as FORMAT.md has it, in lower case.
+pub(super) fn record_name(record: &CheckpointRecord<'_>) -> &'static str {
+    match record {
+        CheckpointRecord::End => "end",
+        CheckpointRecord::Group { .. } => "group",
+        CheckpointRecord::SnapshotBegin { .. } => "snapshot_begin",
+        CheckpointRecord::SnapshotEnd { .. } => "snapshot_end",
+        CheckpointRecord::MarkTopic { .. } => "mark_topic",
+        CheckpointRecord::Mark { .. } => "mark",
+        CheckpointRecord::Opened { .. } => "opened",
+        CheckpointRecord::Closed { .. } => "closed",
+        CheckpointRecord::CommitStart { .. } => "commit_start",
+        CheckpointRecord::Change(change) => match change {
+            Change::Group { .. } => "group",
+            Change::GroupRemoved { .. } => "group_removed",
+            Change::Positioned { .. } => "positioned",
+            Change::Popped { .. } => "popped",
+            Change::Acked { .. } => "acked",
+            Change::Nacked { .. } => "nacked",
+            Change::Extended { .. } => "extended",
+            Change::Revived { .. } => "revived",
+            Change::Buried { .. } => "buried",
+            Change::Redriven { .. } => "redriven",
+            Change::Truncated { .. } => "truncated",
+            Change::Image(_) => "image",
+        },
+    }
+}

@@ -1,0 +1,302 @@
+//! Reading what is whole of a log that may be damaged anywhere, be it in use or not, and telling what is not.
+//!
+//! A frame that is not valid is damage when it is proven durable (FORMAT.md, recovery rule 4); then the walk goes on at
+//! the next valid frame. Otherwise it is the log's torn tail, or what a writer is about to write, and the walk is over.
+//! A log in use changes under the walk: what looks wrong is looked at once more before anything is said of it, segments
+//! that were removed are passed over, and new ones are followed.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::prepare::segment_name;
+use super::scan::{FrameAt, SegmentFile, Unrecovered, search_budget};
+use super::window::Window;
+use crate::error::{At, Error, Result};
+use crate::fault::Fault;
+use crate::format::Rule;
+use crate::format::frame::{FRAME_HEADER, Frame, KIND_END, LogKind};
+use crate::format::header::{SEGMENT_HEADER, SegmentHeader};
+
+/// What a walk meets.
+pub(crate) enum Step<'w> {
+    /// A whole frame.
+    Frame(FrameAt<'w>, Frame<'w>),
+    /// Damage; the walk goes on behind it.
+    Gap(Fault),
+    /// Bytes behind the last whole frame: writes that were under way. The walk is over.
+    Tail(Fault),
+}
+
+/// A walk over the frames of a log.
+pub(crate) struct Walk {
+    log: Unrecovered,
+    /// The segment, its window, and the next frame in it.
+    at: usize,
+    window: Option<Window>,
+    offset: u64,
+    generation: u32,
+    generation_max: u32,
+    /// The log was durable that far for sure.
+    proven: u64,
+    /// The rest of the log was searched for proofs.
+    searched: bool,
+    /// Segments went away under the walk.
+    passed_over: bool,
+    over: bool,
+}
+
+impl Unrecovered {
+    /// Like [`Unrecovered::inspect`], but what is wrong with a segment is told, and the segment read if it can be.
+    pub(crate) fn look(dir: &Path, kind: LogKind, store: u128, faults: &mut Vec<Fault>) -> Result<Self> {
+        let mut log = Self::empty(dir.to_path_buf(), kind, store);
+        let bases = match log.list() {
+            Err(Error::Io { source, .. }) if is_gone(&source) => {
+                faults.push(Fault::new(dir, 0, "2", "the directory of a log", "none"));
+                return Ok(log);
+            }
+            listed => listed?,
+        };
+        let newest = bases.last().map(|(base, _)| *base);
+        for (base, path) in bases {
+            log.look_at(base, &path, newest == Some(base), faults)?;
+        }
+        Ok(log)
+    }
+
+    /// The headers of the segments that have a whole one, whatever store they are of.
+    pub(crate) fn headers(dir: &Path, kind: LogKind) -> Result<Vec<SegmentHeader>> {
+        let listed = match Self::empty(dir.to_path_buf(), kind, 0).list() {
+            Err(Error::Io { source, .. }) if is_gone(&source) => Vec::new(),
+            listed => listed?,
+        };
+        Ok(listed.into_iter().filter_map(|(_, path)| Self::header(&path)).collect())
+    }
+
+    /// What a segment file says about itself, if that can be read.
+    pub(crate) fn header(path: &Path) -> Option<SegmentHeader> {
+        let mut window = Window::open(path.to_path_buf()).ok()?;
+        SegmentHeader::decode(window.at_least(0, SEGMENT_HEADER).ok()?).ok()
+    }
+
+    /// The segment files: base, capacity, path.
+    pub(crate) fn all_files(&self) -> impl Iterator<Item = (u64, u64, PathBuf)> + '_ {
+        self.files.iter().map(|file| (file.base, file.capacity, file.path.clone()))
+    }
+
+    fn look_at(&mut self, base: u64, path: &Path, newest: bool, faults: &mut Vec<Fault>) -> Result<()> {
+        if let Some(end) = self.files.last().map(SegmentFile::end).filter(|end| *end != base) {
+            let missing = self.dir.join(segment_name(end));
+            faults.push(Fault::new(&missing, 0, "10.7", "a segment", "none").of_len(base.saturating_sub(end)));
+        }
+        match self.segment_file(self.store, base, path.to_path_buf(), newest) {
+            Ok(file) => self.files.push(file),
+            Err(Error::Corrupt { path, found, .. }) => {
+                let fault = Fault::new(&path, 0, "4", "the header of this segment", found);
+                faults.push(fault.of_len(SEGMENT_HEADER as u64));
+                let len = std::fs::metadata(&path).at("inspect", &path)?.len();
+                self.files.push(SegmentFile { base, capacity: 0, path, len, half_made: false });
+            }
+            // It was removed since it was listed.
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Where the segment begins that holds this position.
+    pub(crate) fn segment_start(&self, position: u64) -> u64 {
+        self.files.iter().rfind(|file| file.base <= position).map_or(0, |file| file.base)
+    }
+
+    /// Walks over the frames from `from` on, which is where a frame begins or a segment. `proven` is how far the log is known to have been durable.
+    pub(crate) fn walk(self, from: u64, proven: u64, generation_max: u32) -> Walk {
+        let at = self.files.iter().rposition(|file| file.base <= from).unwrap_or(0);
+        let inside = self.files.get(at).map_or(0, |file| from.saturating_sub(file.base));
+        let offset = inside.max(SEGMENT_HEADER as u64);
+        let (window, generation) = (None, 0);
+        let (searched, passed_over, over) = (false, false, false);
+        Walk { log: self, at, window, offset, generation, generation_max, proven, searched, passed_over, over }
+    }
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+impl SegmentFile {
+    /// Where the next segment begins; unknown behind a damaged header.
+    fn end(&self) -> u64 {
+        self.base.saturating_add(if self.capacity == 0 { self.len } else { self.capacity })
+    }
+}
+
+impl Walk {
+    /// The next thing there is.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub(crate) fn step(&mut self) -> Result<Option<Step<'_>>> {
+        let mut refreshed = false;
+        while !self.over && self.open()? {
+            let (base, position) = (self.base(), self.position());
+            let seed = self.log.seed;
+            let Some(window) = self.window.as_mut() else { break };
+            match Frame::decode(window.frame(self.offset)?, position, seed).and_then(|frame| {
+                let in_order = frame.generation >= self.generation && frame.generation <= self.generation_max;
+                let fits = in_order && frame.durable_through <= position;
+                if fits {
+                    Ok((frame.kind, frame.len(), frame.generation, frame.durable_through))
+                } else {
+                    Err(Rule::Generation)
+                }
+            }) {
+                Ok((kind, len, generation, durable_through)) => {
+                    self.generation = generation;
+                    self.proven = self.proven.max(durable_through);
+                    if kind == KIND_END {
+                        match self.enter_next()? {
+                            None => continue,
+                            Some(missing) => return Ok(Some(Step::Gap(missing))),
+                        }
+                    }
+                    let offset = self.offset;
+                    self.offset += len as u64;
+                    let Some(window) = self.window.as_mut() else { break };
+                    let payload = &window.at_least(offset, len)?[FRAME_HEADER..len];
+                    let at = FrameAt { position: base + offset, len, path: &self.log.files[self.at].path, offset };
+                    return Ok(Some(Step::Frame(at, Frame { kind, generation, durable_through, payload })));
+                }
+                Err(rule) => {
+                    if !refreshed {
+                        refreshed = true;
+                        window.refresh()?;
+                        continue;
+                    }
+                    match self.judge(rule)? {
+                        Judged::LookAgain => refreshed = false,
+                        Judged::Gap(fault) => return Ok(Some(Step::Gap(fault))),
+                        Judged::Tail(fault) => return Ok(fault.map(Step::Tail)),
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where the next frame is, or would be.
+    pub(crate) fn position(&self) -> u64 {
+        self.base().saturating_add(self.offset)
+    }
+
+    /// How far the log is known to have been durable.
+    pub(crate) fn proven(&self) -> u64 {
+        self.proven
+    }
+
+    /// Segments were removed while they were walked over.
+    pub(crate) fn passed_over(&self) -> bool {
+        self.passed_over
+    }
+
+    fn base(&self) -> u64 {
+        self.log.files.get(self.at).map_or(0, |file| file.base)
+    }
+
+    /// Opens the present segment if that is to be done. Returns whether there is one.
+    fn open(&mut self) -> Result<bool> {
+        while self.window.is_none() {
+            let Some(file) = self.log.files.get(self.at) else { return Ok(false) };
+            match Window::open(file.path.clone()) {
+                Ok(window) => self.window = Some(window),
+                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                    self.passed_over = true;
+                    self.enter(self.at + 1);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    fn enter(&mut self, at: usize) {
+        (self.at, self.window, self.offset) = (at, None, SEGMENT_HEADER as u64);
+    }
+
+    /// Goes to the segment behind the present one, which ended in order. Returns what is wrong when there is none.
+    fn enter_next(&mut self) -> Result<Option<Fault>> {
+        if self.at + 1 == self.log.files.len() {
+            // It may have been made since.
+            let known = self.base();
+            for (base, path) in self.log.list()?.into_iter().filter(|(base, _)| *base > known) {
+                self.log.look_at(base, &path, true, &mut Vec::new())?;
+            }
+        }
+        let here = self.log.files[self.at].end();
+        self.enter(self.at + 1);
+        self.over = self.at == self.log.files.len();
+        let missing = self.log.dir.join(segment_name(here));
+        Ok(self.over.then(|| Fault::new(&missing, 0, "10.8", "the segment behind an End frame", "none")))
+    }
+
+    /// Decides what an invalid frame at the present place is.
+    fn judge(&mut self, rule: Rule) -> Result<Judged> {
+        let (position, offset) = (self.position(), self.offset);
+        let path = self.log.files[self.at].path.clone();
+        if self.proven <= position && !self.searched {
+            self.searched = true;
+            self.search_rest()?;
+            return Ok(Judged::LookAgain);
+        }
+        let (base, seed) = (self.base(), self.log.seed);
+        let Some(window) = self.window.as_mut() else { return Ok(Judged::Tail(None)) };
+        let fault = Fault::of_frame(&path, offset, rule, window.frame(offset)?, position, seed);
+        let mut budget = search_budget(window.len());
+        if self.proven <= position {
+            self.over = true;
+            let rest = self.log.search(base, window, offset, &mut budget, |_, _| false)?;
+            let dirty = rest.dirty_end - offset;
+            let expected = format!("the end of the log, or {}", fault.expected);
+            return Ok(Judged::Tail((dirty > 0).then(|| Fault { expected, ..fault.of_len(dirty) })));
+        }
+        let next = self.log.search(base, window, offset + 1, &mut budget, |_, _| true)?;
+        let end = next.at.unwrap_or_else(|| window.len().max(offset));
+        match next.at {
+            Some(next) => self.offset = next,
+            None => {
+                // Whatever lay between the last whole frame and the next segment is lost.
+                self.over = self.at + 1 == self.log.files.len();
+                self.enter(self.at + 1);
+            }
+        }
+        Ok(Judged::Gap(fault.of_len(end - offset)))
+    }
+
+    /// Looks at all that follows for a frame that says how far the log was durable.
+    fn search_rest(&mut self) -> Result<()> {
+        let mut from = self.offset + 1;
+        for file in &self.log.files[self.at..] {
+            let mut window = match Window::open(file.path.clone()) {
+                Ok(window) => window,
+                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let mut budget = search_budget(window.len());
+            while let Some(at) = self.log.search(file.base, &mut window, from, &mut budget, |_, _| true)?.at {
+                let frame = Frame::decode(window.frame(at)?, file.base.saturating_add(at), self.log.seed);
+                let Ok(frame) = frame else { break };
+                if frame.generation <= self.generation_max {
+                    self.proven = self.proven.max(frame.durable_through);
+                }
+                from = at + frame.len() as u64;
+            }
+            from = SEGMENT_HEADER as u64;
+        }
+        Ok(())
+    }
+}
+
+enum Judged {
+    LookAgain,
+    Gap(Fault),
+    Tail(Option<Fault>),
+}

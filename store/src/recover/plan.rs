@@ -1,0 +1,181 @@
+//! What opening a store would do, and why, found out without touching a byte.
+
+use std::path::{Path, PathBuf};
+
+use popstore_revive::{Decisions, Index, QueueIndex, Verdict};
+
+use super::{Found, Messages, directory};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{At, Error, Result};
+use crate::format::commit::Cause;
+use crate::format::frame::LogKind;
+use crate::log::{Found as LogEnd, Unrecovered};
+use crate::options::Options;
+use crate::topics::Topics;
+
+/// What opening a store would do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct RecoveryPlan {
+    /// The generation that the store would get.
+    pub generation: u32,
+    /// It was closed in order, so there is nothing to repair.
+    pub clean: bool,
+    /// Why opening would refuse the store and change nothing.
+    pub refused: Option<Error>,
+    /// What it would do, in order.
+    pub steps: Vec<PlannedStep>,
+}
+
+/// One thing that opening would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlannedStep {
+    /// `create`, `remove`, `cut`, `rewrite`, `rebuild`, `void`, `complete`, `shorten`, `redeliver`, `dead_letter` or
+    /// `discard`.
+    pub action: &'static str,
+    /// The file or directory, if it is about one.
+    pub path: Option<PathBuf>,
+    /// The first byte.
+    pub offset: u64,
+    /// How many bytes, messages or waits.
+    pub count: u64,
+    /// Why.
+    pub why: String,
+}
+
+impl RecoveryPlan {
+    /// Finds out what [`crate::Store::open`] would do with a directory, with the options' defaults.
+    ///
+    /// # Errors
+    /// The directory cannot be read. What opening would refuse is no error here.
+    pub fn read(dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref();
+        let mut plan = Self { generation: 1, clean: false, refused: None, steps: Vec::new() };
+        std::fs::read_dir(dir).at("read", dir)?;
+        Ok(match plan.find(dir) {
+            Err(error) => Self { refused: Some(error), steps: Vec::new(), ..plan },
+            Ok(()) => plan,
+        })
+    }
+
+    fn find(&mut self, dir: &Path) -> Result<()> {
+        directory::check_is_store_or_empty(dir)?;
+        let Some(identity) = directory::read_identity(dir)? else {
+            LogKind::BOTH.iter().try_for_each(|log| directory::refuse_records(&dir.join(log.name())))?;
+            self.step("create", Some(dir.to_path_buf()), 0, 0, "there is no store yet");
+            return Ok(());
+        };
+        self.generation = identity.generation.saturating_add(1);
+        let Found { checkpoint, commit, mut replay, messages } = Found::read(dir, identity)?;
+        self.clean = replay.closed == Some(messages.found.end);
+        self.log(&checkpoint, &replay.found, replay.found.end);
+        self.log(&commit, &messages.found, replay.commit_start);
+        self.queues(dir, &messages);
+        let mut index = std::mem::take(&mut replay.consumers.index);
+        self.void(&mut index, &messages);
+        self.complete(&mut index, &messages);
+        self.due(&mut index);
+        Ok(())
+    }
+
+    fn step(&mut self, action: &'static str, path: Option<PathBuf>, offset: u64, count: u64, why: impl Into<String>) {
+        self.steps.push(PlannedStep { action, path, offset, count, why: why.into() });
+    }
+
+    fn log(&mut self, log: &Unrecovered, found: &LogEnd, start: u64) {
+        for path in log.unfinished() {
+            self.step("remove", Some(path.clone()), 0, 0, "a file under construction");
+        }
+        for (base, capacity, path) in log.all_files() {
+            let end = base.saturating_add(capacity);
+            if base <= found.end && found.end < end.max(base + 1) && found.tail_bytes > 0 {
+                let rule = found.tail.map_or("the batch there is not whole".to_string(), |rule| rule.to_string());
+                let why = format!("{rule}; nothing says that it was durable, so it is a write that was under way");
+                self.step("cut", Some(path), found.end - base, found.tail_bytes, why);
+            } else if base > found.end {
+                self.step("remove", Some(path), 0, capacity, "it lies behind the end of the log");
+            } else if end <= start && log.kind() == LogKind::Commit {
+                self.step("remove", Some(path), 0, capacity, "retention was about to: the log begins behind it");
+            }
+        }
+        let unsynced = found.end.saturating_sub(found.proven);
+        if unsynced > 0 {
+            let why = "nothing says that these bytes were durable: they are written once more and synced";
+            self.step("rewrite", Some(log.dir().to_path_buf()), found.proven, unsynced, why);
+        }
+    }
+
+    fn queues(&mut self, dir: &Path, messages: &Messages) {
+        let topics = Topics::new(dir, Options::default().entries_per_file, Default::default());
+        messages.fill(&topics);
+        for topic in topics.all() {
+            for queue in topic.queues.iter().filter(|queue| !queue.files_are_long_enough()) {
+                let (path, entries) = (queue.dir().to_path_buf(), queue.end().0 - queue.first().0);
+                self.step("rebuild", Some(path), 0, entries, "its files are missing or too short");
+            }
+        }
+    }
+
+    fn void(&mut self, index: &mut Index, messages: &Messages) {
+        let end = |queue: popstore_revive::QueueId| {
+            let topic = messages.topics.get(&queue.topic);
+            let queue = topic.and_then(|topic| topic.queues.get(queue.queue as usize));
+            queue.map_or(QueueIndex(0), |(extent, tail)| QueueIndex(extent.end.0 + tail.len() as u64))
+        };
+        for queue in index.beyond(end) {
+            let end = end(queue);
+            let topic = messages.topics.get(&queue.topic).map_or("", |topic| topic.name.as_str());
+            let count = index.apply(&popstore_revive::Change::Truncated { queue, end });
+            let why =
+                format!("the messages of {topic}/{} from {} on were lost with an unsynced tail", queue.queue, end.0);
+            self.step("void", None, 0, count, why);
+        }
+    }
+
+    fn complete(&mut self, index: &mut Index, messages: &Messages) {
+        let mut count = 0;
+        for settlement in &messages.settlements {
+            let runs = [settlement.run()];
+            count += match settlement.cause {
+                Cause::DeadLetter(_) => index.apply(&popstore_revive::Change::Buried {
+                    group: settlement.group,
+                    at: settlement.popped_at,
+                    burial: popstore_revive::Burial::DeadLettered,
+                    runs: &runs,
+                }),
+                Cause::Redrive if index.is_redriven(settlement.queue, settlement.index) => 0,
+                Cause::Redrive => index.apply(&popstore_revive::Change::Redriven { runs: &runs }).max(1),
+            };
+        }
+        if count > 0 {
+            self.step("complete", None, 0, count, "dead letters are written whose originals are not settled on record");
+        }
+    }
+
+    /// What happens right behind the open, because its time has come.
+    fn due(&mut self, index: &mut Index) {
+        let now = SystemClock::start().now();
+        if index.reanchor(now) {
+            self.step("shorten", None, 0, 0, "waits begin in the future: the clock was set back");
+        }
+        let mut decided = Decisions::default();
+        index.advance(now, usize::MAX, &mut decided);
+        let (mut again, mut dropped) = (0, 0);
+        for decision in &decided.endings {
+            match decision.verdict {
+                Verdict::Redeliver { .. } => again += u64::from(decision.run.len()),
+                Verdict::Discard => dropped += u64::from(decision.run.len()),
+            }
+        }
+        let buried = decided.burials.iter().map(|burying| u64::from(burying.run.len())).sum();
+        let due = [
+            ("redeliver", again, "their leases are over"),
+            ("dead_letter", buried, "their last leases are over, or they were given back at their limit"),
+            ("discard", dropped, "their last leases are over, and the group drops what is at its limit"),
+        ];
+        for (action, count, why) in due.into_iter().filter(|(_, count, _)| *count > 0) {
+            self.step(action, None, 0, count, why);
+        }
+    }
+}
