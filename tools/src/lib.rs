@@ -1,11 +1,15 @@
 //! The command-line tools of popstore, as a library: a tool is its arguments and a `run` that writes to a `Write`.
 //!
-//! [`hands`] is the command `popstore`: the engine for shells and scripts, one module per verb.
+//! [`hands`] is the command `popstore`: the engine for shells and scripts, one module per verb. [`pages`] prints the
+//! completions and the manual page of any tool.
 
 pub mod hands;
+pub mod pages;
 
+mod directory;
 mod duration;
 mod output;
+mod rows;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,10 +50,10 @@ pub enum Failure {
     /// The output could not be written.
     #[error("could not write the output")]
     Output(#[from] io::Error),
-    /// The input could not be read.
+    /// A file or directory could not be read.
     #[error("could not read {path:?}")]
     Input {
-        /// The file; `-` is the standard input.
+        /// Which one; `-` is the standard input.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -62,12 +66,21 @@ pub enum Failure {
         /// What the system said.
         source: io::Error,
     },
-    /// The directory holds no store, and this verb does not make one.
-    #[error("{dir:?} is no store; `popstore append` makes one")]
+    /// There is no store in the directory, and this verb does not make one.
+    #[error("{dir:?} is no store: there is no file \"store\" in it; `popstore append` makes one")]
     NoStore {
         /// The directory.
         dir: PathBuf,
     },
+    /// A store is a directory, and this is none.
+    #[error("{path:?} is not a directory, so it is no store")]
+    NoDirectory {
+        /// The path that was given.
+        path: PathBuf,
+    },
+    /// The system does not tell of signals.
+    #[error("could not listen for signals")]
+    Signals(#[source] io::Error),
 }
 
 impl Failure {

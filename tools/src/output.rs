@@ -1,9 +1,12 @@
 //! How results look: tables for people, one JSON object per line for machines.
 
+use std::fmt::Write as _;
 use std::io::Write;
+use std::time::SystemTime;
 
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
+use popstore::StoredMessage;
 use serde::Serialize;
 
 use crate::Failure;
@@ -32,8 +35,50 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
     if text.chars().count() > SHOWN_MAX { format!("{short}...") } else { short }
 }
 
-/// Bytes for a machine: `(text, None)` when they are UTF-8, otherwise `(None, hexadecimal)`.
-pub(crate) fn text_or_hex(bytes: &[u8]) -> (Option<&str>, Option<String>) {
+/// So many of something: `1 message`, `2 messages`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A time for a person: UTC, to the second.
+pub(crate) fn second(at: SystemTime) -> String {
+    written(humantime::format_rfc3339_seconds(at))
+}
+
+/// A time for a machine: RFC 3339, UTC, to the millisecond.
+pub(crate) fn millisecond(at: SystemTime) -> String {
+    written(humantime::format_rfc3339_millis(at))
+}
+
+fn written(at: humantime::Rfc3339Timestamp) -> String {
+    let mut text = String::new();
+    // A year of five digits has no such text.
+    if write!(text, "{at}").is_ok() { text } else { "beyond the year 9999".to_string() }
+}
+
+/// What a message carries, for a machine: as text where it is UTF-8, otherwise as hexadecimal digits.
+#[derive(Serialize)]
+pub(crate) struct Carried<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_hex: Option<String>,
+    tag: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_hex: Option<String>,
+}
+
+impl<'a> Carried<'a> {
+    pub(crate) fn by(message: &'a StoredMessage) -> Self {
+        let (key, key_hex) = text_or_hex(message.key());
+        let (body, body_hex) = text_or_hex(message.body());
+        Self { key, key_hex, tag: message.tag(), body, body_hex }
+    }
+}
+
+fn text_or_hex(bytes: &[u8]) -> (Option<&str>, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (Some(text), None),
         Err(_) => (None, Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())),

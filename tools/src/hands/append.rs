@@ -1,4 +1,4 @@
-//! `popstore append`: one message from the command line or the input, or one per line of the input.
+//! `popstore append`: a message from the command line, one per line of the input, or the whole input as one.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -8,34 +8,36 @@ use popstore::{Appended, Message, Store};
 use serde::Serialize;
 
 use super::On;
-use crate::{Failure, Outcome, output};
+use crate::{Failure, Outcome, directory, output};
 
 /// A batch is appended when it holds this much, even if it could hold more lines.
 const BATCH_BYTES: usize = 4 << 20;
 
 /// Append messages to a topic; makes the store and the topic where they are missing
+///
+/// Without BODY, each line of the input is a message.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     on: On,
     /// The topic
     topic: String,
-    /// The body of the message; without it, the input is read
-    #[arg(conflicts_with_all = ["lines", "file"])]
+    /// The body of a single message; without it, the input is read
+    #[arg(conflicts_with_all = ["whole", "file", "batch"])]
     body: Option<String>,
-    /// Each line of the input is a message; otherwise the whole input is one
-    #[arg(long)]
-    lines: bool,
+    /// The whole input is one message
+    #[arg(long, conflicts_with = "batch")]
+    whole: bool,
     /// Read this file instead of the standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// The key: messages of one key go to one queue, in order
+    /// The key of each message: messages of one key go to one queue, in order
     #[arg(long)]
     key: Option<String>,
-    /// The tag
+    /// The tag of each message
     #[arg(long)]
     tag: Option<String>,
-    /// With --lines: how many are appended as one, all or none
+    /// How many lines are appended as one, all or none
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch: u32,
 }
@@ -49,28 +51,37 @@ struct Row<'a> {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let store = Store::open(&args.on.dir)?;
+    // A misspelt file must not make a store.
+    let input = open_input(args)?;
+    let store = directory::open_or_make(&args.on.dir)?;
     let mut into = Into { args, store: &store, out, appended: 0 };
-    match &args.body {
-        Some(body) => into.append(&[body.as_bytes().to_vec()])?,
-        None => append_input(&mut into)?,
-    }
+    append_input(input, &mut into)?;
     let appended = into.appended;
+    if appended == 0 {
+        store.create_topic(&args.topic, 1)?;
+    }
     store.close()?;
     if !args.on.json {
-        writeln!(out, "appended {appended} message{} to {}", if appended == 1 { "" } else { "s" }, args.topic)?;
+        writeln!(out, "appended {} to {}", output::counted(appended, "message"), args.topic)?;
     }
     Ok(Outcome::Fine)
 }
 
-fn append_input(into: &mut Into<'_>) -> Result<(), Failure> {
-    let path = into.args.file.as_deref().unwrap_or(Path::new("-"));
-    let failed = |source| Failure::input(path, source);
-    let mut input: Box<dyn BufRead> = match &into.args.file {
-        Some(file) => Box::new(BufReader::new(File::open(file).map_err(failed)?)),
-        None => Box::new(io::stdin().lock()),
-    };
-    if !into.args.lines {
+fn open_input(args: &Args) -> Result<Box<dyn BufRead + '_>, Failure> {
+    Ok(match (&args.body, &args.file) {
+        (Some(body), _) => Box::new(body.as_bytes()),
+        (None, Some(file)) => {
+            let opened = File::open(file).map_err(|source| Failure::input(file, source))?;
+            Box::new(BufReader::new(opened))
+        }
+        (None, None) => Box::new(io::stdin().lock()),
+    })
+}
+
+fn append_input(mut input: Box<dyn BufRead + '_>, into: &mut Into<'_>) -> Result<(), Failure> {
+    let args = into.args;
+    let failed = |source| Failure::input(args.file.as_deref().unwrap_or(Path::new("-")), source);
+    if args.whole || args.body.is_some() {
         let mut body = Vec::new();
         input.read_to_end(&mut body).map_err(failed)?;
         return into.append(&[body]);
@@ -84,7 +95,7 @@ fn append_input(into: &mut Into<'_>) -> Result<(), Failure> {
             bytes += line.len();
             batch.push(line);
         }
-        if !batch.is_empty() && (at_end || batch.len() == into.args.batch as usize || bytes >= BATCH_BYTES) {
+        if !batch.is_empty() && (at_end || batch.len() == args.batch as usize || bytes >= BATCH_BYTES) {
             into.append(&batch)?;
             batch.clear();
             bytes = 0;

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::time::Duration;
 
+use popstore::{Group, Receipt};
+
 use super::settled::{self, Receipts};
 use crate::{Failure, Outcome, duration};
 
@@ -17,11 +19,6 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let store = super::open(&args.of.on.dir)?;
-    let group = store.group(&args.of.group)?;
-    let receipts = args.of.receipts.iter();
-    let settled = receipts.map(|receipt| group.extend(*receipt, args.invisible)).collect::<Result<Vec<_>, _>>()?;
-    drop(group);
-    store.close()?;
-    settled::show(&args.of, &settled, out)
+    let extend = |group: &Group, receipt: &Receipt| group.extend(*receipt, args.invisible);
+    settled::run(&args.of, out, |group, receipts| receipts.iter().map(|receipt| extend(group, receipt)).collect())
 }

@@ -1,12 +1,12 @@
 //! `popstore group`: make groups, change them, and list them.
 
 use std::io::Write;
-use std::time::Duration;
 
-use popstore::{AtLimit, Backoff, GroupOptions, GroupStats, StartAt, Store};
+use popstore::{Group, GroupOptions, StartAt, Store};
 
-use super::{On, stats};
-use crate::{Failure, Outcome, duration};
+use super::On;
+use super::settings::Settings;
+use crate::{Failure, Outcome, directory, rows};
 
 /// Make groups, change them, and list them
 #[derive(Debug, clap::Args)]
@@ -17,84 +17,61 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Make a group, or give it these settings if it is there; makes the store where it is missing
+    /// Make a group; makes the store where it is missing
+    ///
+    /// A group that is there keeps its messages and gets these settings: those not given are as for a new group. To
+    /// change only some, use `group set`.
     Create {
         #[command(flatten)]
-        on: On,
-        /// Its name
-        group: String,
-        #[command(flatten)]
-        settings: Settings,
+        of: Of,
         /// Begin behind the newest message instead of at the oldest
         #[arg(long)]
         newest: bool,
     },
-    /// List the groups
-    List {
-        #[command(flatten)]
-        on: On,
-    },
+    /// Change settings of a group that is there; those not given stay
+    #[command(mut_group("Settings", |settings| settings.required(true)))]
+    Set(Of),
+    /// List the groups, as their last owner left them; also while the store is open elsewhere
+    List(On),
 }
 
-/// The settings of a group.
+/// A group, and settings for it.
 #[derive(Debug, clap::Args)]
-struct Settings {
-    /// How often a message is delivered again after its first delivery, or `unlimited`
-    #[arg(long, value_name = "N", value_parser = parse_limit, default_value = "16")]
-    max_reconsume_times: Limit,
-    /// How long a message is hidden by a pop that asks for no time
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "30s")]
-    invisible: Duration,
-    /// The delay before a redelivery: none, a time, FIRST..CAP to double it, or a ladder: 1s,10s,1m
-    #[arg(long, value_parser = duration::parse_backoff, default_value = "none")]
-    backoff: Backoff,
-    /// Drop messages at the limit instead of dead-lettering them
-    #[arg(long)]
-    discard: bool,
-    /// Per queue, nothing behind an unsettled message is handed out
-    #[arg(long)]
-    ordered: bool,
-}
-
-/// A type of its own: clap takes a bare `Option` for an argument that may be missing.
-#[derive(Clone, Copy, Debug)]
-struct Limit(Option<u32>);
-
-fn parse_limit(text: &str) -> Result<Limit, String> {
-    match text {
-        "unlimited" => Ok(Limit(None)),
-        number => number.parse().map(|times| Limit(Some(times))).map_err(|_| "a number, or unlimited".to_string()),
-    }
-}
-
-impl Settings {
-    fn options(&self) -> GroupOptions {
-        let options = match self.max_reconsume_times {
-            Limit(Some(times)) => GroupOptions::default().max_reconsume_times(times),
-            Limit(None) => GroupOptions::default().without_limit(),
-        };
-        let at_limit = if self.discard { AtLimit::Discard } else { AtLimit::DeadLetter };
-        let options = options.invisible_for(self.invisible).backoff(self.backoff.clone());
-        options.at_limit(at_limit).ordered(self.ordered)
-    }
+struct Of {
+    #[command(flatten)]
+    on: On,
+    /// Its name
+    group: String,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let (on, groups): (_, Vec<GroupStats>) = match &args.verb {
-        Verb::Create { on, group, settings, newest } => {
-            let store = Store::open(&on.dir)?;
+    match &args.verb {
+        Verb::Create { of, newest } => {
             let start_at = if *newest { StartAt::Newest } else { StartAt::Oldest };
-            let made = store.create_group(group, settings.options().start_at(start_at))?.stats()?;
-            store.close()?;
-            (on, vec![made])
+            let options = of.settings.change(GroupOptions::default().start_at(start_at));
+            let store = directory::open_or_make(&of.on.dir)?;
+            finish(of, store.create_group(&of.group, options)?, store, out)
         }
-        Verb::List { on } => {
-            let store = super::open(&on.dir)?;
-            let groups = store.stats()?.groups;
-            store.close()?;
-            (on, groups)
+        Verb::Set(of) => {
+            let store = directory::open(&of.on.dir)?;
+            let options = of.settings.change(store.group(&of.group)?.options()?);
+            finish(of, store.create_group(&of.group, options)?, store, out)
         }
-    };
-    stats::show_groups(&groups, on.json, out)?;
+        Verb::List(on) => {
+            let snapshot = directory::look(&on.dir)?;
+            rows::show_groups(&snapshot.groups(), on.json, out)?;
+            Ok(super::seen(&snapshot))
+        }
+    }
+}
+
+/// Closes the store, and shows the group as it is now.
+fn finish(of: &Of, group: Group, store: Store, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    let stats = group.stats()?;
+    drop(group);
+    store.close()?;
+    rows::show_groups(&[stats], of.on.json, out)?;
     Ok(Outcome::Fine)
 }

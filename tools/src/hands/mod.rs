@@ -1,36 +1,41 @@
-//! The command `popstore`: append, pop, ack, nack, extend, work, redrive, and what is needed around them.
+//! The command `popstore`: append, pop, ack, nack, extend, work, dead letters, and what is needed around them.
 //!
 //! A verb opens the store, does its work and closes it in order; meanwhile the store has no other owner. What a verb
-//! reports as done is durable.
+//! reports as done is durable. The lists of topics and groups only look, also while another process has the store open.
 
 mod ack;
 mod append;
+mod dead_letters;
 mod extend;
 mod group;
 mod nack;
 mod pop;
-mod redrive;
+mod settings;
 mod settled;
-mod stats;
+mod taking;
 mod topic;
 mod work;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use popstore::Store;
+use clap::CommandFactory;
+use popstore::Snapshot;
 
-use crate::{Failure, Outcome};
+use crate::pages::{self, Page};
+use crate::{Failure, Outcome, output};
 
 /// A durable message store for shells and scripts.
 ///
 /// Messages are appended to topics. Consumers of a group pop them under a lease, and ack, nack or extend them by the
 /// receipt that pop prints. What is not acked in time is delivered again, and goes to the group's dead letters when it
-/// has used up its deliveries.
+/// has used up its deliveries. `popstore work` does all of that for a command that is run once per message.
+///
+/// Times are written as 250ms, 1.5s, 30s, 5m, 12h or 7d; a bare number is seconds.
 ///
 /// Exit code 0: fine; 1: done, but something deserves a look; 2: could not do it.
 #[derive(Debug, clap::Parser)]
-#[command(name = "popstore", version)]
+#[command(name = "popstore", version, arg_required_else_help = true)]
 pub struct Command {
     #[command(subcommand)]
     verb: Verb,
@@ -44,10 +49,11 @@ enum Verb {
     Nack(nack::Args),
     Extend(extend::Args),
     Work(work::Args),
-    Redrive(redrive::Args),
+    DeadLetters(dead_letters::Args),
     Topic(topic::Args),
     Group(group::Args),
-    Stats(stats::Args),
+    #[command(flatten)]
+    Page(Page),
 }
 
 /// Where the store is, and how to print.
@@ -72,18 +78,18 @@ pub fn run(command: &Command, out: &mut dyn Write) -> Result<Outcome, Failure> {
         Verb::Nack(args) => nack::run(args, out),
         Verb::Extend(args) => extend::run(args, out),
         Verb::Work(args) => work::run(args, out),
-        Verb::Redrive(args) => redrive::run(args, out),
+        Verb::DeadLetters(args) => dead_letters::run(args, out),
         Verb::Topic(args) => topic::run(args, out),
         Verb::Group(args) => group::run(args, out),
-        Verb::Stats(args) => stats::run(args, out),
+        Verb::Page(page) => pages::print(page, Command::command(), out),
     }
 }
 
-/// Opens a store that is there. A misspelt name must not make a new one.
-fn open(dir: &Path) -> Result<Store, Failure> {
-    let nothing_there = dir.read_dir().map_or(!dir.exists(), |mut files| files.next().is_none());
-    if nothing_there {
-        return Err(Failure::NoStore { dir: dir.to_path_buf() });
+/// A list of what lies in a damaged store is not the whole of it.
+fn seen(snapshot: &Snapshot) -> Outcome {
+    if let [first, ..] = snapshot.faults() {
+        let count = output::counted(snapshot.faults().len() as u64, "damaged place");
+        eprintln!("popstore: {count}, the first in {:?} at byte {}: {}", first.path, first.offset, first.found);
     }
-    Ok(Store::open(dir)?)
+    Outcome::of(!snapshot.faults().is_empty())
 }

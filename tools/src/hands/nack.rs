@@ -22,11 +22,6 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let store = super::open(&args.of.on.dir)?;
-    let group = store.group(&args.of.group)?;
     let delay = if args.backoff { Delay::Backoff } else { Delay::After(args.after) };
-    let settled = args.of.receipts.iter().map(|receipt| group.nack(*receipt, delay)).collect::<Result<Vec<_>, _>>()?;
-    drop(group);
-    store.close()?;
-    settled::show(&args.of, &settled, out)
+    settled::run(&args.of, out, |group, receipts| receipts.iter().map(|receipt| group.nack(*receipt, delay)).collect())
 }

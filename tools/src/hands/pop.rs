@@ -3,28 +3,26 @@
 use std::io::Write;
 use std::time::Duration;
 
-use popstore::{Delivery, Pop};
+use popstore::Delivery;
 use serde::Serialize;
 
 use super::On;
-use crate::{Failure, Outcome, duration, output};
+use super::taking::Taking;
+use crate::{Failure, Outcome, directory, duration, output};
 
 /// Take messages of a topic under a lease, and print them with their receipts
+///
+/// Each is hidden from the group's other consumers until its lease ends; before that, hand its receipt to ack, nack or
+/// extend. What is not acked in time is delivered again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     on: On,
-    /// The topic
-    topic: String,
-    /// The group that takes them
-    #[arg(long)]
-    group: String,
+    #[command(flatten)]
+    taking: Taking,
     /// How many at most, 1 to 4096
     #[arg(short, value_name = "N", default_value_t = 1)]
     n: u32,
-    /// How long they are hidden from the group's others; the group's own time if not given
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
-    invisible: Option<Duration>,
     /// How long to wait for something to be had
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "0s")]
     wait: Duration,
@@ -40,34 +38,25 @@ struct Row<'a> {
     queue: u32,
     index: u64,
     attempt: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_hex: Option<String>,
-    tag: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body_hex: Option<String>,
+    #[serde(flatten)]
+    carried: output::Carried<'a>,
 }
 
 impl<'a> Row<'a> {
     fn of(delivery: &'a Delivery) -> Self {
         let message = delivery.message();
-        let (key, key_hex) = output::text_or_hex(message.key());
-        let (body, body_hex) = output::text_or_hex(message.body());
         let (receipt, attempt) = (delivery.receipt().to_string(), delivery.attempt());
-        let (topic, queue, index, tag) = (message.topic(), message.queue(), message.index(), message.tag());
-        Self { receipt, topic, queue, index, attempt, key, key_hex, tag, body, body_hex }
+        let (topic, queue, index) = (message.topic(), message.queue(), message.index());
+        Self { receipt, topic, queue, index, attempt, carried: output::Carried::by(message) }
     }
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let store = super::open(&args.on.dir)?;
-    let mut pop = Pop::up_to(args.n);
-    pop = args.invisible.map_or(pop, |lease| pop.invisible_for(lease));
-    pop = args.queue.map_or(pop, |queue| pop.queue(queue));
-    let deliveries = store.group(&args.group)?.pop_wait(&args.topic, pop, args.wait)?;
+    let Taking { topic, group, .. } = &args.taking;
+    let store = directory::open(&args.on.dir)?;
+    let pop = args.taking.up_to(args.n);
+    let pop = args.queue.map_or(pop, |queue| pop.queue(queue));
+    let deliveries = store.group(group)?.pop_wait(topic, pop, args.wait)?;
     if args.on.json {
         deliveries.iter().try_for_each(|delivery| output::json(out, &Row::of(delivery)))?;
     } else if deliveries.is_empty() {

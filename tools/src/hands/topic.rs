@@ -2,10 +2,8 @@
 
 use std::io::Write;
 
-use popstore::{Store, TopicStats};
-
-use super::{On, stats};
-use crate::{Failure, Outcome};
+use super::On;
+use crate::{Failure, Outcome, directory, rows};
 
 /// Make topics, and list them
 #[derive(Debug, clap::Args)]
@@ -17,38 +15,40 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Make a topic, or give it more queues; makes the store where it is missing
-    Create {
-        #[command(flatten)]
-        on: On,
-        /// Its name
-        topic: String,
-        /// How many queues, 1 to 1024
-        #[arg(long, default_value_t = 1)]
-        queues: u32,
-    },
-    /// List the topics, dead-letter queues included
-    List {
-        #[command(flatten)]
-        on: On,
-    },
+    Create(Create),
+    /// List the topics, dead-letter queues included; also while the store is open elsewhere
+    List(On),
+}
+
+#[derive(Debug, clap::Args)]
+struct Create {
+    #[command(flatten)]
+    on: On,
+    /// Its name
+    topic: String,
+    /// How many queues, 1 to 1024; a topic that is there keeps those it has
+    #[arg(long, default_value_t = 1)]
+    queues: u32,
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let (on, topics): (_, Vec<TopicStats>) = match &args.verb {
-        Verb::Create { on, topic, queues } => {
-            let store = Store::open(&on.dir)?;
-            store.create_topic(topic, *queues)?;
-            let made = store.topic_stats(topic)?;
-            store.close()?;
-            (on, vec![made])
-        }
-        Verb::List { on } => {
-            let store = super::open(&on.dir)?;
-            let topics = store.stats()?.topics;
-            store.close()?;
-            (on, topics)
-        }
-    };
-    stats::show_topics(&topics, on.json, out)?;
+    match &args.verb {
+        Verb::Create(args) => create(args, out),
+        Verb::List(on) => list(on, out),
+    }
+}
+
+fn create(args: &Create, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    let store = directory::open_or_make(&args.on.dir)?;
+    store.create_topic(&args.topic, args.queues)?;
+    let made = store.topic_stats(&args.topic)?;
+    store.close()?;
+    rows::show_topics(&[made], args.on.json, out)?;
     Ok(Outcome::Fine)
+}
+
+fn list(on: &On, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    let snapshot = directory::look(&on.dir)?;
+    rows::show_topics(&snapshot.topics(), on.json, out)?;
+    Ok(super::seen(&snapshot))
 }

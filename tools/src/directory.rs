@@ -1,0 +1,43 @@
+//! The directory that a verb was given: looked at before a store is opened there, so that a misspelt name makes none.
+
+use std::io;
+use std::path::Path;
+
+use popstore::{Snapshot, Store};
+
+use crate::Failure;
+
+/// The file that makes a directory a store.
+const STORE: &str = "store";
+
+/// Opens a store that is there.
+pub(crate) fn open(dir: &Path) -> Result<Store, Failure> {
+    check_store(dir)?;
+    Ok(Store::open(dir)?)
+}
+
+/// Opens a store, or makes one.
+pub(crate) fn open_or_make(dir: &Path) -> Result<Store, Failure> {
+    is_store(dir)?;
+    Ok(Store::open(dir)?)
+}
+
+/// Looks at a store that is there: nothing is written, and another process may have it open.
+pub(crate) fn look(dir: &Path) -> Result<Snapshot, Failure> {
+    check_store(dir)?;
+    Ok(Snapshot::open(dir)?)
+}
+
+fn check_store(dir: &Path) -> Result<(), Failure> {
+    if is_store(dir)? { Ok(()) } else { Err(Failure::NoStore { dir: dir.to_path_buf() }) }
+}
+
+fn is_store(dir: &Path) -> Result<bool, Failure> {
+    let failed = |source| Failure::input(dir, source);
+    match dir.metadata() {
+        Ok(found) if !found.is_dir() => Err(Failure::NoDirectory { path: dir.to_path_buf() }),
+        Ok(_) => dir.read_dir().and_then(|_| dir.join(STORE).try_exists()).map_err(failed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(error)),
+    }
+}

@@ -1,0 +1,154 @@
+//! `popstore dead-letters`: messages that have used up their deliveries, listed and put back.
+
+use std::io::Write;
+
+use popstore::{DeadLetter, EndReason, Redriven};
+use serde::Serialize;
+
+use super::On;
+use crate::{Failure, Outcome, directory, output};
+
+/// List the messages that have used up their deliveries, and put them back
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// List a group's dead letters with their history, oldest first; changes nothing
+    List(Of),
+    /// Put a group's dead letters back to the topics they came from, oldest first
+    ///
+    /// Each becomes a new message there, which every group that reads the topic sees, and leaves the list.
+    Redrive(Of),
+}
+
+#[derive(Debug, clap::Args)]
+struct Of {
+    #[command(flatten)]
+    on: On,
+    /// The group
+    #[arg(long)]
+    group: String,
+    /// How many at most; all if not given
+    #[arg(short, value_name = "N")]
+    n: Option<usize>,
+}
+
+/// Where a letter came from.
+#[derive(Serialize)]
+struct Origin<'a> {
+    origin_topic: &'a str,
+    origin_queue: u32,
+    origin_index: u64,
+    attempts: u32,
+    reason: &'static str,
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    origin: Origin<'a>,
+    appended_at: String,
+    popped_at: String,
+    buried_at: String,
+    #[serde(flatten)]
+    carried: output::Carried<'a>,
+}
+
+#[derive(Serialize)]
+struct PutBack<'a> {
+    #[serde(flatten)]
+    origin: Origin<'a>,
+    /// Where it is now, in the topic it came from.
+    queue: u32,
+    index: u64,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    match &args.verb {
+        Verb::List(of) => list(of, out),
+        Verb::Redrive(of) => redrive(of, out),
+    }
+}
+
+fn list(of: &Of, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    let store = directory::open(&of.on.dir)?;
+    let letters = store.group(&of.group)?.dead_letters()?.take(of.n.unwrap_or(usize::MAX));
+    let header = ["origin", "attempts", "reason", "appended", "popped", "buried", "key", "body"];
+    let mut table = output::table(header);
+    let mut count = 0;
+    for letter in letters {
+        let letter = letter?;
+        count += 1;
+        if of.on.json {
+            output::json(out, &listed(&letter))?;
+        } else {
+            let times = [letter.appended_at(), letter.popped_at(), letter.buried_at()].map(output::second);
+            let carried = [letter.message().key(), letter.message().body()].map(output::shown);
+            table.add_row(told(&letter).into_iter().chain(times).chain(carried));
+        }
+    }
+    store.close()?;
+    show(of, &table, count, "", out)
+}
+
+fn redrive(of: &Of, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    let store = directory::open(&of.on.dir)?;
+    let group = store.group(&of.group)?;
+    let mut table = output::table(["origin", "attempts", "reason", "now at", "body"]);
+    let mut count = 0;
+    for letter in group.dead_letters()?.take(of.n.unwrap_or(usize::MAX)) {
+        let letter = letter?;
+        let Redriven::Done { queue, index } = group.redrive(&letter)? else { continue };
+        count += 1;
+        if of.on.json {
+            output::json(out, &PutBack { origin: origin(&letter), queue, index })?;
+        } else {
+            let now = format!("{}/{queue}/{index}", letter.origin_topic());
+            table.add_row(told(&letter).into_iter().chain([now, output::shown(letter.message().body())]));
+        }
+    }
+    drop(group);
+    store.close()?;
+    show(of, &table, count, " put back", out)
+}
+
+/// For people: the table, unless it is empty, and how many letters it is about.
+fn show(of: &Of, table: &comfy_table::Table, count: u64, done: &str, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    if !of.on.json && count > 0 {
+        writeln!(out, "{table}")?;
+    }
+    if !of.on.json {
+        writeln!(out, "{}{done}", output::counted(count, "dead letter"))?;
+    }
+    Ok(Outcome::Fine)
+}
+
+fn listed(letter: &DeadLetter) -> Listed<'_> {
+    let [appended_at, popped_at, buried_at] =
+        [letter.appended_at(), letter.popped_at(), letter.buried_at()].map(output::millisecond);
+    let carried = output::Carried::by(letter.message());
+    Listed { origin: origin(letter), appended_at, popped_at, buried_at, carried }
+}
+
+fn origin(letter: &DeadLetter) -> Origin<'_> {
+    Origin {
+        origin_topic: letter.origin_topic(),
+        origin_queue: letter.origin_queue(),
+        origin_index: letter.origin_index(),
+        attempts: letter.attempts(),
+        reason: match letter.reason() {
+            EndReason::Expired => "expired",
+            EndReason::Nacked => "nacked",
+        },
+    }
+}
+
+/// The first columns of both tables.
+fn told(letter: &DeadLetter) -> [String; 3] {
+    let Origin { origin_topic, origin_queue, origin_index, attempts, reason } = origin(letter);
+    [format!("{origin_topic}/{origin_queue}/{origin_index}"), attempts.to_string(), reason.to_string()]
+}

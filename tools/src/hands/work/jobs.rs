@@ -1,0 +1,176 @@
+//! The jobs: each pops one message, runs the command on it and settles it, until it is time to stop.
+//!
+//! A job has its own lease, so that a slow command holds up nobody else's message, and none is held that is not begun.
+
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use popstore::{Delay, Delivery, Group, Settled};
+
+use super::Args;
+use super::progress::{Done, Progress};
+use super::running::Running;
+use crate::Failure;
+
+/// How often a job that waits looks whether it is time to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+pub(super) struct Jobs<'a> {
+    args: &'a Args,
+    group: Group,
+    running: Running,
+    progress: Progress,
+    /// No more messages are taken.
+    stop: AtomicBool,
+    /// The user asked for that.
+    told: AtomicBool,
+}
+
+/// How a command ended.
+enum Ended {
+    Succeeded,
+    Failed,
+    /// It was not its own fault, or it was not even begun.
+    Killed,
+}
+
+impl<'a> Jobs<'a> {
+    pub(super) fn new(args: &'a Args, group: Group) -> Self {
+        let (running, progress) = (Running::default(), Progress::start());
+        Self { args, group, running, progress, stop: AtomicBool::new(false), told: AtomicBool::new(false) }
+    }
+
+    /// Asked once, no more messages are taken; asked again, the commands that run are killed.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, SeqCst);
+        if self.told.swap(true, SeqCst) {
+            self.running.kill();
+        } else {
+            self.progress.say("stopping when the running commands are done; a second signal kills them");
+        }
+    }
+
+    pub(super) fn into_done(self) -> Done {
+        self.progress.end()
+    }
+
+    /// Works as one job.
+    pub(super) fn work(&self) -> Result<(), Failure> {
+        let worked = self.take_and_handle();
+        if worked.is_err() {
+            self.stop.store(true, SeqCst);
+        }
+        worked
+    }
+
+    fn take_and_handle(&self) -> Result<(), Failure> {
+        let pop = self.args.taking.up_to(1);
+        let mut nothing_held = false;
+        while !self.stop.load(SeqCst) {
+            let wait = if nothing_held { Duration::ZERO } else { LOOK_EVERY };
+            let deliveries = self.group.pop_wait(&self.args.taking.topic, pop, wait)?;
+            deliveries.iter().try_for_each(|delivery| self.handle(delivery))?;
+            // Order matters: it is empty when a pop gets nothing after nothing was held back, not before: what was
+            // held may have become ready in between.
+            if deliveries.is_empty() && nothing_held {
+                break;
+            }
+            nothing_held = self.args.until_empty && deliveries.is_empty() && self.holds_nothing()?;
+        }
+        Ok(())
+    }
+
+    fn holds_nothing(&self) -> Result<bool, Failure> {
+        let stats = self.group.stats()?;
+        Ok(stats.in_flight + stats.waiting + stats.ending == 0)
+    }
+
+    fn handle(&self, delivery: &Delivery) -> Result<(), Failure> {
+        let (group, receipt) = (&self.group, delivery.receipt());
+        self.progress.begun();
+        let ended = match self.run_command(delivery) {
+            Ok(ended) => ended,
+            Err(source) => {
+                // It is not the message's fault that there is no such command.
+                let _ = group.nack(receipt, Duration::ZERO)?;
+                return Err(Failure::Command { command: self.args.command.join(" "), source });
+            }
+        };
+        let retry = self.args.retry_after.map_or(Delay::Backoff, Delay::After);
+        let (acked, settled) = match ended {
+            Ended::Succeeded => (true, group.ack(receipt)?),
+            Ended::Failed => (false, group.nack(receipt, retry)?),
+            Ended::Killed => (false, group.nack(receipt, Duration::ZERO)?),
+        };
+        self.progress.ended(acked, settled);
+        Ok(())
+    }
+
+    fn run_command(&self, delivery: &Delivery) -> io::Result<Ended> {
+        let Some(mut child) = self.running.begin(self.command(delivery).stdin(Stdio::piped()))? else {
+            return Ok(Ended::Killed);
+        };
+        let mut input = child.stdin.take();
+        thread::scope(|threads| {
+            let (ended, until) = mpsc::channel::<()>();
+            if let Some(lease) = self.args.taking.invisible.filter(|_| self.args.extend) {
+                threads.spawn(move || self.extend(delivery, lease, &until));
+            }
+            let written = input.as_mut().map_or(Ok(()), |input| input.write_all(delivery.body()));
+            drop(input);
+            let status = self.running.end(child);
+            drop(ended);
+            match written {
+                // A command need not read its input.
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+                _ => {}
+            }
+            Ok(match status?.success() {
+                true => Ended::Succeeded,
+                false if self.running.killed() => Ended::Killed,
+                false => Ended::Failed,
+            })
+        })
+    }
+
+    /// Extends the lease until the other end of the channel is gone.
+    fn extend(&self, delivery: &Delivery, lease: Duration, until: &mpsc::Receiver<()>) {
+        // Half-way through the lease is early enough, also on a busy machine.
+        while until.recv_timeout(lease / 2) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if !self.group.extend(delivery.receipt(), lease).is_ok_and(Settled::counted) {
+                break;
+            }
+        }
+    }
+
+    fn command(&self, delivery: &Delivery) -> Command {
+        let mut command = match self.args.command.as_slice() {
+            [line] if cfg!(windows) => shell("cmd", "/C", line),
+            [line] => shell("sh", "-c", line),
+            words => {
+                let mut command = Command::new(&words[0]);
+                command.args(&words[1..]);
+                command
+            }
+        };
+        let message = delivery.message();
+        // A key is any bytes; what no environment can hold is left out.
+        let key = String::from_utf8_lossy(message.key()).replace('\0', "");
+        command.env("POPSTORE_TOPIC", message.topic()).env("POPSTORE_QUEUE", message.queue().to_string());
+        command.env("POPSTORE_INDEX", message.index().to_string()).env("POPSTORE_KEY", key);
+        command.env("POPSTORE_TAG", message.tag().replace('\0', ""));
+        command.env("POPSTORE_ATTEMPT", delivery.attempt().to_string());
+        command.env("POPSTORE_RECEIPT", delivery.receipt().to_string());
+        command
+    }
+}
+
+fn shell(program: &str, flag: &str, line: &str) -> Command {
+    let mut command = Command::new(program);
+    command.arg(flag).arg(line);
+    command
+}

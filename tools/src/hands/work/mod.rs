@@ -1,0 +1,124 @@
+//! `popstore work`: run a command once per message; exit code 0 acks, anything else nacks.
+//!
+//! It may be killed at any moment: what it had is delivered again when the lease ends. Asked to stop by SIGINT or
+//! SIGTERM, it ends in order, and nothing is left under a lease.
+
+mod jobs;
+mod progress;
+mod running;
+mod signals;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use popstore::{Error, Group, GroupOptions, Store};
+
+use super::On;
+use super::settings::{Limit, parse_limit};
+use super::taking::Taking;
+use crate::{Failure, Outcome, directory, duration, output};
+use jobs::Jobs;
+use progress::Done;
+
+const EXAMPLE: &str = "\
+Example, where each line of a file names an image to be made smaller, four at a time:
+  popstore append data images --file names.txt
+  popstore work data images --group small --jobs 4 --until-empty -- \\
+    'read name; convert \"$name\" -resize 50% \"small/$name\"'
+  popstore dead-letters list data --group small";
+
+/// Run a command once per message: the body on its input, exit code 0 acks, anything else gives the message back
+///
+/// The environment of the command tells the rest: POPSTORE_TOPIC, POPSTORE_QUEUE, POPSTORE_INDEX, POPSTORE_KEY,
+/// POPSTORE_TAG, POPSTORE_ATTEMPT and POPSTORE_RECEIPT. Each job takes one message at a time, when it is free to begin
+/// with it. The group is made where it is missing.
+///
+/// On SIGINT (Ctrl-C) and SIGTERM no more messages are taken; the commands that run are finished first. A second signal
+/// kills them, and their messages are given back. Exit code 1 when a command failed or was done too late.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub(super) struct Args {
+    #[command(flatten)]
+    on: On,
+    #[command(flatten)]
+    taking: Taking,
+    /// How many commands run at once
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    jobs: u32,
+    /// How long a message that failed stays hidden; as the group's backoff says if not given
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    retry_after: Option<Duration>,
+    /// For a group that is made here: how often a message is delivered again after its first delivery, or `unlimited`
+    #[arg(long, value_name = "N", value_parser = parse_limit)]
+    max_reconsume_times: Option<Limit>,
+    /// Extend the lease as long as the command runs; needs --invisible
+    #[arg(long, requires = "invisible")]
+    extend: bool,
+    /// Stop when the topic has nothing left for the group, not even a message that waits for its retry
+    ///
+    /// A message of another topic that is under way or waits in the same group is waited for, too.
+    #[arg(long)]
+    until_empty: bool,
+    /// The command: a single word is for the shell, several are a program and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    check_command(&args.command)?;
+    let store = directory::open(&args.on.dir)?;
+    // A misspelt topic must not make a group.
+    store.topic_stats(&args.taking.topic)?;
+    let group = group(&store, args)?;
+    let before = group.stats()?.dead_lettered;
+    let jobs = Jobs::new(args, group.clone());
+    let worked = signals::during(|| jobs.stop(), || work(args.jobs, &jobs)).map_err(Failure::Signals)?;
+    let done = jobs.into_done();
+    worked?;
+    let dead_lettered = group.stats()?.dead_lettered - before;
+    drop(group);
+    store.close()?;
+    let done = Done { dead_lettered, ..done };
+    if args.on.json {
+        output::json(out, &done)?;
+    } else {
+        // The output belongs to the commands.
+        let Done { acked, nacked, too_late, dead_lettered } = done;
+        eprintln!("popstore: {acked} acked, {nacked} nacked, {too_late} too late, {dead_lettered} dead-lettered");
+    }
+    Ok(Outcome::of(done.nacked + done.too_late + done.dead_lettered > 0))
+}
+
+/// Works on so many messages at once, until it is time to stop. All jobs have ended before the first failure is told.
+fn work(count: u32, jobs: &Jobs<'_>) -> Result<(), Failure> {
+    thread::scope(|threads| {
+        let jobs: Vec<_> = (0..count).map(|_| threads.spawn(|| jobs.work())).collect();
+        let ended: Vec<_> = jobs.into_iter().map(|job| job.join().expect("a job does not panic")).collect();
+        ended.into_iter().collect()
+    })
+}
+
+/// Looks for the program before a message is popped for it: a missing one must not cost a delivery.
+fn check_command(command: &[String]) -> Result<(), Failure> {
+    let [program, _, ..] = command else { return Ok(()) };
+    let is_there = |dir: PathBuf| dir.join(program).exists() || dir.join(format!("{program}.exe")).exists();
+    let found = match program.contains(std::path::MAIN_SEPARATOR) {
+        true => is_there(PathBuf::new()),
+        false => std::env::var_os("PATH").is_none_or(|path| std::env::split_paths(&path).any(is_there)),
+    };
+    let missing = || Failure::Command { command: command.join(" "), source: io::ErrorKind::NotFound.into() };
+    if found { Ok(()) } else { Err(missing()) }
+}
+
+fn group(store: &Store, args: &Args) -> Result<Group, Failure> {
+    match store.group(&args.taking.group) {
+        Err(Error::Unknown { .. }) => {
+            let default = GroupOptions::default();
+            let options = args.max_reconsume_times.map_or(default.clone(), |limit| limit.change(default));
+            Ok(store.create_group(&args.taking.group, options)?)
+        }
+        found => Ok(found?),
+    }
+}

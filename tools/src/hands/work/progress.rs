@@ -1,0 +1,87 @@
+//! What was done so far, shown on a terminal while the work goes on.
+
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use popstore::Settled;
+use serde::Serialize;
+
+const TURN_EVERY: Duration = Duration::from_millis(200);
+
+/// What was done, as `--json` prints it.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Done {
+    /// Messages whose command succeeded and whose ack counted.
+    pub(super) acked: u64,
+    /// Messages whose command failed or was killed.
+    pub(super) nacked: u64,
+    /// Messages whose command was done after somebody else had the message.
+    pub(super) too_late: u64,
+    /// Messages of the group that went to the dead letters meanwhile.
+    pub(super) dead_lettered: u64,
+}
+
+/// Counts what is done; on a terminal, a line tells of it.
+pub(super) struct Progress {
+    tally: Mutex<Tally>,
+    line: ProgressBar,
+}
+
+#[derive(Default)]
+struct Tally {
+    done: Done,
+    running: u32,
+}
+
+impl Progress {
+    pub(super) fn start() -> Self {
+        let line = ProgressBar::new_spinner();
+        let progress = Self { tally: Mutex::default(), line };
+        progress.show(&progress.tally());
+        if !progress.line.is_hidden() {
+            progress.line.enable_steady_tick(TURN_EVERY);
+        }
+        progress
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().expect("no panic under the lock")
+    }
+
+    fn show(&self, tally: &Tally) {
+        let Tally { done: Done { acked, nacked, too_late, .. }, running } = tally;
+        let line = format!("{acked} acked, {nacked} nacked, {too_late} too late, {running} running");
+        self.line.set_message(line);
+    }
+
+    /// A command begins.
+    pub(super) fn begun(&self) {
+        let mut tally = self.tally();
+        tally.running += 1;
+        self.show(&tally);
+    }
+
+    /// A command is done, and its message acked or nacked with this outcome.
+    pub(super) fn ended(&self, acked: bool, settled: Settled) {
+        let mut tally = self.tally();
+        tally.running -= 1;
+        match settled {
+            Settled::Done | Settled::Late if acked => tally.done.acked += 1,
+            Settled::Done => tally.done.nacked += 1,
+            _ => tally.done.too_late += 1,
+        }
+        self.show(&tally);
+    }
+
+    /// Says something to whoever looks at the terminal.
+    pub(super) fn say(&self, what: &str) {
+        self.line.println(format!("popstore: {what}"));
+    }
+
+    /// Takes the line away.
+    pub(super) fn end(self) -> Done {
+        self.line.finish_and_clear();
+        self.tally().done
+    }
+}

@@ -1,0 +1,188 @@
+//! The verb `work`: a command for each message, and how it stops.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod shell;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use shell::{Printed, Shell};
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+fn assert_closed_in_order(shell: &Shell) {
+    let store = popstore::Store::open(shell.path("data")).unwrap();
+    assert!(store.recovery().clean, "{:?}", store.recovery());
+}
+
+#[test]
+fn three_lines_of_shell_are_a_retried_and_dead_lettered_job_queue() {
+    let shell = Shell::new();
+    shell.append_lines(b"good\nbad\nworse\n");
+    let printed = shell.work("--max-reconsume-times 2 --jobs 2 --json", "grep -q good");
+    assert_eq!(printed.code, 1, "{}", printed.err);
+    let done = printed.object();
+    assert_eq!((&done["acked"], &done["nacked"], &done["dead_lettered"]), (&1.into(), &6.into(), &2.into()));
+    shell.ok("dead-letters redrive data --group g");
+    let printed = shell.work("--json", "cat");
+    assert_eq!(printed.code, 0, "{}", printed.err);
+    assert!(printed.out.contains("bad") && printed.out.contains("worse"));
+}
+
+#[test]
+fn until_empty_waits_for_what_waits_for_its_retry() {
+    let shell = Shell::new();
+    shell.append_lines(b"a\nb\n");
+    let script = "test $POPSTORE_ATTEMPT -gt 2";
+    let printed = shell.work("--jobs 3 --retry-after 0.3s --json", script);
+    let done = printed.object();
+    assert_eq!((&done["acked"], &done["nacked"]), (&2.into(), &4.into()), "{}", printed.err);
+}
+
+#[test]
+fn a_command_is_told_what_it_works_on() {
+    let shell = Shell::new();
+    shell.ok("append data jobs hello --key k1 --tag t1");
+    let script = "echo $POPSTORE_TOPIC $POPSTORE_QUEUE $POPSTORE_INDEX $POPSTORE_KEY $POPSTORE_TAG $POPSTORE_ATTEMPT";
+    assert_eq!(shell.work("", script).out, "jobs 0 0 k1 t1 1\n");
+}
+
+#[test]
+fn a_slow_command_keeps_its_message_when_the_lease_is_extended_and_is_told_when_it_is_not() {
+    let shell = Shell::new();
+    shell.ok("append data jobs slow");
+    let printed = shell.work("--jobs 2 --invisible 400ms --extend --json", "sleep 1.2");
+    assert_eq!((printed.code, &printed.object()["acked"]), (0, &1.into()), "{}", printed.err);
+
+    shell.ok("append data jobs slow");
+    // The first command takes longer than its lease, the second one does not.
+    let script = "test $POPSTORE_ATTEMPT -gt 1 || sleep 2";
+    let printed = shell.work("--jobs 2 --invisible 700ms --json", script);
+    let done = printed.object();
+    assert_eq!((printed.code, &done["acked"], &done["too_late"]), (1, &1.into(), &1.into()), "{}", printed.err);
+}
+
+#[test]
+fn a_command_that_does_not_read_a_long_input_is_no_error() {
+    let shell = Shell::new();
+    let whole = shell.feed(shell.command("append data jobs --whole"), &vec![b'x'; 1 << 20]);
+    assert_eq!(whole.code, 0, "{}", whole.err);
+    assert_eq!(shell.work("", "true").code, 0);
+}
+
+#[test]
+fn on_sigterm_running_commands_are_finished_and_no_more_messages_are_taken() {
+    let shell = Shell::new();
+    shell.append_lines(b"one\ntwo\nthree\n");
+    let child = shell.worker("--json", "touch begun; sleep 0.7; cat >> done").spawn().unwrap();
+    shell.wait_for("begun");
+    signal(&child, Signal::TERM);
+    let printed = Printed::from(child);
+    assert_eq!((printed.code, printed.err.as_str()), (0, ""));
+    assert_eq!((&printed.object()["acked"], &printed.object()["nacked"]), (&1.into(), &0.into()));
+    assert_eq!(fs::read_to_string(shell.path("done")).unwrap(), "one");
+    assert_closed_in_order(&shell);
+    assert_eq!(shell.ready(), [("two".to_string(), 1), ("three".to_string(), 1)]);
+}
+
+#[test]
+fn ctrl_c_in_a_terminal_does_not_reach_the_commands() {
+    let shell = Shell::new();
+    shell.append_lines(b"one\n");
+    let mut worker = shell.worker("--json", "touch begun; sleep 0.7; touch done");
+    let child = worker.process_group(0).spawn().unwrap();
+    shell.wait_for("begun");
+    kill_process_group(Pid::from_child(&child), Signal::INT).unwrap();
+    let printed = Printed::from(child);
+    assert_eq!((printed.code, &printed.object()["acked"]), (0, &1.into()), "{}", printed.err);
+    assert!(shell.path("done").exists());
+    assert_closed_in_order(&shell);
+}
+
+#[test]
+fn a_worker_that_waits_for_messages_stops_at_once() {
+    let shell = Shell::new();
+    shell.append_lines(b"one\n");
+    let child = shell.worker("--jobs 4 --json", "touch begun").spawn().unwrap();
+    shell.wait_for("begun");
+    thread::sleep(Duration::from_millis(300));
+    signal(&child, Signal::INT);
+    let printed = Printed::from(child);
+    assert_eq!((printed.code, &printed.object()["acked"]), (0, &1.into()), "{}", printed.err);
+    assert_closed_in_order(&shell);
+}
+
+#[test]
+fn a_second_signal_kills_the_commands_with_their_children_and_gives_the_messages_back() {
+    let shell = Shell::new();
+    shell.append_lines(b"one\ntwo\nthree\n");
+    // The output of the child goes elsewhere, so that nobody waits for its end.
+    let script = "(sleep 4; touch survived) > /dev/null 2>&1 & touch begun$POPSTORE_INDEX; wait";
+    let child = shell.worker("--jobs 2 --json --retry-after 1h", script).spawn().unwrap();
+    shell.wait_for("begun0");
+    shell.wait_for("begun1");
+    signal(&child, Signal::TERM);
+    thread::sleep(Duration::from_millis(700));
+    signal(&child, Signal::INT);
+    let printed = Printed::from(child);
+    assert!(!shell.path("survived").exists(), "it waited for the commands");
+    assert_eq!((printed.code, &printed.object()["nacked"]), (1, &2.into()), "{}", printed.err);
+    assert_closed_in_order(&shell);
+    let mut ready = shell.ready();
+    ready.sort();
+    assert_eq!(ready, [("one".to_string(), 2), ("three".to_string(), 1), ("two".to_string(), 2)]);
+    thread::sleep(Duration::from_secs(4));
+    assert!(!shell.path("survived").exists(), "a child of the command lives on");
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let shell = Shell::new();
+    shell.append_lines(b"one\n");
+    let child = shell.worker("--json", "touch begun; sleep 0.7").spawn().unwrap();
+    shell.wait_for("begun");
+    signal(&child, Signal::TERM);
+    thread::sleep(Duration::from_millis(20));
+    signal(&child, Signal::TERM);
+    let printed = Printed::from(child);
+    assert_eq!((printed.code, &printed.object()["acked"]), (0, &1.into()), "{}", printed.err);
+}
+
+#[test]
+fn progress_is_shown_on_a_terminal_and_nowhere_else() {
+    let shell = Shell::new();
+    shell.append_lines(b"one\ntwo\n");
+    let printed = shell.work("", "sleep 0.6");
+    assert_eq!(printed.err, "popstore: 2 acked, 0 nacked, 0 too late, 0 dead-lettered\n");
+
+    shell.append_lines(b"one\ntwo\n");
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let size = Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&terminal, size).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+    let mut worker = shell.worker("--until-empty", "sleep 0.6");
+    worker.stdout(Stdio::null()).stderr(File::options().write(true).open(name).unwrap());
+    worker.env("TERM", "xterm");
+    let mut child = worker.spawn().unwrap();
+    // Ours is closed with it; then the end of the command is the end of the terminal, which linux calls an error.
+    drop(worker);
+    let mut shown = Vec::new();
+    let _ = File::from(terminal).read_to_end(&mut shown);
+    assert!(child.wait().unwrap().success());
+    let shown = String::from_utf8_lossy(&shown);
+    for line in ["0 acked, 0 nacked, 0 too late, 1 running", "1 acked, 0 nacked, 0 too late, 1 running"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+}
