@@ -67,6 +67,7 @@ pub use delivery::{Delivery, Settled};
 pub use error::{Error, Result};
 pub use event::StoreEvent;
 pub use fault::Fault;
+pub use format::VERSION as FORMAT_VERSION;
 pub use format::commit::Properties;
 pub use group::{Group, GroupOptions, StartAt};
 pub use inspect::{

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use popstore::{Snapshot, Store};
+use popstore::{Error, Snapshot, Store};
 
 use crate::Failure;
 
@@ -22,10 +22,20 @@ pub(crate) fn open_or_make(dir: &Path) -> Result<Store, Failure> {
     Ok(Store::open(dir)?)
 }
 
-/// Looks at a store that is there: nothing is written, and another process may have it open.
+/// Looks at a store that is there, damaged or not: nothing is written, and another process may have it open.
 pub(crate) fn look(dir: &Path) -> Result<Snapshot, Failure> {
-    check_store(dir)?;
-    Ok(Snapshot::open(dir)?)
+    check_directory(dir)?;
+    match Snapshot::open(dir) {
+        // Without the file, a segment can still say which store it is.
+        Err(Error::Format { .. }) if !is_store(dir)? => Err(Failure::NoStore { dir: dir.to_path_buf() }),
+        opened => Ok(opened?),
+    }
+}
+
+/// Refuses what is not there or no directory.
+pub(crate) fn check_directory(dir: &Path) -> Result<(), Failure> {
+    is_store(dir)?;
+    if dir.is_dir() { Ok(()) } else { Err(Failure::NoStore { dir: dir.to_path_buf() }) }
 }
 
 fn check_store(dir: &Path) -> Result<(), Failure> {

@@ -1,8 +1,9 @@
 //! The command-line tools of popstore, as a library: a tool is its arguments and a `run` that writes to a `Write`.
 //!
-//! [`hands`] is the command `popstore`: the engine for shells and scripts, one module per verb. [`pages`] prints the
-//! completions and the manual page of any tool.
+//! [`eyes`] is the command `store-inspect`, which never writes: one module per verb. [`hands`] is the command `popstore`:
+//! the engine for shells and scripts. [`pages`] prints the completions and the manual page of either.
 
+pub mod eyes;
 pub mod hands;
 pub mod pages;
 
@@ -71,6 +72,14 @@ pub enum Failure {
     NoStore {
         /// The directory.
         dir: PathBuf,
+    },
+    /// There is no such thing in the store.
+    #[error("there is no {what} {name}")]
+    Missing {
+        /// A queue, a message or a group.
+        what: &'static str,
+        /// Which one was asked for.
+        name: String,
     },
     /// A store is a directory, and this is none.
     #[error("{path:?} is not a directory, so it is no store")]

@@ -78,9 +78,18 @@ impl<'a> Carried<'a> {
     }
 }
 
-fn text_or_hex(bytes: &[u8]) -> (Option<&str>, Option<String>) {
+/// Bytes for a machine: `(text, None)` when they are UTF-8, otherwise `(None, hexadecimal)`.
+pub(crate) fn text_or_hex(bytes: &[u8]) -> (Option<&str>, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (Some(text), None),
-        Err(_) => (None, Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())),
+        Err(_) => (None, Some(hex(bytes))),
     }
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{Failure, output};
 
 #[derive(Serialize)]
-struct TopicRow<'a> {
+pub(crate) struct TopicRow<'a> {
     name: &'a str,
     messages: u64,
     queues: Vec<QueueRow>,
@@ -21,13 +21,13 @@ struct QueueRow {
 }
 
 #[derive(Serialize)]
-struct GroupRow<'a> {
-    name: &'a str,
-    ready: u64,
-    in_flight: u64,
-    waiting: u64,
-    ending: u64,
-    lag: u64,
+pub(crate) struct GroupRow<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) ready: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) waiting: u64,
+    pub(crate) ending: u64,
+    pub(crate) lag: u64,
     popped: u64,
     redelivered: u64,
     acked: u64,
@@ -69,12 +69,12 @@ pub(crate) fn show_groups(groups: &[GroupStats], json: bool, out: &mut dyn Write
     Ok(writeln!(out, "{table}")?)
 }
 
-fn topic_row(topic: &TopicStats) -> TopicRow<'_> {
+pub(crate) fn topic_row(topic: &TopicStats) -> TopicRow<'_> {
     let queues = topic.queues.iter().map(|(first, end)| QueueRow { first: *first, end: *end }).collect();
     TopicRow { name: &topic.name, messages: topic.messages(), queues }
 }
 
-fn group_row(it: &GroupStats) -> GroupRow<'_> {
+pub(crate) fn group_row(it: &GroupStats) -> GroupRow<'_> {
     GroupRow {
         name: &it.name,
         ready: it.ready,

@@ -116,7 +116,7 @@ fn dead_letters_are_listed_with_their_history_and_put_back() {
     let first = &listed[0];
     assert_eq!((&first["origin_topic"], &first["origin_index"]), (&"jobs".into(), &0.into()));
     assert_eq!((&first["attempts"], &first["reason"]), (&2.into(), &"nacked".into()));
-    assert_eq!((&first["key"], &first["body"]), (&"k1".into(), &"worse".into()));
+    assert_eq!((&first["letter"]["key"], &first["letter"]["body"]), (&"k1".into(), &"worse".into()));
     let times = ["appended_at", "popped_at", "buried_at"].map(|time| first[time].as_str().unwrap());
     assert!(times.is_sorted() && times.iter().all(|time| time.starts_with("20") && time.ends_with('Z')), "{times:?}");
 

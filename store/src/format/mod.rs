@@ -16,7 +16,7 @@ pub(crate) mod receipt;
 pub(crate) mod varint;
 
 /// The format version this code reads and writes.
-pub(crate) const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// The rule that some bytes broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -206,6 +206,12 @@ impl Snapshot {
         self.state.consumers.index.position(group, queue).map(|position| position.0)
     }
 
+    /// The messages of a queue that retention moved on, since a group still needs them.
+    pub fn relocated(&self, topic: &str, queue: u32) -> Vec<u64> {
+        let queue = self.queue_id(topic, queue).and_then(|queue| self.state.queue(queue));
+        queue.map_or_else(Vec::new, |queue| queue.relocated.keys().copied().collect())
+    }
+
     /// Whether a dead letter was put back to where it came from.
     pub fn is_redriven(&self, letters: &str, index: u64) -> bool {
         let Some(topic) = self.state.topic(letters) else { return false };

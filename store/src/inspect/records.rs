@@ -1,6 +1,7 @@
 //! The records of both logs, one after the other, with the names of what they speak of.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -15,6 +16,7 @@ use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{Cause, CommitRecord, MessageRecord, Properties, Settlement};
 use crate::format::frame::Frame;
 use crate::log::{FrameAt, Step, Unrecovered, Walk};
+use crate::recover::directory;
 
 /// Where a record lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +169,7 @@ pub struct CommitReader {
     walk: Walk,
     names: Names,
     from: u64,
-    end: u64,
+    dir: PathBuf,
 }
 
 /// Reads the checkpoint log, record by record.
@@ -176,7 +178,7 @@ pub struct CheckpointReader {
     names: Names,
     runs: Vec<Run>,
     from: u64,
-    end: u64,
+    dir: PathBuf,
 }
 
 impl Snapshot {
@@ -186,7 +188,7 @@ impl Snapshot {
     /// A directory or file cannot be read.
     pub fn commit_log(&self, from: u64) -> Result<CommitReader> {
         let walk = self.walk(StoreLog::Commit, from)?;
-        Ok(CommitReader { walk, names: self.names(), from, end: from.max(self.state.commit.0) })
+        Ok(CommitReader { walk, names: self.names(), from, dir: self.dir.clone() })
     }
 
     /// Reads the checkpoint log from the first record at or behind this position on.
@@ -195,8 +197,7 @@ impl Snapshot {
     /// A directory or file cannot be read.
     pub fn checkpoint_log(&self, from: u64) -> Result<CheckpointReader> {
         let walk = self.walk(StoreLog::Checkpoint, from)?;
-        let (runs, end) = (Vec::new(), from.max(self.state.checkpoint.0));
-        Ok(CheckpointReader { walk, names: self.names(), runs, from, end })
+        Ok(CheckpointReader { walk, names: self.names(), runs: Vec::new(), from, dir: self.dir.clone() })
     }
 
     /// A walk from the start of the segment that holds `from`.
@@ -267,7 +268,6 @@ impl Names {
 fn read<T>(
     walk: &mut Walk,
     from: u64,
-    end: &mut u64,
     mut record: impl FnMut(&FrameAt<'_>, &Frame<'_>) -> Result<T, Rule>,
 ) -> Result<Option<Inspected<T>>> {
     while let Some(step) = walk.step()? {
@@ -276,7 +276,6 @@ fn read<T>(
             Step::Tail(tail) => return Ok(Some(Inspected::TornTail(tail))),
             Step::Frame(at, frame) => (at, frame),
         };
-        *end = at.position + at.len as u64;
         if at.position < from {
             continue;
         }
@@ -294,9 +293,12 @@ fn record_at(at: &FrameAt<'_>, frame: &Frame<'_>) -> RecordAt {
 }
 
 impl CommitReader {
-    /// Where to go on reading later, when this reader is at its end: `from` of the next one.
-    pub fn end(&self) -> u64 {
-        self.end
+    /// Goes on behind the end, which may have moved: what was appended since is read next.
+    ///
+    /// # Errors
+    /// The store's files cannot be read.
+    pub fn poll(&mut self) -> Result<()> {
+        again(&mut self.walk, &self.dir)
     }
 }
 
@@ -305,7 +307,7 @@ impl Iterator for CommitReader {
 
     fn next(&mut self) -> Option<Self::Item> {
         let names = &mut self.names;
-        read(&mut self.walk, self.from, &mut self.end, |at, frame| {
+        read(&mut self.walk, self.from, |at, frame| {
             let is = match CommitRecord::decode(frame)? {
                 CommitRecord::Message(record) => CommitRecordKind::Message(names.message(&record, at.position)),
                 CommitRecord::Topic(topic) => {
@@ -321,10 +323,19 @@ impl Iterator for CommitReader {
 }
 
 impl CheckpointReader {
-    /// Where to go on reading later, when this reader is at its end: `from` of the next one.
-    pub fn end(&self) -> u64 {
-        self.end
+    /// Goes on behind the end, which may have moved: what was appended since is read next.
+    ///
+    /// # Errors
+    /// The store's files cannot be read.
+    pub fn poll(&mut self) -> Result<()> {
+        again(&mut self.walk, &self.dir)
     }
+}
+
+fn again(walk: &mut Walk, dir: &Path) -> Result<()> {
+    // The store may have been opened again, which raises its generation.
+    let identity = directory::look_at_identity(dir)?;
+    walk.again(identity.map_or(u32::MAX, |identity| identity.generation))
 }
 
 impl Iterator for CheckpointReader {
@@ -332,7 +343,7 @@ impl Iterator for CheckpointReader {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (names, runs) = (&mut self.names, &mut self.runs);
-        read(&mut self.walk, self.from, &mut self.end, |at, frame| {
+        read(&mut self.walk, self.from, |at, frame| {
             let record = CheckpointRecord::decode(frame, runs)?;
             let entry = CheckpointEntry {
                 at: record_at(at, frame),

@@ -76,6 +76,31 @@ impl Snapshot {
         Ok(segments.into_values().collect())
     }
 
+    /// Where the segments of a log begin, oldest first.
+    pub fn segment_bases(&self, log: StoreLog) -> Vec<u64> {
+        self.segment_files(log.kind()).into_iter().map(|(base, _)| base).collect()
+    }
+
+    /// How many files a log's directory holds, spares included, and their bytes.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn log_files(&self, log: StoreLog) -> Result<(usize, u64)> {
+        let dir = self.dir.join(log.name());
+        if !dir.is_dir() {
+            return Ok((0, 0));
+        }
+        let (mut files, mut bytes) = (0, 0);
+        for entry in std::fs::read_dir(&dir).at("read", &dir)? {
+            // Files come and go while the store is in use.
+            if let Ok(found) = entry.at("read", &dir)?.metadata() {
+                files += 1;
+                bytes += found.len();
+            }
+        }
+        Ok((files, bytes))
+    }
+
     /// The files of a consume queue: each with the index of its first entry and its length in bytes.
     ///
     /// # Errors

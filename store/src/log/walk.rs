@@ -183,8 +183,15 @@ impl Walk {
         Ok(None)
     }
 
+    /// Goes on after the end was reached: somebody may have written since, also in a later generation.
+    pub(crate) fn again(&mut self, generation_max: u32) -> Result<()> {
+        self.generation_max = generation_max;
+        (self.over, self.searched) = (false, false);
+        self.window.as_mut().map_or(Ok(()), Window::refresh)
+    }
+
     /// Where the next frame is, or would be.
-    pub(crate) fn position(&self) -> u64 {
+    fn position(&self) -> u64 {
         self.base().saturating_add(self.offset)
     }
 

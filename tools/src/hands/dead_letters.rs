@@ -6,6 +6,7 @@ use popstore::{DeadLetter, EndReason, Redriven};
 use serde::Serialize;
 
 use super::On;
+use crate::eyes::list_dead_letters;
 use crate::{Failure, Outcome, directory, output};
 
 /// List the messages that have used up their deliveries, and put them back
@@ -17,7 +18,7 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// List a group's dead letters with their history, oldest first; changes nothing
+    /// List a group's dead letters with their history, oldest first; changes nothing, also beside a running owner
     List(Of),
     /// Put a group's dead letters back to the topics they came from, oldest first
     ///
@@ -48,17 +49,6 @@ struct Origin<'a> {
 }
 
 #[derive(Serialize)]
-struct Listed<'a> {
-    #[serde(flatten)]
-    origin: Origin<'a>,
-    appended_at: String,
-    popped_at: String,
-    buried_at: String,
-    #[serde(flatten)]
-    carried: output::Carried<'a>,
-}
-
-#[derive(Serialize)]
 struct PutBack<'a> {
     #[serde(flatten)]
     origin: Origin<'a>,
@@ -69,30 +59,9 @@ struct PutBack<'a> {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
     match &args.verb {
-        Verb::List(of) => list(of, out),
+        Verb::List(of) => list_dead_letters(&of.on.dir, Some(&of.group), false, of.n, of.on.json, out),
         Verb::Redrive(of) => redrive(of, out),
     }
-}
-
-fn list(of: &Of, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let store = directory::open(&of.on.dir)?;
-    let letters = store.group(&of.group)?.dead_letters()?.take(of.n.unwrap_or(usize::MAX));
-    let header = ["origin", "attempts", "reason", "appended", "popped", "buried", "key", "body"];
-    let mut table = output::table(header);
-    let mut count = 0;
-    for letter in letters {
-        let letter = letter?;
-        count += 1;
-        if of.on.json {
-            output::json(out, &listed(&letter))?;
-        } else {
-            let times = [letter.appended_at(), letter.popped_at(), letter.buried_at()].map(output::second);
-            let carried = [letter.message().key(), letter.message().body()].map(output::shown);
-            table.add_row(told(&letter).into_iter().chain(times).chain(carried));
-        }
-    }
-    store.close()?;
-    show(of, &table, count, "", out)
 }
 
 fn redrive(of: &Of, out: &mut dyn Write) -> Result<Outcome, Failure> {
@@ -113,25 +82,13 @@ fn redrive(of: &Of, out: &mut dyn Write) -> Result<Outcome, Failure> {
     }
     drop(group);
     store.close()?;
-    show(of, &table, count, " put back", out)
-}
-
-/// For people: the table, unless it is empty, and how many letters it is about.
-fn show(of: &Of, table: &comfy_table::Table, count: u64, done: &str, out: &mut dyn Write) -> Result<Outcome, Failure> {
     if !of.on.json && count > 0 {
         writeln!(out, "{table}")?;
     }
     if !of.on.json {
-        writeln!(out, "{}{done}", output::counted(count, "dead letter"))?;
+        writeln!(out, "{} put back", output::counted(count, "dead letter"))?;
     }
     Ok(Outcome::Fine)
-}
-
-fn listed(letter: &DeadLetter) -> Listed<'_> {
-    let [appended_at, popped_at, buried_at] =
-        [letter.appended_at(), letter.popped_at(), letter.buried_at()].map(output::millisecond);
-    let carried = output::Carried::by(letter.message());
-    Listed { origin: origin(letter), appended_at, popped_at, buried_at, carried }
 }
 
 fn origin(letter: &DeadLetter) -> Origin<'_> {
@@ -147,7 +104,7 @@ fn origin(letter: &DeadLetter) -> Origin<'_> {
     }
 }
 
-/// The first columns of both tables.
+/// The first columns of the table.
 fn told(letter: &DeadLetter) -> [String; 3] {
     let Origin { origin_topic, origin_queue, origin_index, attempts, reason } = origin(letter);
     [format!("{origin_topic}/{origin_queue}/{origin_index}"), attempts.to_string(), reason.to_string()]

@@ -1,0 +1,149 @@
+//! `store-inspect dead-letters`: each letter with its origin and history.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use popstore::{Origin, Snapshot, SnapshotMessage};
+use serde::Serialize;
+
+use super::faults::Notes;
+use super::message::{Body, MessageRow, place, reason};
+use crate::{Failure, Outcome, directory, output};
+
+/// What the name of a dead-letter queue begins with.
+const DEAD_LETTERS: &str = "%DLQ%";
+
+/// List the dead letters, each with its origin, attempts, reason and times
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The directory of the store
+    dir: PathBuf,
+    /// Only of this group
+    #[arg(long)]
+    group: Option<String>,
+    /// Those that were put back, too
+    #[arg(long)]
+    all: bool,
+    /// Print JSON, one object per line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    group: &'a str,
+    origin_topic: &'a str,
+    origin_queue: u32,
+    origin_index: u64,
+    attempts: u32,
+    reason: &'a str,
+    appended_at: String,
+    popped_at: String,
+    buried_at: String,
+    redriven: bool,
+    letter: MessageRow<'a>,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    list(&args.dir, args.group.as_deref(), args.all, None, args.json, out)
+}
+
+/// Lists the letters of a group or of all, up to `n`.
+pub(crate) fn list(
+    dir: &Path,
+    group: Option<&str>,
+    all: bool,
+    n: Option<usize>,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<Outcome, Failure> {
+    let snapshot = directory::look(dir)?;
+    if let Some(group) = group.filter(|group| snapshot.group_options(group).is_none()) {
+        return Err(Failure::Missing { what: "group", name: group.to_string() });
+    }
+    let mut notes = Notes::of(&snapshot);
+    let (mut left, mut listed) = (n.unwrap_or(usize::MAX), 0);
+    for_each(&snapshot, group, &mut notes, |letter, origin| {
+        let redriven = snapshot.is_redriven(&letter.topic, letter.index);
+        if left == 0 || redriven && !all {
+            return Ok(());
+        }
+        left -= 1;
+        listed += 1;
+        match json {
+            true => output::json(out, &row(letter, origin, redriven)),
+            false => Ok(writeln!(out, "{}", line(letter, origin, redriven))?),
+        }
+    })?;
+    if !json {
+        writeln!(out, "{}", output::counted(listed, "dead letter"))?;
+    }
+    Ok(notes.outcome())
+}
+
+/// Hands over every letter that can be read, with where it came from.
+pub(super) fn for_each(
+    snapshot: &Snapshot,
+    group: Option<&str>,
+    notes: &mut Notes,
+    mut then: impl FnMut(&SnapshotMessage, &Origin) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut lookup = snapshot.lookup();
+    for topic in snapshot.topics() {
+        let Some(of) = topic.name.strip_prefix(DEAD_LETTERS) else { continue };
+        if group.is_some_and(|group| group != of) {
+            continue;
+        }
+        for (queue, (first, end)) in topic.queues.iter().enumerate() {
+            let queue = queue as u32;
+            for index in snapshot.relocated(&topic.name, queue).into_iter().filter(|at| at < first).chain(*first..*end)
+            {
+                match lookup.message(&topic.name, queue, index)? {
+                    Some(letter) => {
+                        if let Some(origin) = &letter.origin {
+                            then(&letter, origin)?;
+                        }
+                    }
+                    None => {
+                        if let Some(fault) = lookup.queue_entry(&topic.name, queue, index)?.and_then(|it| it.fault) {
+                            notes.fault(&fault);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn row<'a>(letter: &'a SnapshotMessage, origin: &'a Origin, redriven: bool) -> Row<'a> {
+    Row {
+        group: &origin.group,
+        origin_topic: &origin.topic,
+        origin_queue: origin.queue,
+        origin_index: origin.index,
+        attempts: origin.attempts,
+        reason: origin.reason.map_or("redriven", reason),
+        appended_at: output::millisecond(origin.appended_at),
+        popped_at: output::millisecond(origin.popped_at),
+        buried_at: output::millisecond(letter.appended_at),
+        redriven,
+        letter: MessageRow::of(letter, Body::Text),
+    }
+}
+
+fn line(letter: &SnapshotMessage, origin: &Origin, redriven: bool) -> String {
+    let from = place(&origin.topic, origin.queue, origin.index);
+    let (here, why) = (place(&letter.topic, letter.queue, letter.index), origin.reason.map_or("redriven", reason));
+    let times = [origin.appended_at, origin.popped_at, letter.appended_at].map(output::second);
+    let mut line = format!("{here:<24} from {from:<20} {why:<8} attempts {:<3}", origin.attempts);
+    line.push_str(&format!(" appended {} popped {} buried {}", times[0], times[1], times[2]));
+    if !letter.key.is_empty() {
+        line.push_str(&format!("  key={}", output::shown(&letter.key)));
+    }
+    line.push_str(&format!("  {}", output::shown(&letter.body)));
+    if redriven {
+        line.push_str("  (put back)");
+    }
+    line
+}

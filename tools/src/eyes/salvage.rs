@@ -1,0 +1,109 @@
+//! `store-inspect salvage`: a fresh store from what can be read of a damaged one.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::verify::progress_bar;
+use crate::{Failure, Outcome, directory, output};
+
+/// Copy every message that can be read, and what groups know of them, into a fresh store
+///
+/// The store itself is not touched. Messages keep their queues and their order; behind a lost one they move up by one
+/// place, and what groups hold moves with them. Receipts of the old store are not good for the fresh one.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The directory of the store
+    dir: PathBuf,
+    /// The directory of the fresh store; it must be empty or not there
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// Print JSON: an object for each range of lost messages, and one that sums up
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct LostRow<'a> {
+    topic: &'a str,
+    queue: u32,
+    first: u64,
+    end: u64,
+}
+
+#[derive(Serialize)]
+struct Sum<'a> {
+    to: String,
+    messages: u64,
+    topics: u64,
+    groups: u64,
+    held: u64,
+    lost: u64,
+    lost_held: u64,
+    faults: usize,
+    moved: Vec<MovedRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct MovedRow<'a> {
+    topic: &'a str,
+    queue: u32,
+    by: u64,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    let snapshot = directory::look(&args.dir)?;
+    let bar = progress_bar();
+    let done = snapshot.salvage(&args.to, |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let done = done?;
+    let lost: u64 = done.lost.iter().map(|(_, _, places)| places.end - places.start).sum();
+    let outcome = Outcome::of(lost > 0 || !snapshot.faults().is_empty());
+    for (topic, queue, places) in &done.lost {
+        if args.json {
+            output::json(out, &LostRow { topic, queue: *queue, first: places.start, end: places.end })?;
+        } else {
+            writeln!(out, "lost: {topic}/{queue}/{} to {}", places.start, places.end - 1)?;
+        }
+    }
+    let to = args.to.display().to_string();
+    if args.json {
+        let moved = done.renumbered.iter().map(|(topic, queue, by)| MovedRow { topic, queue: *queue, by: *by });
+        let sum = Sum {
+            to,
+            messages: done.messages,
+            topics: done.topics,
+            groups: done.groups,
+            held: done.held,
+            lost,
+            lost_held: done.lost_held,
+            faults: snapshot.faults().len(),
+            moved: moved.collect(),
+        };
+        output::json(out, &sum)?;
+        return Ok(outcome);
+    }
+    for (topic, queue, by) in &done.renumbered {
+        writeln!(
+            out,
+            "renumbered: {topic}/{queue}: its messages moved up, the last one by {}",
+            output::counted(*by, "place")
+        )?;
+    }
+    let [messages, topics, groups] = [(done.messages, "message"), (done.topics, "topic"), (done.groups, "group")]
+        .map(|(count, what)| output::counted(count, what));
+    writeln!(out, "{to}: {messages}, {topics}, {groups}, {} held", done.held)?;
+    if lost > 0 {
+        writeln!(
+            out,
+            "{} could not be saved, {} of them held by groups",
+            output::counted(lost, "message"),
+            done.lost_held
+        )?;
+    }
+    Ok(outcome)
+}

@@ -1,0 +1,161 @@
+//! `store-inspect summary`: a store on one screen.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use popstore::{FORMAT_VERSION, GroupStats, Snapshot, StoreLog, TopicStats};
+use serde::Serialize;
+
+use super::faults::FaultRow;
+use super::leases::is_overdue;
+use super::when;
+use crate::{Failure, Outcome, directory, output, rows};
+
+/// Show a store on one screen: sizes, watermarks, topics, groups, leases, damage
+///
+/// It reads what opening the store would read; `verify` reads everything.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The directory of the store
+    dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    dir: String,
+    format: u32,
+    store_id: String,
+    generation: u32,
+    opened_at: Option<String>,
+    closed: bool,
+    commit: LogRow,
+    checkpoint: LogRow,
+    mark: u64,
+    topics: Vec<rows::TopicRow<'a>>,
+    groups: Vec<Group<'a>>,
+    faults: Vec<FaultRow<'a>>,
+    torn_tails: Vec<FaultRow<'a>>,
+}
+
+/// A log: where it begins and ends, how far it is known to be durable, and what it takes on the disk.
+#[derive(Serialize)]
+struct LogRow {
+    start: u64,
+    end: u64,
+    durable_through: u64,
+    files: usize,
+    file_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Group<'a> {
+    #[serde(flatten)]
+    stats: rows::GroupRow<'a>,
+    overdue: u64,
+    dead_letters: u64,
+    oldest_lease_ms: Option<u128>,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    let snapshot = directory::look(&args.dir)?;
+    let (topics, groups) = (snapshot.topics(), snapshot.groups());
+    let summary = summary(&snapshot, &topics, &groups)?;
+    match args.json {
+        true => output::json(out, &summary)?,
+        false => show(&snapshot, &summary, out)?,
+    }
+    Ok(Outcome::of(!snapshot.faults().is_empty()))
+}
+
+fn summary<'a>(
+    snapshot: &'a Snapshot,
+    topics: &'a [TopicStats],
+    groups: &'a [GroupStats],
+) -> Result<Summary<'a>, Failure> {
+    let now = when::now();
+    let mut overdue: std::collections::HashMap<std::sync::Arc<str>, u64> = Default::default();
+    for held in snapshot.leases().filter(|held| is_overdue(held, now)) {
+        *overdue.entry(held.group).or_default() += 1;
+    }
+    let group = |stats: &'a GroupStats| Group {
+        overdue: overdue.get(stats.name.as_str()).copied().unwrap_or(0),
+        dead_letters: dead_letters(snapshot, topics, &stats.name),
+        oldest_lease_ms: stats.oldest_lease_for.map(|lease| lease.as_millis()),
+        stats: rows::group_row(stats),
+    };
+    Ok(Summary {
+        dir: snapshot.dir().display().to_string(),
+        format: FORMAT_VERSION,
+        store_id: format!("{:032x}", snapshot.store_id()),
+        generation: snapshot.generation(),
+        opened_at: snapshot.opened_at().map(output::millisecond),
+        closed: snapshot.is_closed(),
+        commit: log_row(snapshot, StoreLog::Commit)?,
+        checkpoint: log_row(snapshot, StoreLog::Checkpoint)?,
+        mark: snapshot.mark(),
+        topics: topics.iter().map(rows::topic_row).collect(),
+        groups: groups.iter().map(group).collect(),
+        faults: snapshot.faults().iter().map(FaultRow::of).collect(),
+        torn_tails: snapshot.torn_tails().iter().map(FaultRow::of).collect(),
+    })
+}
+
+fn log_row(snapshot: &Snapshot, log: StoreLog) -> Result<LogRow, Failure> {
+    let (start, end, durable_through) = match log {
+        StoreLog::Commit => snapshot.commit_extent(),
+        StoreLog::Checkpoint => snapshot.checkpoint_extent(),
+    };
+    let (files, file_bytes) = snapshot.log_files(log)?;
+    Ok(LogRow { start, end, durable_through, files, file_bytes })
+}
+
+/// The letters of a group that are there and were not put back.
+fn dead_letters(snapshot: &Snapshot, topics: &[TopicStats], group: &str) -> u64 {
+    let name = format!("%DLQ%{group}");
+    let Some((first, end)) = topics.iter().find(|topic| topic.name == name).and_then(|topic| topic.queues.first())
+    else {
+        return 0;
+    };
+    let moved = snapshot.relocated(&name, 0).into_iter().filter(|index| index < first);
+    moved.chain(*first..*end).filter(|index| !snapshot.is_redriven(&name, *index)).count() as u64
+}
+
+fn show(snapshot: &Snapshot, it: &Summary<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let now = when::now();
+    let opened = snapshot.opened_at().map_or_else(|| "?".to_string(), |at| when::from_now(at, now));
+    let closed = if it.closed { "closed in order" } else { "in use, or not closed in order" };
+    writeln!(out, "{}: store {}, format {}", it.dir, it.store_id, it.format)?;
+    writeln!(out, "opened {} times, the last time {opened}; {closed}", it.generation)?;
+    for (name, log) in [("commit", &it.commit), ("checkpoint", &it.checkpoint)] {
+        let LogRow { start, end, durable_through, files, file_bytes } = log;
+        let files = output::counted(*files as u64, "file");
+        writeln!(out, "{name:<10} {start} to {end}, known durable to {durable_through}; {files}, {file_bytes} bytes")?;
+    }
+    writeln!(out, "queues     marked to {} of the commit log", it.mark)?;
+    rows::show_topics(&snapshot.topics(), false, out)?;
+    let mut table =
+        output::table(["group", "lag", "ready", "in flight", "overdue", "waiting", "dead letters", "oldest lease"]);
+    for group in &it.groups {
+        let stats = &group.stats;
+        let counts = [stats.lag, stats.ready, stats.in_flight, group.overdue, stats.waiting + stats.ending];
+        let oldest = snapshot.groups().into_iter().find(|it| it.name == stats.name).and_then(|it| it.oldest_lease_for);
+        let oldest = oldest.map_or_else(String::new, when::short);
+        let counts = counts.into_iter().chain([group.dead_letters]).map(|count| count.to_string());
+        table.add_row(std::iter::once(stats.name.to_string()).chain(counts).chain([oldest]));
+    }
+    writeln!(out, "{table}")?;
+    for tail in snapshot.torn_tails() {
+        writeln!(out, "torn tail, no fault: opening cuts it off: {tail}")?;
+    }
+    match snapshot.faults() {
+        [] => writeln!(out, "no damage where opening would look; `store-inspect verify` looks everywhere")?,
+        faults => {
+            writeln!(out, "{}:", output::counted(faults.len() as u64, "fault"))?;
+            faults.iter().try_for_each(|fault| super::faults::show(fault, out))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! `store-inspect why`: the life of one message, joined from both logs.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+
+use popstore::{Snapshot, SnapshotMessage};
+
+use super::faults::Notes;
+use super::life::{self, Life};
+use super::messages::Wanted;
+use crate::{Failure, Outcome, directory};
+
+/// How many messages of one key are told.
+const MESSAGES_MAX: usize = 100;
+
+/// Tell the life of a message: appended, popped, extended, acked, nacked, revived, dead-lettered, per group
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["topic", "offset", "key"])))]
+pub(super) struct Args {
+    /// The directory of the store
+    dir: PathBuf,
+    /// The topic of the message
+    #[arg(long, requires = "index")]
+    topic: Option<String>,
+    /// Its queue
+    #[arg(long, default_value_t = 0, requires = "topic")]
+    queue: u32,
+    /// Its place in the queue
+    #[arg(long, requires = "topic")]
+    index: Option<u64>,
+    /// The offset of its record in the commit log
+    #[arg(long)]
+    offset: Option<u64>,
+    /// Its key; all messages of that key are told, the first 100
+    #[arg(long)]
+    key: Option<String>,
+    /// Only for this group
+    #[arg(long)]
+    group: Option<String>,
+    /// Print JSON, an object for each event
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    let snapshot = directory::look(&args.dir)?;
+    let mut notes = Notes::of(&snapshot);
+    let messages = find(args, &snapshot, &mut notes)?;
+    if messages.is_empty() {
+        return Err(Failure::Missing { what: "message", name: wanted(args) });
+    }
+    let lives = messages.into_iter().map(Life::of).map(|life| (life.place(), life));
+    let mut lives: BTreeMap<_, _> = lives.collect();
+    life::trace(&snapshot, &mut lives, args.group.as_deref(), &mut notes)?;
+    for life in lives.values() {
+        match args.json {
+            true => life.show_json(out)?,
+            false => life.show(out)?,
+        }
+    }
+    Ok(notes.outcome())
+}
+
+fn wanted(args: &Args) -> String {
+    match (&args.topic, args.offset, &args.key) {
+        (Some(topic), ..) => super::message::place(topic, args.queue, args.index.unwrap_or(0)),
+        (_, Some(offset), _) => format!("at offset {offset}"),
+        (_, _, key) => format!("with key {:?}", key.as_deref().unwrap_or_default()),
+    }
+}
+
+fn find(args: &Args, snapshot: &Snapshot, notes: &mut Notes) -> Result<Vec<SnapshotMessage>, Failure> {
+    let mut lookup = snapshot.lookup();
+    if let (Some(topic), Some(index)) = (&args.topic, args.index) {
+        return Ok(lookup.message(topic, args.queue, index)?.into_iter().collect());
+    }
+    if let Some(offset) = args.offset {
+        return Ok(lookup.message_at(offset)?.into_iter().collect());
+    }
+    let wanted = Wanted::of_key(args.key.as_deref().unwrap_or_default());
+    let mut reader = snapshot.commit_log(0)?;
+    let mut found = Vec::new();
+    while let Some((_, message)) = wanted.next(&mut reader, notes)? {
+        // A copy that retention made is the same message; a letter is one of its own.
+        if message.relocated {
+            continue;
+        }
+        if found.len() == MESSAGES_MAX {
+            eprintln!("store-inspect: there are more messages of that key; these are the first {MESSAGES_MAX}");
+            break;
+        }
+        found.push(message);
+    }
+    Ok(found)
+}
