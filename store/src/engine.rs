@@ -109,6 +109,9 @@ impl Engine {
         if self.checkpoint_is_due(end) {
             let _ = self.wakes.keep.try_send(());
         }
+        if self.checkpoint.is_short() {
+            self.free_checkpoint_room();
+        }
         self.settle(&self.checkpoint, end)
     }
 
@@ -130,11 +133,11 @@ impl Engine {
         queue: &ConsumeQueue,
         index: QueueIndex,
     ) -> Result<Option<StoredMessage>> {
-        let Some(entry) = queue.entry(index)? else { return Ok(None) };
+        let Some(entry) = queue.entry(&self.disk, index)? else { return Ok(None) };
         if let Ok(message) = self.follow(topic, queue, index, entry) {
             return Ok(Some(message));
         }
-        if queue.entry(index)? != Some(entry) {
+        if queue.entry(&self.disk, index)? != Some(entry) {
             // Retention moved it or let it go meanwhile.
             return self.fetch(topic, queue, index);
         }

@@ -85,6 +85,23 @@ impl Engine {
         if self.checkpoint_is_due(self.checkpoint.appended()) { self.snapshot() } else { Ok(()) }
     }
 
+    /// On a full disk the rest of the last segment is for the snapshot that frees those before it: who finds it short
+    /// does not go on without that.
+    pub(crate) fn free_checkpoint_room(&self) {
+        if self.checkpoint.prepare().is_ok() {
+            return;
+        }
+        let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
+        // Someone else may have been at it meanwhile.
+        if self.checkpoint.prepare().is_err()
+            && self.checkpoint.segments().len() > 1
+            && let Err(error) = self.snapshot()
+            && self.check().is_ok()
+        {
+            self.tell(&StoreEvent::BackgroundFailure { task: "snapshot", reason: error.to_string() });
+        }
+    }
+
     /// Tells the index anew and lets go of what the checkpoint log held before.
     pub(crate) fn snapshot(&self) -> Result<()> {
         let begin = {

@@ -110,7 +110,7 @@ impl ConsumeQueue {
     ///
     /// # Errors
     /// A file cannot be read. A file that is too short shows as an entry of zeroes.
-    pub(crate) fn entry(&self, index: QueueIndex) -> Result<Option<Entry>> {
+    pub(crate) fn entry(&self, disk: &Disk, index: QueueIndex) -> Result<Option<Entry>> {
         let mut state = self.state();
         if index.0 < state.first {
             return Ok(state.relocated.get(&index.0).copied());
@@ -125,16 +125,16 @@ impl ConsumeQueue {
         if let Some(entry) = cached(&state) {
             return Ok(Some(entry));
         }
-        self.load(&mut state, index.0)?;
+        self.load(&mut state, disk, index.0)?;
         Ok(cached(&state))
     }
 
-    fn load(&self, state: &mut State, index: u64) -> Result<()> {
+    fn load(&self, state: &mut State, disk: &Disk, index: u64) -> Result<()> {
         let file_first = index - index % self.per_file;
         let end = (index + CHUNK).min(file_first + self.per_file).min(state.flushed);
         let mut bytes = vec![0; (end - index) as usize * ENTRY];
         let path = self.path(file_first);
-        match StoreFile::read_only(path.clone()) {
+        match disk.open_to_read(path.clone()) {
             Ok(file) => {
                 file.read_at((index - file_first) * ENTRY as u64, &mut bytes).at("read", &path)?;
             }

@@ -24,6 +24,8 @@ use crate::topics::DEAD_LETTERS;
 const MOVED_PART: u64 = 8;
 /// And not more messages than a mark can tell of.
 const MOVED_MAX: usize = 4096;
+/// How many segments go by one mark.
+const SEGMENTS_MAX: usize = 16;
 
 /// The first message of a segment is looked for in so many bytes.
 const FIRST_WITHIN: u64 = 1 << 16;
@@ -47,17 +49,32 @@ impl Engine {
         if rules.after.is_none() && rules.bytes.is_none() && !rules.when_done {
             return Ok(());
         }
-        loop {
-            let segments = self.commit.segments();
-            let [oldest, next, ..] = segments.as_slice() else { return Ok(()) };
+        if let Some(base) = self.let_go()? {
+            let end = self.mark_from(base)?;
+            self.checkpoint.sync_through(end)?;
+            self.commit.retire_before(base)?;
+            // What is left is for the next round: the other tasks of the keeper come between.
+            let _ = self.wakes.keep.try_send(());
+        }
+        Ok(())
+    }
+
+    /// Makes all that depends on the oldest segments independent of them, as far as the rules do not keep them. Returns
+    /// where the log will begin then. One mark tells of many segments: it waits for what was appended meanwhile, and
+    /// one for each would fall behind the appends.
+    fn let_go(&self) -> Result<Option<u64>> {
+        let segments = self.commit.segments();
+        let mut base = None;
+        for pair in segments.windows(2).take(SEGMENTS_MAX) {
+            let (oldest, next) = (&pair[0], &pair[1]);
             // The log rolls before a staged group is written: what cannot be read yet is neither counted nor deleted.
             if self.commit.written() < next.base {
-                return Ok(());
+                break;
             }
             let firsts = self.firsts_behind(oldest)?;
-            let Some(letters) = self.may_go(next, &firsts)? else { return Ok(()) };
+            let Some(letters) = self.may_go(oldest, next, &firsts)? else { break };
             if !self.move_on(oldest, next.base, &firsts, letters)? {
-                return Ok(());
+                break;
             }
             for (id, first) in firsts.iter() {
                 if let Some(queue) = self.topics.queue(*id) {
@@ -65,10 +82,9 @@ impl Engine {
                     self.consumers().index.forget_letters(*id, *first);
                 }
             }
-            let end = self.mark_from(next.base)?;
-            self.checkpoint.sync_through(end)?;
-            self.commit.retire_before(next.base)?;
+            base = Some(next.base);
         }
+        Ok(base)
     }
 
     fn firsts_behind(&self, segment: &Segment) -> Result<Arc<Firsts>> {
@@ -98,10 +114,10 @@ impl Engine {
         Ok(firsts)
     }
 
-    /// Whether the segment before `next` may go, and then what becomes of the dead letters in it.
-    fn may_go(&self, next: &Segment, firsts: &Firsts) -> Result<Option<Letters>> {
+    /// Whether the oldest segment may go, and then what becomes of the dead letters in it.
+    fn may_go(&self, oldest: &Segment, next: &Segment, firsts: &Firsts) -> Result<Option<Letters>> {
         let rules = &self.options.retention;
-        if rules.bytes.is_some_and(|bytes| self.commit.bytes() > bytes) {
+        if rules.bytes.is_some_and(|bytes| self.commit.written().saturating_sub(oldest.base) > bytes) {
             return Ok(Some(Letters::Go));
         }
         if let Some(after) = rules.after
@@ -192,7 +208,7 @@ impl Engine {
                 let begins = if of_letters && letters == Letters::Stay { queue.first() } else { *first };
                 for index in (begins.0..first.0).map(QueueIndex).filter(|index| is_letter(*index)) {
                     if !relocated.contains_key(&index)
-                        && let Some(entry) = queue.entry(index)?
+                        && let Some(entry) = queue.entry(&self.disk, index)?
                     {
                         needed.insert((queue.id, index), entry);
                     }
@@ -202,7 +218,7 @@ impl Engine {
                     for index in cohorts.flat_map(|(block, cohort)| cohort.indexes(block)) {
                         if index < *first
                             && !relocated.contains_key(&index)
-                            && let Some(entry) = queue.entry(index)?
+                            && let Some(entry) = queue.entry(&self.disk, index)?
                         {
                             needed.insert((queue.id, index), entry);
                         }

@@ -7,7 +7,7 @@ use crate::fault::Fault;
 use crate::format::Rule;
 use crate::format::frame::LogKind;
 use crate::format::header::SegmentHeader;
-use crate::format::identity::Identity;
+use crate::format::identity::{IDENTITY, Identity};
 use crate::log::Unrecovered;
 use crate::recover::directory;
 
@@ -18,11 +18,10 @@ use crate::recover::directory;
 pub(super) fn find(dir: &Path, faults: &mut Vec<Fault>) -> Result<Identity> {
     let path = dir.join(directory::STORE);
     let told = directory::look_at_identity(dir)?;
-    if let Err(rule @ Rule::Version(_)) = told {
-        return Err(Error::format(&path, rule));
-    }
     let ids = ids_of_segments(dir)?;
     match told {
+        // Where segments are of this version, the file's number is damaged.
+        Err(rule @ Rule::Version(_)) if ids.is_empty() => Err(Error::format(&path, rule)),
         Ok(identity) if ids.is_empty() || ids.contains(&identity.id) => Ok(identity),
         Ok(identity) => {
             let (expected, found) =
@@ -35,7 +34,8 @@ pub(super) fn find(dir: &Path, faults: &mut Vec<Fault>) -> Result<Identity> {
                 return Err(Error::format(dir, "neither a file \"store\" nor a segment says which store it is"));
             };
             let found = if rule == Rule::Empty { "no such file".to_string() } else { rule.to_string() };
-            faults.push(Fault::new(&path, 0, "3", "the store's id and generation", found));
+            let fault = Fault::new(&path, 0, "3", "the store's id and generation", found);
+            faults.push(fault.of_len(IDENTITY as u64));
             Ok(Identity { id: *id, generation: u32::MAX })
         }
     }

@@ -17,6 +17,7 @@ use crate::format::commit::{CommitRecord, MessageRecord};
 use crate::format::entry::{ENTRY, Entry};
 use crate::format::frame::{FRAME_HEADER, Frame, LogKind};
 use crate::log::Step;
+use crate::options::Options;
 use crate::segment::StoreFile;
 
 /// How many files are kept open.
@@ -70,6 +71,18 @@ impl Snapshot {
             chunk: None,
             rebuilt: HashMap::new(),
         }
+    }
+
+    /// The messages of a topic that can be read, by queue and index.
+    pub fn messages(&self, topic: &str) -> impl Iterator<Item = Result<SnapshotMessage>> + '_ {
+        let id = self.state.topic(topic);
+        let queues = id.and_then(|id| self.state.topics.get(&id)).map_or(&[][..], |topic| &topic.queues);
+        let places = queues.iter().enumerate().flat_map(move |(queue, state)| {
+            let id = QueueId { topic: id.unwrap_or_default(), queue: queue as u32 };
+            state.indexes().map(move |index| (id, index))
+        });
+        let mut lookup = self.lookup();
+        places.filter_map(move |(queue, index)| lookup.find(queue, index).transpose())
     }
 
     pub(super) fn queue_id(&self, topic: &str, queue: u32) -> Option<QueueId> {
@@ -144,6 +157,9 @@ impl Lookup<'_> {
             if let Some(message) = self.at_entry(queue, index, entry)? {
                 return Ok(Some(message));
             }
+            if self.is_gone(entry) {
+                return Ok(None);
+            }
             self.rebuild(queue)?;
         }
         match self.rebuilt.get(&queue).and_then(|entries| entries.get(&index)).copied() {
@@ -168,7 +184,10 @@ impl Lookup<'_> {
                 self.files.entry(queue).or_insert(files)
             }
         };
-        let Some((first, path)) = files.range(..=index).next_back() else { return Ok(Some((Entry::default(), None))) };
+        let Some((first, path)) = files.range(..=index).next_back() else {
+            // The files that begin later show that the owner of the store let go of this one.
+            return Ok(files.is_empty().then(|| (Entry::default(), None)));
+        };
         let first = *first;
         let inside = |chunk: &(QueueId, u64, Vec<u8>)| {
             let skip = usize::try_from(index.checked_sub(chunk.1)?).ok()?.checked_mul(ENTRY)?;
@@ -239,6 +258,15 @@ impl Lookup<'_> {
         Ok(bytes)
     }
 
+    /// Whether an entry leads to a segment that the owner of the store let go of.
+    fn is_gone(&self, entry: Entry) -> bool {
+        let before = self.segments.partition_point(|(base, _)| *base <= entry.offset);
+        match before.checked_sub(1).map(|at| &self.segments[at]) {
+            Some((_, path)) => !path.exists(),
+            None => entry.offset > 0,
+        }
+    }
+
     fn rebuild(&mut self, queue: QueueId) -> Result<()> {
         let mut entries: BTreeMap<u64, Entry> = BTreeMap::new();
         let mut walk = self.snapshot.walk(StoreLog::Commit, 0)?;
@@ -253,6 +281,22 @@ impl Lookup<'_> {
         self.rebuilt.insert(queue, entries);
         Ok(())
     }
+}
+
+/// How many entries a full queue file holds, as far as the files' names tell.
+pub(super) fn entries_per_file(snapshot: &Snapshot) -> Result<u64> {
+    let mut common = 0;
+    for (topic, state) in &snapshot.state.topics {
+        for queue in 0..state.queues.len() as u32 {
+            for first in list(snapshot.queue_dir(QueueId { topic: *topic, queue }))?.into_keys() {
+                let mut left = first;
+                while left != 0 {
+                    (common, left) = (left, common % left);
+                }
+            }
+        }
+    }
+    Ok(if common == 0 { Options::default().entries_per_file } else { common })
 }
 
 /// The files of a queue by the index of their first entry.

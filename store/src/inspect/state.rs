@@ -17,7 +17,7 @@ use crate::format::commit::{Cause, CommitRecord, MessageRecord, Settlement};
 use crate::format::entry::{Entry, tag_hash};
 use crate::format::frame::{FRAME_HEADER, LogKind};
 use crate::format::identity::Identity;
-use crate::log::{FrameAt, Step, Unrecovered};
+use crate::log::{FrameAt, Step, Unrecovered, segment_name};
 use crate::recover::Replay;
 use crate::stats::GroupStats;
 
@@ -168,8 +168,9 @@ impl State {
         let log = Unrecovered::look(&log_dir, LogKind::Commit, identity.id, faults)?;
         let start = log.start().unwrap_or(0);
         if start > replay.commit_start {
-            let expected = format!("segments from {} on", replay.commit_start);
-            faults.push(Fault::new(&log_dir, 0, "11.3", expected, format!("the first begins at {start}")));
+            let missing = log_dir.join(segment_name(replay.commit_start));
+            let fault = Fault::new(&missing, 0, "11.3", "the log's first segment", format!("the first is {start}"));
+            faults.push(fault.of_len(start - replay.commit_start));
         }
         for (topic, marked) in &replay.mark.topics {
             let queues = marked.queues.iter().map(|extent| QueueState {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use popstore_revive::{QueueId, TopicId};
 
-use super::lookup::list;
+use super::lookup::{entries_per_file, list};
 use super::{Snapshot, StoreLog};
 use crate::error::{At, Result};
 use crate::fault::Fault;
@@ -252,30 +252,35 @@ impl Verify<'_, '_> {
         match (entry, place) {
             (Some(entry), Some((path, at))) => Ok(Some((entry, path, at))),
             (_, place) => {
-                self.tell_missing(queue, index, place);
+                self.tell_missing(queue, index, place)?;
                 Ok(None)
             }
         }
     }
 
     /// A queue file is missing or short; the next file may be there.
-    fn tell_missing(&mut self, queue: QueueId, index: u64, place: Option<(PathBuf, u64)>) {
+    fn tell_missing(&mut self, queue: QueueId, index: u64, place: Option<(PathBuf, u64)>) -> Result<()> {
         let snapshot = self.snapshot;
         let dir = snapshot.queue_dir(queue);
         let marked = self.snapshot.state.queue(queue).map_or(0, |state| state.marked);
-        let Some(check) = self.queues.get_mut(&queue) else { return };
+        let Some(check) = self.queues.get_mut(&queue) else { return Ok(()) };
         let next_file = check.files.range(index..).next().map_or(marked, |(first, _)| *first);
-        let missing = place.unwrap_or_else(|| (dir.join(format!("{index:020}")), 0));
+        let whole_file_gone = index.is_multiple_of(entries_per_file(snapshot)?);
+        let missing = place.filter(|_| !whole_file_gone).unwrap_or_else(|| (dir.join(format!("{index:020}")), 0));
         if next_file >= marked {
             check.missing_from = Some(index);
         }
         if retired(snapshot, queue, index) {
-            return;
+            return Ok(());
         }
         let (path, at) = missing;
         let what = format!("entries to {}", marked - 1);
-        let found = if path.exists() { "the end of the file" } else { "no such file" };
+        let found = match path.exists() {
+            true => format!("the end of the file, and no file {index:020}"),
+            false => "no such file".to_string(),
+        };
         self.tell(Fault::new(&path, at, "8", what, found).of_len((next_file - index).saturating_mul(ENTRY as u64)));
+        Ok(())
     }
 
     fn checkpoint(&mut self, progress: &mut impl FnMut(u64, u64), total: u64) -> Result<()> {

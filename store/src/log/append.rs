@@ -153,6 +153,7 @@ impl Appender<'_> {
         }
         log.appended.store(end, Ordering::Release);
         self.head.scratch = frames;
+        log.note_whether_short(&self.head);
         if !self.head.unattended && log.wants_preparing(&self.head) {
             log.wake_preparer();
         }

@@ -21,7 +21,7 @@ mod window;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 
 use crate::clock::Clock;
@@ -30,6 +30,7 @@ use crate::format::frame::{LogKind, Seed};
 use crate::segment::{Disk, ReadMap, StoreFile, WriteMap};
 
 pub(crate) use append::room_max;
+pub(crate) use prepare::segment_name;
 pub(crate) use read::Bytes;
 pub(crate) use scan::{Found, FrameAt, Unrecovered};
 pub(crate) use walk::{Step, Walk};
@@ -107,6 +108,7 @@ pub(crate) struct Log {
     appended: AtomicU64,
     written: AtomicU64,
     durable: AtomicU64,
+    short: AtomicBool,
     sync: Mutex<sync::SyncState>,
     synced: Condvar,
 }

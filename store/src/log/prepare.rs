@@ -6,6 +6,7 @@
 //! rolls into it: a segment that has its name is whole.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use super::{Head, Log, Next, Segment};
@@ -56,7 +57,9 @@ impl Log {
         let _one_at_a_time = self.preparing.lock().expect("no panic under the lock");
         let plan = {
             let head = self.head.lock().expect("no panic under the lock");
-            if head.shut {
+            if head.shut || self.shape.poison.check().is_err() {
+                // Who waits for room is told so by the next look.
+                self.room.notify_all();
                 return Ok(false);
             }
             self.plan(&head)
@@ -76,6 +79,16 @@ impl Log {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether at the last append there was no next segment, and less than half of this one left.
+    pub(crate) fn is_short(&self) -> bool {
+        self.short.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_whether_short(&self, head: &Head) {
+        let short = head.next.is_none() && head.segment.end() - head.end < head.segment.capacity / 2;
+        self.short.store(short, Ordering::Relaxed);
     }
 
     /// Whether [`Log::prepare`] has something to do for the head.
@@ -128,7 +141,9 @@ impl Log {
         let file = segment.file(&self.disk).at("open", &segment.path)?;
         zero(&self.disk, &file, from - segment.base, end - segment.base)?;
         if self.shape.staged {
-            self.disk.sync_file(&file).at("sync", &segment.path)?;
+            // A file tells of a failure once, and frames that were written to this one may be what it concerns.
+            let synced = self.disk.sync_file(&file);
+            synced.map_err(|source| self.shape.poison.set(segment.path.clone(), source))?;
         }
         if let Some(populate) = populate {
             populate.range((from - segment.base) as usize, (end - from) as usize);
@@ -145,7 +160,11 @@ impl Log {
     fn make(&self, base: u64) -> Result<()> {
         let spare = self.spares.lock().expect("no panic under the lock").paths.pop();
         let next = match spare {
-            Some(path) => self.recycle(base, path)?,
+            Some(path) => self.recycle(base, path.clone()).inspect_err(|_| {
+                if path.exists() {
+                    self.spares.lock().expect("no panic under the lock").paths.push(path);
+                }
+            })?,
             None => self.create(base, self.shape.segment_bytes)?,
         };
         self.head.lock().expect("no panic under the lock").next = Some(next);
@@ -222,14 +241,14 @@ impl Log {
             let path = &oldest.path;
             let full = oldest.capacity == self.shape.segment_bytes && self.shape.kind == LogKind::Checkpoint;
             let spare = self.shape.dir.join(format!("{SPARE}{}", segment_name(oldest.base)));
-            if full {
-                self.disk.rename(path, &spare).at("rename", path)?;
-            } else {
-                self.disk.remove(path).at("remove", path)?;
+            match if full { self.disk.rename(path, &spare) } else { self.disk.remove(path) } {
+                // An attempt that failed at the sync got that far.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                gone => gone.at(if full { "rename" } else { "remove" }, path)?,
             }
             self.disk.sync_dir(&self.shape.dir).at("sync", &self.shape.dir)?;
             self.chain.write().expect("no panic under the lock").remove(&oldest.base);
-            if full {
+            if full && spare.exists() {
                 self.spares.lock().expect("no panic under the lock").paths.insert(0, spare);
             }
             retired += 1;
@@ -262,21 +281,21 @@ impl super::Shape {
         disk.rename(&file.path, &path).at("rename", &file.path)?;
         disk.sync_dir(&self.dir).at("sync", &self.dir)?;
         file.path = path;
-        Segment::new(file, base, capacity, SEGMENT_HEADER as u64)
+        Segment::new(disk, file, base, capacity, SEGMENT_HEADER as u64)
     }
 }
 
 impl Segment {
     /// Maps a segment file of which the bytes before `published` are final.
-    pub(super) fn new(file: StoreFile, base: u64, capacity: u64, published: u64) -> Result<Self> {
-        let map = ReadMap::new(&file, capacity as usize, published as usize).at("map", &file.path)?;
+    pub(super) fn new(disk: &Disk, file: StoreFile, base: u64, capacity: u64, published: u64) -> Result<Self> {
+        let map = ReadMap::new(disk, &file, capacity as usize, published as usize).at("map", &file.path)?;
         let (path, file) = (file.path.clone(), Mutex::new(Some(Arc::new(file))));
         Ok(Self { base, capacity, path, file, map: Arc::new(map) })
     }
 
     pub(super) fn write_map(&self, disk: &Disk) -> Result<WriteMap> {
         let file = self.file(disk).at("open", &self.path)?;
-        WriteMap::new(&file, self.capacity as usize, Arc::clone(&self.map)).at("map", &self.path)
+        WriteMap::new(disk, &file, self.capacity as usize, Arc::clone(&self.map)).at("map", &self.path)
     }
 
     /// Its file, opened if it is not.

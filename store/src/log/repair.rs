@@ -3,20 +3,21 @@
 //! Order matters, since a crash may come between any two steps and the next open must find the same end:
 //!
 //! 1. the first bytes behind the end are zeroed and synced, so that nothing leads beyond it any more;
-//! 2. later segments are removed, newest first;
+//! 2. later segments are removed or become spares, newest first;
 //! 3. everything else behind the end is zeroed;
 //! 4. what is not proven durable is written again and synced: a page that a failed sync left in the cache looks
 //!    intact and may never have reached the disk.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
-use super::prepare::{Spares, zero};
+use super::prepare::{SPARE, Spares, segment_name, zero};
 use super::scan::SegmentFile;
 use super::{Found, Head, Log, Segment, Shape, Unrecovered, sync};
 use crate::error::{At, Result};
-use crate::format::frame::FRAME_HEADER;
+use crate::format::frame::{FRAME_HEADER, LogKind};
 use crate::format::header::SEGMENT_HEADER;
 use crate::segment::{Disk, GROWS_UNDER_MAP, StoreFile};
 
@@ -40,14 +41,14 @@ impl Unrecovered {
         let head_at = self.files.iter().rposition(|file| file.base < found.end);
         if let Some(at) = head_at {
             for file in &self.files[..at] {
-                let opened = StoreFile::read_only(file.path.clone()).at("open", &file.path)?;
-                let segment = Segment::new(opened, file.base, file.capacity, file.len)?;
+                let opened = disk.open_to_read(file.path.clone()).at("open", &file.path)?;
+                let segment = Segment::new(&disk, opened, file.base, file.capacity, file.len)?;
                 segment.close_file();
                 chain.insert(file.base, Arc::new(segment));
             }
         }
         let head = match head_at {
-            Some(at) if !self.files[at].half_made => self.cut(at, found, &disk)?,
+            Some(at) if !self.files[at].half_made => self.cut(at, found, &shape, &disk, &mut spares)?,
             Some(at) => shape.make_segment(&disk, self.files[at].base, shape.segment_bytes, SEGMENT_HEADER as u64)?,
             None => shape.make_segment(&disk, 0, shape.segment_bytes, SEGMENT_HEADER as u64)?,
         };
@@ -55,22 +56,8 @@ impl Unrecovered {
         Log::with_head(shape, disk, head, chain, found.end.max(SEGMENT_HEADER as u64), spares)
     }
 
-    /// Gives back the space that was made ready: what it needs now, it makes again.
-    pub(crate) fn free_reserve(&mut self, found: &Found, disk: &Disk) -> Result<()> {
-        for path in self.spares.drain(..) {
-            disk.remove(&path).at("remove", &path)?;
-        }
-        // A later segment holds nothing that counts; one that follows a closed segment must stay.
-        while let Some(later) = self.files.last().filter(|later| later.base > found.end) {
-            disk.remove(&later.path).at("remove", &later.path)?;
-            disk.sync_dir(&self.dir).at("sync", &self.dir)?;
-            self.files.pop();
-        }
-        Ok(())
-    }
-
     /// Makes the segment number `at` the last one and the found end its end.
-    fn cut(&self, at: usize, found: &Found, disk: &Disk) -> Result<Segment> {
+    fn cut(&self, at: usize, found: &Found, shape: &Shape, disk: &Disk, spares: &mut Vec<PathBuf>) -> Result<Segment> {
         let SegmentFile { base, capacity, path, len, .. } = &self.files[at];
         let file = disk.open(path.clone()).at("open", path)?;
         let end = found.end - base;
@@ -79,7 +66,15 @@ impl Unrecovered {
             disk.sync_file(&file).at("sync", path)?;
         }
         for later in self.files[at + 1..].iter().rev() {
-            disk.remove(&later.path).at("remove", &later.path)?;
+            // What a full disk has once given the consumers' log it may not give again.
+            if self.kind == LogKind::Checkpoint && later.len == shape.segment_bytes {
+                let spare = self.dir.join(format!("{SPARE}cut-{}", segment_name(later.base)));
+                disk.rename(&later.path, &spare).at("rename", &later.path)?;
+                spares.retain(|known| *known != spare);
+                spares.push(spare);
+            } else {
+                disk.remove(&later.path).at("remove", &later.path)?;
+            }
             disk.sync_dir(&self.dir).at("sync", &self.dir)?;
         }
         if dirty && self.wipe(disk, &file, end, *len)? {
@@ -88,7 +83,7 @@ impl Unrecovered {
         if !GROWS_UNDER_MAP {
             zero(disk, &file, *len, *capacity)?;
         }
-        Segment::new(file, *base, *capacity, end)
+        Segment::new(disk, file, *base, *capacity, end)
     }
 
     /// Zeroes what is not zero. Returns whether there was any.
@@ -143,7 +138,7 @@ impl Log {
         head: Segment,
         mut chain: BTreeMap<u64, Arc<Segment>>,
         end: u64,
-        spares: Vec<std::path::PathBuf>,
+        spares: Vec<PathBuf>,
     ) -> Result<Self> {
         let head = Arc::new(head);
         chain.insert(head.base, Arc::clone(&head));
@@ -177,6 +172,7 @@ impl Log {
             appended: AtomicU64::new(end),
             written: AtomicU64::new(end),
             durable: AtomicU64::new(end),
+            short: AtomicBool::new(false),
             sync: Mutex::new(sync::SyncState::default()),
             synced: Condvar::new(),
         })

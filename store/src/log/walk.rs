@@ -42,6 +42,8 @@ pub(crate) struct Walk {
     searched: bool,
     /// Segments went away under the walk.
     passed_over: bool,
+    /// The walk does not go beyond what there was when it began: a writer may be as fast as it.
+    limit: u64,
     over: bool,
 }
 
@@ -115,7 +117,8 @@ impl Unrecovered {
         let offset = inside.max(SEGMENT_HEADER as u64);
         let (window, generation) = (None, 0);
         let (searched, passed_over, over) = (false, false, false);
-        Walk { log: self, at, window, offset, generation, generation_max, proven, searched, passed_over, over }
+        let limit = self.files.last().map_or(0, |file| file.base.saturating_add(file.len));
+        Walk { log: self, at, window, offset, generation, generation_max, proven, searched, passed_over, limit, over }
     }
 }
 
@@ -139,6 +142,9 @@ impl Walk {
         let mut refreshed = false;
         while !self.over && self.open()? {
             let (base, position) = (self.base(), self.position());
+            if position >= self.limit {
+                break;
+            }
             let seed = self.log.seed;
             let Some(window) = self.window.as_mut() else { break };
             match Frame::decode(window.frame(self.offset)?, position, seed).and_then(|frame| {
@@ -183,10 +189,11 @@ impl Walk {
         Ok(None)
     }
 
-    /// Goes on after the end was reached: somebody may have written since, also in a later generation.
+    /// Goes on after the end was reached, from now on without a limit: somebody may have written since, also in a later
+    /// generation.
     pub(crate) fn again(&mut self, generation_max: u32) -> Result<()> {
         self.generation_max = generation_max;
-        (self.over, self.searched) = (false, false);
+        (self.over, self.searched, self.limit) = (false, false, u64::MAX);
         self.window.as_mut().map_or(Ok(()), Window::refresh)
     }
 

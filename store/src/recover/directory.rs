@@ -85,6 +85,15 @@ pub(crate) fn write_identity(dir: &Path, disk: &Disk, identity: &Identity) -> Re
     disk.sync_dir(dir).at("sync", dir)
 }
 
+/// Writes the file `store` in its place, where a full disk has no room for a second one. It lies in one sector, so the
+/// old or the new one is there at any moment.
+pub(crate) fn overwrite_identity(dir: &Path, disk: &Disk, identity: &Identity) -> Result<()> {
+    let path = dir.join(STORE);
+    let file = disk.open(path).at("open", dir)?;
+    disk.write_at(&file, 0, &identity.encode()).at("write", &file.path)?;
+    disk.sync_file(&file).at("sync", &file.path)
+}
+
 /// A log without the file `store` beside it belongs to a store that lost it: nothing must be made in its place.
 pub(super) fn refuse_records(log_dir: &Path) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(log_dir) else { return Ok(()) };

@@ -89,16 +89,13 @@ pub(crate) fn open(dir: &Path, options: Options, lock: StoreFile, wakes: Wakes) 
     let begun = options.clock.now();
     let disk = Disk::new(options.hook.clone());
     let identity = directory::identify(dir, &disk)?;
-    let Found { mut checkpoint, commit, mut replay, messages, .. } = Found::read(dir, identity)?;
+    let Found { checkpoint, commit, mut replay, messages, .. } = Found::read(dir, identity)?;
 
     let generation = identity.generation.checked_add(1).ok_or_else(|| Error::format(dir, "it was opened too often"))?;
     let identity = Identity { generation, ..identity };
     if generation > 1 {
         match directory::write_identity(dir, &disk, &identity) {
-            Err(Error::Full { .. }) => {
-                checkpoint.free_reserve(&replay.found, &disk)?;
-                directory::write_identity(dir, &disk, &identity)?;
-            }
+            Err(Error::Full { .. }) => directory::overwrite_identity(dir, &disk, &identity)?,
             written => written?,
         }
     }

@@ -1,5 +1,6 @@
 //! What opening a store would do, and why, found out without touching a byte.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use popstore_revive::{Decisions, Index, QueueIndex, Verdict};
@@ -12,6 +13,9 @@ use crate::format::frame::LogKind;
 use crate::log::{Found as LogEnd, Unrecovered};
 use crate::options::Options;
 use crate::topics::Topics;
+
+/// How often a store is looked at that changes meanwhile.
+const LOOKS: u32 = 16;
 
 /// What opening a store would do.
 #[derive(Debug)]
@@ -51,12 +55,20 @@ impl RecoveryPlan {
     /// The directory cannot be read. What opening would refuse is no error here.
     pub fn read(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
-        let mut plan = Self { generation: 1, clean: false, refused: None, steps: Vec::new() };
         std::fs::read_dir(dir).at("read", dir)?;
-        Ok(match plan.find(dir) {
-            Err(error) => Self { refused: Some(error), steps: Vec::new(), ..plan },
-            Ok(()) => plan,
-        })
+        let mut before = None;
+        for left in (0..LOOKS).rev() {
+            let mut plan = Self { generation: 1, clean: false, refused: None, steps: Vec::new() };
+            let Err(error) = plan.find(dir) else { return Ok(plan) };
+            let told = Some(error.to_string());
+            // What looks the same twice is damage; what moves on is the work of who has the store open.
+            let vanished = matches!(&error, Error::Io { source, .. } if source.kind() == ErrorKind::NotFound);
+            if (before == told && !vanished) || left == 0 {
+                return Ok(Self { refused: Some(error), steps: Vec::new(), ..plan });
+            }
+            before = told;
+        }
+        unreachable!("the last look returns")
     }
 
     fn find(&mut self, dir: &Path) -> Result<()> {

@@ -1,8 +1,9 @@
 //! The narrow seam between the store and the file system: every change of a file or directory goes through here.
 //!
-//! The calls are create, write, sync file, sync directory, rename and remove. A [`Hook`] sees each before and after it
-//! happens and may refuse it: that is how tests take the disk's picture at every point and inject its faults. What is
-//! stored through a map is not seen as a call, only in the files.
+//! The calls are create, open, map, write, sync file, sync directory, rename and remove. A [`Hook`] sees each before and
+//! after it happens and may refuse it: that is how tests take the disk's picture at every point and inject its faults.
+//! What is stored through a map is not seen as a call, only in the files; what recovery and `Snapshot` only look at is
+//! not seen at all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -11,12 +12,16 @@ use std::sync::Arc;
 
 use super::platform;
 
-/// A change of the disk, about to happen or done.
+/// A call that changes the disk or may run out of something, about to happen or done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A file or directory is made.
     Create(&'a Path),
+    /// A file that is there is opened; nothing changes.
+    Open(&'a Path),
+    /// A file is mapped; nothing changes.
+    Map(&'a Path),
     /// Bytes are written at a place of a file.
     Write {
         /// The file.
@@ -41,15 +46,15 @@ pub enum Event<'a> {
     Remove(&'a Path),
 }
 
-/// Sees every change of the disk; for tests of crashes and faults.
+/// Sees every call of the seam; for tests of crashes and faults.
 pub trait Hook: Send + Sync {
-    /// Before the change; an error stands for the system's own.
+    /// Before the call; an error stands for the system's own.
     ///
     /// # Errors
-    /// Whatever the test wants the change to fail with.
+    /// Whatever the test wants the call to fail with.
     fn before(&self, event: &Event<'_>) -> io::Result<()>;
 
-    /// After the change was done.
+    /// After the call was done.
     fn after(&self, event: &Event<'_>);
 }
 
@@ -91,7 +96,13 @@ impl Disk {
     }
 
     pub(crate) fn open(&self, path: PathBuf) -> io::Result<StoreFile> {
-        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        let file = self.seen(Event::Open(&path), || OpenOptions::new().read(true).write(true).open(&path))?;
+        Ok(StoreFile { file, path })
+    }
+
+    /// Opens a file that will not be changed.
+    pub(crate) fn open_to_read(&self, path: PathBuf) -> io::Result<StoreFile> {
+        let file = self.seen(Event::Open(&path), || File::open(&path))?;
         Ok(StoreFile { file, path })
     }
 
@@ -117,7 +128,7 @@ impl Disk {
         self.seen(Event::Remove(path), || fs::remove_file(path))
     }
 
-    fn seen<T>(&self, event: Event<'_>, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    pub(super) fn seen<T>(&self, event: Event<'_>, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let Some(hook) = &self.hook else { return act() };
         hook.before(&event)?;
         let done = act()?;
@@ -132,7 +143,7 @@ pub(crate) fn directory_above(dir: &Path) -> &Path {
 }
 
 impl StoreFile {
-    /// Opens a file that will not be changed.
+    /// Opens a file that is only looked at, by who has no [`Disk`].
     pub(crate) fn read_only(path: PathBuf) -> io::Result<Self> {
         Ok(Self { file: File::open(&path)?, path })
     }

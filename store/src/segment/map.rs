@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::{StoreFile, platform};
+use super::{Disk, Event, StoreFile, platform};
 
 /// A segment mapped for reading, together with how far it may be read.
 pub(crate) struct ReadMap {
@@ -27,9 +27,10 @@ pub(crate) struct ReadMap {
 
 impl ReadMap {
     /// Maps `capacity` bytes of a file of which the first `published` are final.
-    pub(crate) fn new(file: &StoreFile, capacity: usize, published: usize) -> io::Result<Self> {
+    pub(crate) fn new(disk: &Disk, file: &StoreFile, capacity: usize, published: usize) -> io::Result<Self> {
         let len = if platform::GROWS_UNDER_MAP { capacity } else { usize::try_from(file.len()?).unwrap_or(0) };
-        let raw = MmapOptions::new().len(len).map_raw_read_only(&file.file)?;
+        let map = || MmapOptions::new().len(len).map_raw_read_only(&file.file);
+        let raw = disk.seen(Event::Map(&file.path), map)?;
         Ok(Self { raw, published: AtomicUsize::new(published.min(len)) })
     }
 
@@ -64,9 +65,10 @@ pub(crate) struct Populate(Arc<MmapRaw>);
 
 impl WriteMap {
     /// Maps a segment for the appender. Make one per segment (2).
-    pub(crate) fn new(file: &StoreFile, capacity: usize, read: Arc<ReadMap>) -> io::Result<Self> {
+    pub(crate) fn new(disk: &Disk, file: &StoreFile, capacity: usize, read: Arc<ReadMap>) -> io::Result<Self> {
         let len = if platform::GROWS_UNDER_MAP { capacity } else { usize::try_from(file.len()?).unwrap_or(0) };
-        Ok(Self { raw: Arc::new(MmapOptions::new().len(len).map_raw(&file.file)?), read })
+        let raw = disk.seen(Event::Map(&file.path), || MmapOptions::new().len(len).map_raw(&file.file))?;
+        Ok(Self { raw: Arc::new(raw), read })
     }
 
     /// Copies `bytes` to `at` and publishes them. The file must have been made at least that long.

@@ -103,6 +103,9 @@ impl Recorder {
 
 impl Hook for Recorder {
     fn before(&self, event: &Event<'_>) -> io::Result<()> {
+        if changes_nothing(event) {
+            return Ok(());
+        }
         let mut state = self.state();
         state.tick();
         // What loses its name keeps its bytes until the directory is synced.
@@ -116,6 +119,9 @@ impl Hook for Recorder {
     }
 
     fn after(&self, event: &Event<'_>) {
+        if changes_nothing(event) {
+            return;
+        }
         let mut state = self.state();
         match *event {
             Event::Create(path) => {
@@ -207,6 +213,10 @@ impl State {
             Inode::File { .. } => panic!("{path:?} lies in a file"),
         }
     }
+}
+
+fn changes_nothing(event: &Event<'_>) -> bool {
+    matches!(event, Event::Open(_) | Event::Map(_))
 }
 
 fn name(path: &Path) -> String {

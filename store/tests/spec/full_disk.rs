@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::scene::{MODES, Scene, TOPIC, secs};
-use popstore::{Error, Event, GroupOptions, Hook, Message, Options, Settled};
+use popstore::{Durability, Error, Event, GroupOptions, Hook, Message, Options, Settled};
 
 /// Counts the free bytes of the disk; a new file takes a block.
 struct Space(AtomicI64);
@@ -81,5 +81,45 @@ fn a_store_on_a_full_disk_opens_again_and_goes_on() {
         assert_eq!(scene.bodies().len(), 100);
         space.0.store(1 << 30, Ordering::SeqCst);
         assert_eq!(scene.append("there is space again"), 100);
+    }
+}
+
+/// The keeper may come late. Consumers that outran it used up what its snapshot needs, and all was stuck.
+#[test]
+fn consumers_on_a_full_disk_do_not_use_up_what_the_keeper_needs() {
+    for mode in MODES {
+        let (scene, _space) = filled(mode);
+        let rounds = if mode == Durability::Buffered { 5000 } else { 1000 };
+        for _ in 0..rounds {
+            assert_eq!(scene.nack(scene.pop().receipt(), secs(0)), Settled::Done);
+        }
+    }
+}
+
+/// Between a roll of the checkpoint log and the snapshot that frees a segment there is nothing to give back for a new
+/// generation.
+#[test]
+fn a_store_on_a_full_disk_opens_again_also_when_its_reserve_is_in_use() {
+    for mode in MODES {
+        for rounds in (0..600).step_by(30) {
+            let (mut scene, _space) = filled(mode);
+            for _ in 0..rounds {
+                assert_eq!(scene.nack(scene.pop().receipt(), secs(0)), Settled::Done);
+            }
+            scene.kill();
+            work(&scene, 20);
+            assert_eq!(scene.bodies().len(), 100);
+        }
+    }
+}
+
+/// The segment that lay ready was removed, and somebody else took its space.
+#[test]
+fn an_open_on_a_full_disk_gives_nothing_of_the_reserve_away() {
+    for mode in MODES {
+        let (mut scene, space) = filled(mode);
+        scene.kill();
+        space.0.store(0, Ordering::SeqCst);
+        work(&scene, 500);
     }
 }
