@@ -153,7 +153,8 @@ pub(super) fn trace(
     for life in lives.values_mut() {
         life.groups.retain(|name, _| group.is_none_or(|group| *group == **name));
         for group in life.groups.values_mut() {
-            group.events.sort_by_key(|event| event.at);
+            // The letter settles the message; its record in the checkpoint log comes after it.
+            group.events.sort_by_key(|event| (event.at.map(output::millisecond), event.what == "buried"));
         }
     }
     Ok(())

@@ -31,11 +31,16 @@ impl Ruin {
     /// A store of several segments in both logs, with leases, retries and dead letters; closed in order, or left behind
     /// as a killed process leaves it.
     pub(crate) fn new(closed: bool) -> Self {
+        Self::of(closed, fill)
+    }
+
+    /// A store with small files that was filled by hand.
+    pub(crate) fn of(closed: bool, fill: impl FnOnce(&Store, &ManualClock)) -> Self {
         // In memory where that can be: there are many damages to write.
         let memory = Path::new("/dev/shm");
         let home = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let dir = home.path().join("data");
-        let clock = Arc::new(ManualClock::at(Duration::from_secs(1_800_000_000)));
+        let clock = Arc::new(ManualClock::at(Duration::from_secs(1_700_000_000)));
         let options = Store::options().segment_bytes(4096).checkpoint_segment_bytes(4096).entries_per_file(8);
         let store = options.mark_every_bytes(2048).clock(clock.clone()).open(&dir).unwrap();
         fill(&store, &clock);

@@ -1,0 +1,173 @@
+//! What opening would do, told before it is done, and what is saved of a store that cannot be opened.
+#![allow(clippy::unwrap_used)]
+
+mod ruin;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use popstore::{Error, Pop, Snapshot, Store, StoreLog};
+use ruin::Ruin;
+use serde_json::Value;
+
+/// Body by place of everything that can be read.
+fn messages(dir: &Path) -> BTreeMap<(String, u32, u64), Vec<u8>> {
+    let snapshot = Snapshot::open(dir).unwrap();
+    let topics = snapshot.topics();
+    let of = |name: &str| snapshot.messages(name).map(Result::unwrap).collect::<Vec<_>>();
+    let all = topics.iter().flat_map(|topic| of(&topic.name));
+    all.map(|it| ((it.topic.to_string(), it.queue, it.index), it.body)).collect()
+}
+
+/// Group, body, attempt, state and end of everything held, whatever its place is.
+fn held(dir: &Path) -> Vec<(String, Vec<u8>, u32, String, std::time::SystemTime)> {
+    let snapshot = Snapshot::open(dir).unwrap();
+    let mut lookup = snapshot.lookup();
+    let leases = snapshot.leases().filter_map(|it| {
+        let message = lookup.message(&it.topic, it.queue, it.index).unwrap()?;
+        Some((it.group.to_string(), message.body, it.attempt, format!("{:?}", it.state), it.due_at))
+    });
+    let mut held: Vec<_> = leases.collect();
+    held.sort();
+    held
+}
+
+fn salvage(ruin: &Ruin) -> (u8, Value) {
+    let to = ruin.beside("saved");
+    let _ = std::fs::remove_dir_all(&to);
+    let seen = ruin.run(&format!("salvage data --to {} --json", to.display()));
+    (seen.code, seen.objects().pop().unwrap())
+}
+
+#[test]
+fn a_sound_store_is_salvaged_whole() {
+    for closed in [true, false] {
+        let ruin = Ruin::new(closed);
+        let (code, sum) = salvage(&ruin);
+        let saved = ruin.beside("saved");
+        assert_eq!((code, &sum["lost"], &sum["moved"]), (0, &0.into(), &Value::Array(Vec::new())));
+        assert_eq!(messages(&saved), messages(&ruin.dir()));
+        assert_eq!(held(&saved), held(&ruin.dir()));
+        assert!(!held(&saved).is_empty());
+        let groups = |dir: &Path| {
+            Snapshot::open(dir)
+                .unwrap()
+                .groups()
+                .into_iter()
+                .map(|mut group| {
+                    group.oldest_lease_for = None;
+                    group
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(groups(&saved), groups(&ruin.dir()));
+        let origins = |dir: &Path| -> Vec<_> {
+            let snapshot = Snapshot::open(dir).unwrap();
+            let letters = snapshot.messages("%DLQ%billing").chain(snapshot.messages("%DLQ%audit"));
+            let letters = letters.map(Result::unwrap);
+            letters.map(|it| (snapshot.is_redriven(&it.topic, it.index), it.topic, it.origin, it.appended_at)).collect()
+        };
+        assert_eq!(origins(&saved), origins(&ruin.dir()));
+        assert!(origins(&saved).iter().any(|(redriven, ..)| *redriven));
+    }
+}
+
+#[test]
+fn around_a_lost_message_everything_else_is_saved_and_can_be_worked_on() {
+    let ruin = Ruin::new(true);
+    let (whole, before) = (messages(&ruin.dir()), held(&ruin.dir()));
+    let lost = b"5.2 ";
+    let (path, bytes) = ruin.whole.iter().find(|(_, bytes)| bytes.windows(4).any(|four| four == lost)).unwrap();
+    let at = bytes.windows(4).position(|four| four == lost).unwrap();
+    let mut damaged = bytes.clone();
+    damaged[at] ^= 1;
+    ruin.write(path, &damaged);
+    let (code, sum) = salvage(&ruin);
+    assert_eq!((code, &sum["lost"]), (1, &1.into()), "{sum}");
+    let saved = ruin.beside("saved");
+    let is_lost = |body: &[u8]| body.starts_with(lost);
+    let bodies = |all: BTreeMap<_, Vec<u8>>| all.into_values().filter(|body| !is_lost(body)).collect::<Vec<_>>();
+    assert_eq!(bodies(messages(&saved)), bodies(whole));
+    assert_eq!(held(&saved), before.into_iter().filter(|it| !is_lost(&it.1)).collect::<Vec<_>>());
+    // The lost message is no stone in the way of a group.
+    let store = Store::open(&saved).unwrap();
+    let group = store.group("audit").unwrap();
+    let mut left = group.stats().unwrap().lag;
+    while left > 0 {
+        for delivery in group.pop_wait("orders", Pop::up_to(32), Duration::from_secs(5)).unwrap() {
+            assert!(group.ack(delivery.receipt()).unwrap().counted());
+        }
+        left = group.stats().unwrap().lag;
+    }
+    store.close().unwrap();
+    assert_eq!(ruin.run("verify data").code, 1);
+}
+
+#[test]
+fn a_store_without_its_checkpoint_log_keeps_its_messages() {
+    let ruin = Ruin::new(true);
+    let whole = messages(&ruin.dir());
+    std::fs::remove_dir_all(ruin.dir().join("checkpoint")).unwrap();
+    let (code, sum) = salvage(&ruin);
+    assert_eq!((code, &sum["groups"]), (1, &0.into()));
+    assert_eq!(messages(&ruin.beside("saved")), whole);
+}
+
+#[test]
+fn a_target_that_is_not_empty_or_lies_in_the_store_is_refused() {
+    let ruin = Ruin::new(true);
+    let inside = ruin.dir().join("saved");
+    for to in [ruin.dir(), inside] {
+        assert_eq!(ruin.run(&format!("salvage data --to {}", to.display())).code, 2, "{to:?}");
+    }
+}
+
+#[test]
+fn recover_tells_what_the_open_that_follows_does() {
+    let ruin = Ruin::new(false);
+    // A write under way when the power failed: half a frame.
+    let snapshot = Snapshot::open(ruin.dir()).unwrap();
+    let end = snapshot.commit_extent().1;
+    let base = snapshot.segment_bases(StoreLog::Commit).into_iter().rfind(|base| *base < end).unwrap();
+    let log = &PathBuf::from(format!("commit/{base:020}"));
+    let mut bytes = ruin.whole[log].clone();
+    let at = (end - base) as usize;
+    bytes.resize(bytes.len().max(at + 30), 0);
+    bytes[at..at + 30].fill(0xab);
+    ruin.write(log, &bytes);
+    std::fs::remove_dir_all(ruin.dir().join("queues").join("mails")).unwrap();
+    let steps = ruin.run("recover data --dry-run --json").objects();
+    let (sum, steps) = steps.split_last().unwrap();
+    assert_eq!((&sum["generation"], &sum["clean"], &sum["refused"]), (&2.into(), &false.into(), &Value::Null));
+    let count = |action: &str| -> u64 {
+        let of = steps.iter().filter(|step| step["action"] == action);
+        of.map(|step| step["count"].as_u64().unwrap()).sum()
+    };
+    let store = Store::options().segment_bytes(4096).checkpoint_segment_bytes(4096).open(ruin.dir()).unwrap();
+    let recovery = store.recovery().clone();
+    assert_eq!((count("cut"), count("void")), (recovery.tail_bytes_cut, recovery.records_voided));
+    assert!(recovery.tail_bytes_cut >= 30);
+    let rebuilt = steps.iter().filter(|step| step["action"] == "rebuild").count() as u64;
+    assert!(rebuilt > 0 && rebuilt == recovery.queues_rebuilt, "{steps:?}");
+    assert_eq!(count("complete"), recovery.dead_letters_completed);
+    // What is due happens right behind the open, before anyone can ask.
+    let done = store.group("billing").unwrap().stats().unwrap();
+    assert!(count("redeliver") + count("dead_letter") > 0 && done.in_flight == 0, "{steps:?}");
+}
+
+#[test]
+fn recover_tells_what_would_be_refused_and_why() {
+    let ruin = Ruin::new(true);
+    let (path, bytes) = ruin.whole.iter().find(|(path, _)| path.starts_with("checkpoint")).unwrap();
+    let mut damaged = bytes.clone();
+    damaged[70] ^= 1;
+    ruin.write(path, &damaged);
+    let seen = ruin.run("recover data --dry-run --json");
+    let sum = seen.objects().pop().unwrap();
+    let Err(Error::Corrupt { offset, .. }) = Store::open(ruin.dir()) else { panic!("it is damaged") };
+    assert_eq!((seen.code, offset), (1, 64));
+    assert!(sum["refused"].as_str().unwrap().contains("at byte 64"), "{sum}");
+    ruin.restore();
+    assert!(ruin.run("recover data --dry-run").out.contains("it was closed in order"));
+}
