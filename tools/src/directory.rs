@@ -27,7 +27,7 @@ pub(crate) fn look(dir: &Path) -> Result<Snapshot, Failure> {
     check_directory(dir)?;
     match Snapshot::open(dir) {
         // Without the file, a segment can still say which store it is.
-        Err(Error::Format { .. }) if !is_store(dir)? => Err(Failure::NoStore { dir: dir.to_path_buf() }),
+        Err(Error::Format { .. } | Error::Io { .. }) if !is_store(dir)? => Err(Failure::NoStore { dir: dir.to_path_buf() }),
         opened => Ok(opened?),
     }
 }
@@ -46,7 +46,7 @@ fn is_store(dir: &Path) -> Result<bool, Failure> {
     let failed = |source| Failure::input(dir, source);
     match dir.metadata() {
         Ok(found) if !found.is_dir() => Err(Failure::NoDirectory { path: dir.to_path_buf() }),
-        Ok(_) => dir.read_dir().and_then(|_| dir.join(STORE).try_exists()).map_err(failed),
+        Ok(_) => dir.read_dir().map(|_| dir.join(STORE).is_file()).map_err(failed),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(failed(error)),
     }
