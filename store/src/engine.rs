@@ -118,8 +118,10 @@ impl Engine {
     /// Tells whoever wants to know.
     pub(crate) fn tell(&self, event: &StoreEvent) {
         tracing::warn!(?event, store = %self.dir.display(), "popstore");
-        if let Some(hook) = &self.options.on_event {
-            hook(event);
+        let Some(hook) = &self.options.on_event else { return };
+        // A panic of the user's code must not take the thread along on which the store lives.
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hook(event))).is_err() {
+            tracing::error!(?event, "the hook for events panicked");
         }
     }
 

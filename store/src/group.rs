@@ -234,7 +234,15 @@ impl Group {
     /// # Errors
     /// [`Error::Unknown`] when the group was removed, [`Error::Closed`].
     pub fn stats(&self) -> Result<GroupStats> {
-        self.handle.engine.group_stats(&self.entry)
+        self.handle.engine.group_stats(&self.entry, None)
+    }
+
+    /// Like [`Group::stats`], but what it holds is counted of this topic only.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] when there is no such topic, and those of [`Group::stats`].
+    pub fn stats_of(&self, topic: &str) -> Result<GroupStats> {
+        self.handle.engine.group_stats(&self.entry, Some(topic))
     }
 }
 

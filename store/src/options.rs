@@ -150,7 +150,8 @@ impl Options {
         self
     }
 
-    /// Is called, on a background or a calling thread, for what an operator should know. It must not call the store, nor panic.
+    /// Is called, on a background or a calling thread, for what an operator should know. It must not call the store. A
+    /// panic in it is caught and logged.
     #[must_use]
     pub fn on_event(mut self, hook: impl Fn(&StoreEvent) + Send + Sync + 'static) -> Self {
         self.on_event = Some(Arc::new(hook));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use popstore_revive::{Counters, Counts, State, Time};
+use popstore_revive::{Counters, Counts, State, Time, TopicId};
 
 use crate::consumers::{Consumers, GroupEntry};
 use crate::engine::Engine;
@@ -171,7 +171,7 @@ impl Engine {
         self.check_open()?;
         let topics = self.topics.all();
         let consumers = self.consumers();
-        let groups = consumers.groups.values().map(|entry| self.stats_of(&consumers, entry)).collect();
+        let groups = consumers.groups.values().map(|entry| self.stats_of(&consumers, entry, None)).collect();
         drop(consumers);
         let unsynced = |log: &crate::log::Log| log.appended().saturating_sub(log.durable());
         Ok(StoreStats {
@@ -189,20 +189,23 @@ impl Engine {
         TopicStats { name: topic.name.to_string(), queues: extents.map(|(first, end)| (first.0, end.0)).collect() }
     }
 
-    pub(crate) fn group_stats(&self, group: &GroupEntry) -> Result<GroupStats> {
+    /// What a group holds, of one topic or of all, and what it has done.
+    pub(crate) fn group_stats(&self, group: &GroupEntry, topic: Option<&str>) -> Result<GroupStats> {
         self.check_open()?;
+        let only = topic.map(|topic| self.topics.by_name(topic)).transpose()?.map(|topic| topic.id);
         let consumers = self.consumers();
         match consumers.groups.get(&group.id) {
-            Some(entry) => Ok(self.stats_of(&consumers, entry)),
+            Some(entry) => Ok(self.stats_of(&consumers, entry, only)),
             None => Err(Error::unknown("group", &group.name)),
         }
     }
 
-    fn stats_of(&self, consumers: &Consumers, entry: &GroupEntry) -> GroupStats {
+    fn stats_of(&self, consumers: &Consumers, entry: &GroupEntry, only: Option<TopicId>) -> GroupStats {
         let (limit, index) = (self.poppable(), &consumers.index);
         let (mut new, mut held) = (0, Counts::default());
         let mut topics: Vec<_> = index.positions(entry.id).map(|(queue, _)| queue.topic).collect();
         topics.dedup();
+        topics.retain(|topic| only.is_none_or(|only| only == *topic));
         let topics = topics.into_iter().filter_map(|topic| self.topics.by_id(topic));
         for queue in topics.flat_map(|topic| topic.queues.clone()) {
             let (first, end) = queue.visible(limit);

@@ -84,7 +84,7 @@ fn a_forbidden_import_would_be_found() {
 
 #[test]
 fn files_are_short_begin_with_what_they_are_for_and_are_ascii() {
-    for (path, text) in ["store/src", "revive/src"].into_iter().flat_map(sources) {
+    for (path, text) in ["store/src", "revive/src", "tools/src"].into_iter().flat_map(sources) {
         let path = path.display();
         assert!(text.lines().count() <= LINES_MAX, "{path} has {} lines", text.lines().count());
         assert!(text.starts_with("//!"), "{path} does not say what it is for");
@@ -94,7 +94,10 @@ fn files_are_short_begin_with_what_they_are_for_and_are_ascii() {
 
 #[test]
 fn nothing_is_left_unfinished() {
-    for (path, text) in ["store/src", "revive/src", "store/tests", "revive/tests"].into_iter().flat_map(sources) {
+    for (path, text) in ["store/src", "revive/src", "tools/src", "store/tests", "revive/tests", "tools/tests"]
+        .into_iter()
+        .flat_map(sources)
+    {
         for (one, other) in UNFINISHED {
             assert!(!text.contains(&format!("{one}{other}")), "{} holds {one}{other}", path.display());
         }

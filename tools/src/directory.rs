@@ -27,7 +27,9 @@ pub(crate) fn look(dir: &Path) -> Result<Snapshot, Failure> {
     check_directory(dir)?;
     match Snapshot::open(dir) {
         // Without the file, a segment can still say which store it is.
-        Err(Error::Format { .. } | Error::Io { .. }) if !is_store(dir)? => Err(Failure::NoStore { dir: dir.to_path_buf() }),
+        Err(Error::Format { .. } | Error::Io { .. }) if !is_store(dir)? => {
+            Err(Failure::NoStore { dir: dir.to_path_buf() })
+        }
         opened => Ok(opened?),
     }
 }

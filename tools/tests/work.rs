@@ -186,3 +186,23 @@ fn progress_is_shown_on_a_terminal_and_nowhere_else() {
         assert!(shown.contains(line), "{line}: {shown}");
     }
 }
+
+#[test]
+fn until_empty_does_not_wait_for_what_the_group_holds_of_other_topics() {
+    let shell = Shell::new();
+    shell.append_lines(b"one\n");
+    shell.ok("append data other two");
+    shell.ok("group create data g");
+    shell.ok("pop data other --group g --invisible 1h");
+    let done = shell.work("--json", "true").object();
+    assert_eq!(done["acked"], 1);
+}
+
+#[test]
+fn a_lease_is_extended_by_the_groups_own_time_when_none_is_given() {
+    let shell = Shell::new();
+    shell.ok("append data jobs slow");
+    shell.ok("group create data g --invisible 400ms");
+    let done = shell.work("--extend --json", "sleep 1.2").object();
+    assert_eq!((&done["acked"], &done["too_late"]), (&1.into(), &0.into()));
+}

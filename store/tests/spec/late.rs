@@ -196,3 +196,15 @@ fn an_ack_that_is_too_late_is_told_to_the_operator() {
     let expected = popstore::StoreEvent::AckTooLate { group: crate::scene::GROUP.to_string() };
     assert_eq!(*told.lock().unwrap(), [expected]);
 }
+
+#[test]
+fn a_hook_that_panics_takes_neither_the_ack_nor_a_thread_along() {
+    let options = Options::default().on_event(|event| panic!("told of {event:?}"));
+    let scene = Scene::with(options, GroupOptions::default());
+    scene.append("a");
+    let receipt = scene.pop().receipt();
+    scene.clock.advance(secs(29));
+    assert_eq!(scene.ack(receipt), Settled::Done);
+    scene.append("b");
+    scene.pop();
+}

@@ -22,6 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Jobs<'a> {
     args: &'a Args,
     group: Group,
+    /// How long a message is hidden by a pop, and by each extension.
+    lease: Duration,
     running: Running,
     progress: Progress,
     /// No more messages are taken.
@@ -39,9 +41,10 @@ enum Ended {
 }
 
 impl<'a> Jobs<'a> {
-    pub(super) fn new(args: &'a Args, group: Group) -> Self {
+    pub(super) fn new(args: &'a Args, group: Group) -> Result<Self, Failure> {
+        let lease = args.taking.invisible.unwrap_or(group.options()?.lease());
         let (running, progress) = (Running::default(), Progress::start());
-        Self { args, group, running, progress, stop: AtomicBool::new(false), told: AtomicBool::new(false) }
+        Ok(Self { args, group, lease, running, progress, stop: AtomicBool::new(false), told: AtomicBool::new(false) })
     }
 
     /// Asked once, no more messages are taken; asked again, the commands that run are killed.
@@ -85,7 +88,7 @@ impl<'a> Jobs<'a> {
     }
 
     fn holds_nothing(&self) -> Result<bool, Failure> {
-        let stats = self.group.stats()?;
+        let stats = self.group.stats_of(&self.args.taking.topic)?;
         Ok(stats.in_flight + stats.waiting + stats.ending == 0)
     }
 
@@ -117,8 +120,8 @@ impl<'a> Jobs<'a> {
         let mut input = child.stdin.take();
         thread::scope(|threads| {
             let (ended, until) = mpsc::channel::<()>();
-            if let Some(lease) = self.args.taking.invisible.filter(|_| self.args.extend) {
-                threads.spawn(move || self.extend(delivery, lease, &until));
+            if self.args.extend {
+                threads.spawn(move || self.extend(delivery, self.lease, &until));
             }
             let written = input.as_mut().map_or(Ok(()), |input| input.write_all(delivery.body()));
             drop(input);

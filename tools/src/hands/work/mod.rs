@@ -53,12 +53,10 @@ pub(super) struct Args {
     /// For a group that is made here: how often a message is delivered again after its first delivery, or `unlimited`
     #[arg(long, value_name = "N", value_parser = parse_limit)]
     max_reconsume_times: Option<Limit>,
-    /// Extend the lease as long as the command runs; needs --invisible
-    #[arg(long, requires = "invisible")]
+    /// Extend the lease as long as the command runs
+    #[arg(long)]
     extend: bool,
     /// Stop when the topic has nothing left for the group, not even a message that waits for its retry
-    ///
-    /// A message of another topic that is under way or waits in the same group is waited for, too.
     #[arg(long)]
     until_empty: bool,
     /// The command: a single word is for the shell, several are a program and its arguments
@@ -73,7 +71,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     store.topic_stats(&args.taking.topic)?;
     let group = group(&store, args)?;
     let before = group.stats()?.dead_lettered;
-    let jobs = Jobs::new(args, group.clone());
+    let jobs = Jobs::new(args, group.clone())?;
     let worked = signals::during(|| jobs.stop(), || work(args.jobs, &jobs)).map_err(Failure::Signals)?;
     let done = jobs.into_done();
     worked?;

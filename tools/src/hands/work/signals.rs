@@ -1,4 +1,4 @@
-//! The signals that ask the work to stop: SIGINT and SIGTERM on unix, none elsewhere.
+//! The signals that ask the work to stop: SIGINT, SIGTERM and SIGHUP on unix, none elsewhere.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use std::io;
 use std::{thread, time::Duration};
 
 #[cfg(unix)]
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 #[cfg(unix)]
 use signal_hook::iterator::{Handle, Signals};
 
@@ -24,7 +24,7 @@ pub(super) fn during<T>(told: impl Fn() + Sync, work: impl FnOnce() -> T) -> io:
             self.0.close();
         }
     }
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     // Also when the work panics: the thread below ends by it.
     let closing = Closing(signals.handle());
     let told = &told;
