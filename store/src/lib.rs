@@ -47,6 +47,7 @@ mod mark;
 mod message;
 mod options;
 mod pop;
+mod primitives;
 mod queue;
 mod receipt;
 mod recover;

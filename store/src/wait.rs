@@ -3,17 +3,23 @@
 //! A waiter reads the count, looks for work, and sleeps only while the count is still what it read. Whoever makes work
 //! visible raises the count first and then wakes. There is no moment in between at which a wake-up could be lost.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
+use crate::primitives::{AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, in_order};
+
 /// Tells waiters that it is worth to look again.
-#[derive(Default)]
 pub(crate) struct Signal {
     count: AtomicU64,
     waiting: AtomicUsize,
     lock: Mutex<()>,
     changed: Condvar,
+}
+
+impl Default for Signal {
+    fn default() -> Self {
+        let (count, waiting) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Self { count, waiting, lock: Mutex::new(()), changed: Condvar::new() }
+    }
 }
 
 impl Signal {
@@ -25,6 +31,7 @@ impl Signal {
     /// Work may be there now.
     pub(crate) fn raise(&self) {
         self.count.fetch_add(1, Ordering::SeqCst);
+        in_order();
         if self.waiting.load(Ordering::SeqCst) > 0 {
             drop(self.lock.lock().expect("no panic under the lock"));
             self.changed.notify_all();
@@ -35,9 +42,13 @@ impl Signal {
     pub(crate) fn wait(&self, seen: u64, at_most: Duration) {
         // Order matters: a raise after this line sees the waiter, one before it is seen in the count.
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        let lock = self.lock.lock().expect("no panic under the lock");
-        let unchanged = |_: &mut ()| self.count() == seen;
-        drop(self.changed.wait_timeout_while(lock, at_most, unchanged).expect("no panic under the lock"));
+        in_order();
+        let mut lock = self.lock.lock().expect("no panic under the lock");
+        // A wake-up for nothing only makes the caller look once more; it knows how long it wants to wait.
+        if self.count() == seen {
+            lock = self.changed.wait_timeout(lock, at_most).expect("no panic under the lock").0;
+        }
+        drop(lock);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -7,22 +7,22 @@
 //! 2. **One appender.** There is one [`WriteMap`] per segment, and writing takes it by `&mut`.
 //! 3. **Published bytes never change.** Below `published` nothing is written again; the writer checks it.
 //! 4. **Release and acquire.** Bytes are written before `published` moves over them (Release) and read only after it
-//!    was seen there (Acquire).
+//!    was seen there (Acquire). The test `loom` tries every order of it.
 //! 5. **No `&mut [u8]`** over shared bytes exists anywhere; bytes are copied in through raw pointers.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use super::published::Published;
 use super::{Disk, Event, StoreFile, platform};
 
 /// A segment mapped for reading, together with how far it may be read.
 pub(crate) struct ReadMap {
     raw: MmapRaw,
-    published: AtomicUsize,
+    published: Published,
 }
 
 impl ReadMap {
@@ -31,19 +31,19 @@ impl ReadMap {
         let len = if platform::GROWS_UNDER_MAP { capacity } else { usize::try_from(file.len()?).unwrap_or(0) };
         let map = || MmapOptions::new().len(len).map_raw_read_only(&file.file);
         let raw = disk.seen(Event::Map(&file.path), map)?;
-        Ok(Self { raw, published: AtomicUsize::new(published.min(len)) })
+        Ok(Self { raw, published: Published::new(published.min(len)) })
     }
 
     /// Lets readers see everything below `through`. Never moves back.
     pub(crate) fn publish(&self, through: usize) {
         debug_assert!(through <= self.raw.len());
-        self.published.fetch_max(through, Ordering::Release);
+        self.published.publish(through);
     }
 
     /// The bytes `at..at + len`, if they are published.
     pub(crate) fn bytes(&self, at: usize, len: usize) -> Option<&[u8]> {
         let end = at.checked_add(len)?;
-        if end > self.published.load(Ordering::Acquire) {
+        if !self.published.covers(end) {
             return None;
         }
         // SAFETY: the range lies within the map (published <= its length) and within the file, which was written up
@@ -74,7 +74,7 @@ impl WriteMap {
     /// Copies `bytes` to `at` and publishes them. The file must have been made at least that long.
     pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) {
         let end = at.checked_add(bytes.len()).expect("a place in a segment");
-        assert!(end <= self.raw.len() && at >= self.read.published.load(Ordering::Relaxed), "write outside the tail");
+        assert!(end <= self.raw.len() && self.read.published.is_before(at), "write outside the tail");
         // SAFETY: the range lies within the map and within the file, which the caller made long enough (1). Nothing
         // reads it, since it is not published (3), and nothing else writes it (2). The source is not the map (5).
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(at), bytes.len()) };

@@ -3,6 +3,7 @@
 mod disk;
 mod map;
 mod platform;
+mod published;
 
 pub(crate) use disk::{Disk, StoreFile, directory_above};
 pub use disk::{Event, Hook};

@@ -1,0 +1,27 @@
+//! How far a mapped segment may be read: the only thing that its writer and its readers share beside the bytes.
+
+use crate::primitives::{AtomicUsize, Ordering};
+
+/// The end of the bytes that are written and will not change any more. It only moves forward.
+pub(crate) struct Published(AtomicUsize);
+
+impl Published {
+    pub(crate) fn new(through: usize) -> Self {
+        Self(AtomicUsize::new(through))
+    }
+
+    /// Lets readers see everything before `through`, which was written before this call.
+    pub(crate) fn publish(&self, through: usize) {
+        self.0.fetch_max(through, Ordering::Release);
+    }
+
+    /// Whether everything before `end` may be read: then it was written before this call returned.
+    pub(crate) fn covers(&self, end: usize) -> bool {
+        end <= self.0.load(Ordering::Acquire)
+    }
+
+    /// Whether what lies from `at` on was not published by this thread, which is the only one that does.
+    pub(crate) fn is_before(&self, at: usize) -> bool {
+        self.0.load(Ordering::Relaxed) <= at
+    }
+}
