@@ -31,6 +31,12 @@ pub(crate) struct Kept {
     pub(crate) snapshot_bytes: u64,
 }
 
+/// What must be at hand on a full disk behind a snapshot of that length: until the next one is complete there may be
+/// twice as much in new records, and then it.
+pub(crate) fn spare_bytes(snapshot_bytes: u64) -> u64 {
+    3 * snapshot_bytes
+}
+
 impl Engine {
     pub(crate) fn keep(&self, change: impl FnOnce(&mut Kept)) {
         change(&mut self.kept.lock().expect("no panic under the lock"));
@@ -122,8 +128,7 @@ impl Engine {
         let bytes = end.saturating_sub(begin);
         self.keep(|kept| (kept.snapshot_begin, kept.snapshot_bytes) = (begin, bytes));
         self.checkpoint.retire_before(begin)?;
-        // Until the next one is complete there may be twice as much in new records, and then it.
-        self.checkpoint.keep_spare(3 * bytes);
+        self.checkpoint.keep_spare(spare_bytes(bytes));
         Ok(())
     }
 

@@ -34,6 +34,16 @@ pub(crate) fn look(dir: &Path) -> Result<Snapshot, Failure> {
     }
 }
 
+/// Refuses a topic or group that the store does not have: it is misspelt.
+pub(crate) fn check_names(snapshot: &Snapshot, topic: Option<&str>, group: Option<&str>) -> Result<(), Failure> {
+    let missing = |what, name: &str| Err(Failure::Missing { what, name: name.to_string() });
+    match (topic, group) {
+        (Some(topic), _) if snapshot.topics().iter().all(|it| it.name != topic) => missing("topic", topic),
+        (_, Some(group)) if snapshot.group_options(group).is_none() => missing("group", group),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses what is not there or no directory.
 pub(crate) fn check_directory(dir: &Path) -> Result<(), Failure> {
     is_store(dir)?;

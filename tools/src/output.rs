@@ -30,14 +30,20 @@ pub(crate) fn json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), Fa
 /// Bytes for a person: the beginning of the text, without what would disturb a terminal.
 pub(crate) fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * SHOWN_MAX)]);
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    // Controls, and marks that turn the direction of what follows.
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let clean = |c: char| if c.is_control() || turns(c) { ' ' } else { c };
     let short: String = text.chars().take(SHOWN_MAX).map(clean).collect();
     if text.chars().count() > SHOWN_MAX { format!("{short}...") } else { short }
 }
 
 /// So many of something: `1 message`, `2 messages`.
 pub(crate) fn counted(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+    match what.strip_suffix('y') {
+        _ if count == 1 => format!("1 {what}"),
+        Some(stem) => format!("{count} {stem}ies"),
+        None => format!("{count} {what}s"),
+    }
 }
 
 /// A time for a person: UTC, to the second.

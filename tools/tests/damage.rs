@@ -5,8 +5,10 @@ mod ruin;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use popstore::{Snapshot, StoreLog};
+use clap::Parser;
+use popstore::{GroupOptions, Message, Pop, Snapshot, StoreLog};
 use ruin::{Ruin, Seen};
 
 /// Every verb, on a store with the topic `orders`.
@@ -200,6 +202,63 @@ fn the_binary_itself_neither_panics_nor_writes() {
             }
             assert!(std::fs::read(ruin.dir().join(&path)).unwrap() == before);
         }
+        ruin.restore();
+    }
+}
+
+/// Images of an index that holds much look like frames at many places, and so does what lies behind a damaged one.
+#[test]
+fn a_flipped_bit_in_the_oldest_part_of_a_log_that_begins_in_its_middle_is_named() {
+    let ruin = Ruin::of(true, |store, clock| {
+        let group = store.create_group("g", GroupOptions::default()).unwrap();
+        for n in 0..400 {
+            store.append("orders", Message::new("x")).unwrap();
+            let lease = Pop::up_to(1).invisible_for(Duration::from_millis(1000 * 3600 + 37 * n));
+            assert_eq!(group.pop("orders", lease).unwrap().len(), 1);
+            clock.advance(Duration::from_millis(13));
+            store.run_pending();
+        }
+    });
+    let segments = Snapshot::open(ruin.dir()).unwrap().segments(StoreLog::Checkpoint).unwrap();
+    assert!(segments[0].base > 0 && segments[0].used > 2000, "{segments:?}");
+    let path = segments[0].path.strip_prefix(ruin.dir()).unwrap();
+    for byte in (64..segments[0].used as usize).step_by(5) {
+        let mut bytes = ruin.whole[path].clone();
+        bytes[byte] = !bytes[byte];
+        ruin.write(path, &bytes);
+        let named = ruin.run("verify data --json").named(&ruin.dir());
+        let place =
+            named.iter().find(|(at, from, end, fault)| *fault && at == path && (*from..*end).contains(&(byte as u64)));
+        assert!(place.is_some(), "byte {byte}: {named:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_where_a_file_should_be_is_a_fault_and_nobody_waits_for_it() {
+    let ruin = Ruin::new(true);
+    for name in ruin.whole.keys().filter(|path| path.iter().count() > 1) {
+        let path = ruin.dir().join(name);
+        std::fs::remove_file(&path).unwrap();
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        for verb in [
+            "verify data",
+            "summary data",
+            "messages data",
+            "leases data",
+            "recover data --dry-run",
+            "why data --key order-1",
+        ] {
+            let command = std::iter::once("store-inspect").chain(verb.split(' '));
+            let command = command.map(|word| if word == "data" { ruin.dir() } else { word.into() });
+            let command = popstore_tools::eyes::Command::try_parse_from(command).unwrap();
+            let _ = popstore_tools::eyes::run(&command, &mut Vec::new());
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let seen = ruin.run("verify data --json");
+        assert_ne!(seen.code, 0, "{name:?}");
+        std::fs::remove_dir(&path).unwrap();
         ruin.restore();
     }
 }

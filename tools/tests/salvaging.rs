@@ -171,3 +171,29 @@ fn recover_tells_what_would_be_refused_and_why() {
     ruin.restore();
     assert!(ruin.run("recover data --dry-run").out.contains("it was closed in order"));
 }
+
+#[test]
+fn an_interrupted_salvage_leaves_no_store_of_that_name() {
+    let ruin = Ruin::new(true);
+    let (to, unfinished) = (ruin.beside("saved"), ruin.beside("saved.unfinished"));
+    std::fs::create_dir(&unfinished).unwrap();
+    std::fs::write(unfinished.join("store"), "half").unwrap();
+    assert_eq!(ruin.run(&format!("salvage data --to {}", to.display())).code, 2);
+    assert!(!to.exists());
+    std::fs::remove_dir_all(&unfinished).unwrap();
+    assert_eq!(salvage(&ruin).0, 0);
+    assert!(to.exists() && !unfinished.exists());
+}
+
+#[test]
+fn damage_to_what_consumers_did_is_listed_by_salvage() {
+    let ruin = Ruin::new(true);
+    let (path, bytes) = ruin.whole.iter().find(|(path, _)| path.starts_with("checkpoint")).unwrap();
+    let mut damaged = bytes.clone();
+    damaged[900] ^= 1;
+    ruin.write(path, &damaged);
+    let seen = ruin.run("salvage data --to fresh --json");
+    let fault = &seen.objects()[0];
+    assert_eq!(seen.code, 1);
+    assert!(fault["path"].as_str().unwrap().ends_with(path.to_str().unwrap()), "{fault}");
+}

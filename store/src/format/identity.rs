@@ -33,6 +33,10 @@ impl Identity {
         out
     }
 
+    pub(crate) fn checksum_fits(bytes: &[u8; IDENTITY]) -> bool {
+        LE::read_u32(&bytes[AT_CRC..]) == crc32fast::hash(&bytes[..AT_CRC])
+    }
+
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Rule> {
         if !bytes.starts_with(&MAGIC) {
             return Err(Rule::Magic);
@@ -43,7 +47,7 @@ impl Identity {
             return Err(Rule::Version(version));
         }
         let bytes: &[u8; IDENTITY] = bytes.try_into().map_err(|_| Rule::Length)?;
-        if LE::read_u32(&bytes[AT_CRC..]) != crc32fast::hash(&bytes[..AT_CRC]) {
+        if !Self::checksum_fits(bytes) {
             return Err(Rule::Checksum);
         }
         Ok(Self { id: LE::read_u128(&bytes[AT_ID..]), generation: LE::read_u32(&bytes[AT_GENERATION..]) })

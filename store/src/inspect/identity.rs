@@ -20,8 +20,10 @@ pub(super) fn find(dir: &Path, faults: &mut Vec<Fault>) -> Result<Identity> {
     let told = directory::look_at_identity(dir)?;
     let ids = ids_of_segments(dir)?;
     match told {
-        // Where segments are of this version, the file's number is damaged.
-        Err(rule @ Rule::Version(_)) if ids.is_empty() => Err(Error::format(&path, rule)),
+        // Where segments are of this version and the checksum does not fit, the file's number is damaged.
+        Err(rule @ Rule::Version(_)) if ids.is_empty() || directory::identity_fits(dir)? => {
+            Err(Error::format(&path, rule))
+        }
         Ok(identity) if ids.is_empty() || ids.contains(&identity.id) => Ok(identity),
         Ok(identity) => {
             let (expected, found) =

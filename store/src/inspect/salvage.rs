@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use popstore_revive::{Buried, Change, Cohort, Cursor, GroupId, QueueId, QueueImage, QueueIndex, Run, Time, TopicId};
@@ -21,6 +21,7 @@ use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
 use crate::log::Step;
 use crate::options::{Durability, Options};
+use crate::segment::{Disk, directory_above};
 use crate::store::Store;
 use crate::topics::{Topic, is_written_name};
 
@@ -71,7 +72,9 @@ impl Snapshot {
         let now = SystemClock::start().now().since(Time(0));
         // On a clock that stands still, no lease ends while its message may not be there yet.
         let options = Options::default().durability(Durability::Buffered).segment_bytes(segments);
-        let store = options.clock(Arc::new(ManualClock::at(now))).open(to)?;
+        // Under another name until it is whole: an interrupted one must not look like a store.
+        let unfinished = unfinished(to);
+        let store = options.clock(Arc::new(ManualClock::at(now))).open(&unfinished)?;
         let engine = Arc::clone(&store.handle.engine);
         let (topics, groups, done) = (HashMap::new(), HashMap::new(), Salvaged::default());
         let mut salvage = Salvage { snapshot: self, readable, engine: &engine, topics, groups, done };
@@ -84,17 +87,26 @@ impl Snapshot {
         engine.snapshot()?;
         drop(engine);
         store.close()?;
+        let disk = Disk::default();
+        disk.rename(&unfinished, to).at("rename", &unfinished)?;
+        let above = directory_above(to);
+        disk.sync_dir(above).at("sync", above)?;
         Ok(done)
     }
 
     fn check_target(&self, to: &Path) -> Result<()> {
         let invalid = |rule| Err(Error::invalid("target", to.display().to_string(), rule));
-        let empty = match std::fs::read_dir(to) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
-            entries => entries.at("read", to)?.next().is_none(),
-        };
-        if !empty {
-            return invalid("it must be empty or not there");
+        for dir in [to, &unfinished(to)] {
+            let empty = match std::fs::read_dir(dir) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+                entries => entries.at("read", dir)?.next().is_none(),
+            };
+            if !empty && dir == to {
+                return invalid("it must be empty or not there");
+            }
+            if !empty {
+                return invalid("beside it lies DIR.unfinished of an attempt that was interrupted: remove that first");
+            }
         }
         let source = self.dir.canonicalize().at("read", &self.dir)?;
         let mut above = to.ancestors().filter_map(|dir| {
@@ -106,6 +118,13 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+/// Where a fresh store is made before it gets its name.
+fn unfinished(to: &Path) -> PathBuf {
+    let mut name = to.components().collect::<PathBuf>().into_os_string();
+    name.push(".unfinished");
+    PathBuf::from(name)
 }
 
 impl Salvage<'_> {

@@ -275,6 +275,7 @@ impl Unrecovered {
         wanted: impl Fn(u64, u64) -> bool,
     ) -> Result<Search> {
         let mut found = Search { at: None, dirty_end: from, exhausted: false };
+        let window_len = window.len();
         let mut at = from;
         while at < window.len() {
             let bytes = window.at_least(at, FRAME_HEADER + 1)?;
@@ -288,14 +289,16 @@ impl Unrecovered {
                 continue;
             }
             let position = base.saturating_add(at);
-            if Frame::durable_claim(bytes).is_some_and(|claim| claim <= position && wanted(position, claim)) {
-                let bytes = window.frame(at)?;
-                if Frame::decode(bytes, position, self.seed).is_ok() {
+            // What claims to be longer than its file costs nothing.
+            let claimed = Frame::claimed_len(bytes).map_or(u64::MAX, |len| len as u64);
+            let possible = claimed <= window_len - at;
+            if Frame::durable_claim(bytes).is_some_and(|claim| possible && claim <= position && wanted(position, claim))
+            {
+                if Frame::decode(window.frame(at)?, position, self.seed).is_ok() {
                     found.at = Some(at);
                     return Ok(found);
                 }
-                let claimed = Frame::claimed_len(bytes).unwrap_or(0).min(bytes.len());
-                *budget = budget.saturating_sub(claimed as u64);
+                *budget = budget.saturating_sub(claimed);
                 if *budget == 0 {
                     found.exhausted = true;
                     return Ok(found);
@@ -317,9 +320,9 @@ pub(super) struct Search {
     pub(super) exhausted: bool,
 }
 
-/// Only lying bytes need more than a few times their own length in checksums.
+/// Only lying bytes need more than some times their own length in checksums.
 pub(super) fn search_budget(len: u64) -> u64 {
-    4 * len + (1 << 20)
+    16 * len + (64 << 20)
 }
 
 enum Closing {

@@ -100,6 +100,10 @@ impl Unrecovered {
             }
             // It was removed since it was listed.
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            Err(Error::Io { source, .. }) => {
+                faults.push(Fault::new(path, 0, "4", "a segment that can be read", source));
+                self.files.push(SegmentFile { base, capacity: 0, path: path.to_path_buf(), len: 0, half_made: false });
+            }
             Err(error) => return Err(error),
         }
         Ok(())
@@ -226,7 +230,8 @@ impl Walk {
                     self.passed_over = true;
                     self.enter(self.at + 1);
                 }
-                Err(error) => return Err(error),
+                // What cannot be read was told when the files were looked at.
+                Err(_) => self.enter(self.at + 1),
             }
         }
         Ok(true)
@@ -291,8 +296,7 @@ impl Walk {
         for file in &self.log.files[self.at..] {
             let mut window = match Window::open(file.path.clone()) {
                 Ok(window) => window,
-                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
+                Err(_) => continue,
             };
             let mut budget = search_budget(window.len());
             while let Some(at) = self.log.search(file.base, &mut window, from, &mut budget, |_, _| true)?.at {

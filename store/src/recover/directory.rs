@@ -75,6 +75,15 @@ pub(crate) fn look_at_identity(dir: &Path) -> Result<Result<Identity, Rule>> {
     Ok(Identity::decode(&bytes[..read]))
 }
 
+/// Whether the checksum of the file `store` fits its bytes, whatever version they are of.
+pub(crate) fn identity_fits(dir: &Path) -> Result<bool> {
+    let path = dir.join(STORE);
+    let mut bytes = [0; IDENTITY];
+    let file = StoreFile::read_only(path.clone()).at("open", &path)?;
+    file.read_at(0, &mut bytes).at("read", &path)?;
+    Ok(Identity::checksum_fits(&bytes))
+}
+
 /// Replaces the file `store`; the old or the new one is there at any moment.
 pub(crate) fn write_identity(dir: &Path, disk: &Disk, identity: &Identity) -> Result<()> {
     let (new, path) = (dir.join(STORE_NEW), dir.join(STORE));

@@ -121,6 +121,8 @@ pub(crate) fn open(dir: &Path, options: Options, lock: StoreFile, wakes: Wakes) 
         // Order matters: from here on a missing log is damage.
         directory::write_identity(dir, &disk, &identity)?;
     }
+    // As many spares as the last snapshot asked for, whatever earlier opens have left.
+    checkpoint.keep_spare(crate::keeper::spare_bytes(replay.snapshot_bytes));
     // An interrupted retention is finished.
     commit.retire_before(replay.commit_start)?;
 

@@ -35,7 +35,7 @@ pub struct RecoveryPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlannedStep {
-    /// `create`, `remove`, `cut`, `rewrite`, `rebuild`, `void`, `complete`, `shorten`, `redeliver`, `dead_letter` or
+    /// `create`, `remove`, `recycle`, `cut`, `rewrite`, `rebuild`, `void`, `complete`, `shorten`, `redeliver`, `dead_letter` or
     /// `discard`.
     pub action: &'static str,
     /// The file or directory, if it is about one.
@@ -105,6 +105,9 @@ impl RecoveryPlan {
                 let rule = found.tail.map_or("the batch there is not whole".to_string(), |rule| rule.to_string());
                 let why = format!("{rule}; nothing says that it was durable, so it is a write that was under way");
                 self.step("cut", Some(path), found.end - base, found.tail_bytes, why);
+            } else if base > found.end && log.kind() == LogKind::Checkpoint {
+                let why = "it lies behind the end of the log: its space is kept for the next segment";
+                self.step("recycle", Some(path), 0, capacity, why);
             } else if base > found.end {
                 self.step("remove", Some(path), 0, capacity, "it lies behind the end of the log");
             } else if end <= start && log.kind() == LogKind::Commit {

@@ -143,8 +143,11 @@ pub(crate) fn directory_above(dir: &Path) -> &Path {
 }
 
 impl StoreFile {
-    /// Opens a file that is only looked at, by who has no [`Disk`].
+    /// Opens a file that is only looked at, by who has no [`Disk`]. To open a pipe would wait for who writes to it.
     pub(crate) fn read_only(path: PathBuf) -> io::Result<Self> {
+        if !fs::metadata(&path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        }
         Ok(Self { file: File::open(&path)?, path })
     }
 

@@ -123,3 +123,20 @@ fn an_open_on_a_full_disk_gives_nothing_of_the_reserve_away() {
         work(&scene, 500);
     }
 }
+
+#[test]
+fn short_lives_do_not_pile_up_spares() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = || std::fs::read_dir(dir.path().join("checkpoint")).unwrap().count();
+    let mut most = 0;
+    for round in 0..20 {
+        let store = popstore::Store::options().checkpoint_segment_bytes(4096).open(dir.path()).unwrap();
+        store.append("t", popstore::Message::new("x")).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        store.close().unwrap();
+        if round == 4 {
+            most = files();
+        }
+    }
+    assert!(files() <= most.max(4), "{} files, and {most} after the first rounds", files());
+}

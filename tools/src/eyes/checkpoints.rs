@@ -12,6 +12,28 @@ use serde::Serialize;
 use super::faults::Notes;
 use crate::{Failure, Outcome, directory, output};
 
+/// The kinds of records, as FORMAT.md names them, in lower case.
+const KINDS: [&str; 19] = [
+    "group",
+    "group_removed",
+    "positioned",
+    "popped",
+    "acked",
+    "nacked",
+    "extended",
+    "revived",
+    "buried",
+    "redriven",
+    "truncated",
+    "image",
+    "snapshot_begin",
+    "snapshot_end",
+    "mark_topic",
+    "mark",
+    "opened",
+    "closed",
+    "commit_start",
+];
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// List the records of the checkpoint log: what consumers did
@@ -44,8 +66,8 @@ struct Wanted {
     /// Only about messages of this topic
     #[arg(long)]
     topic: Option<String>,
-    /// Only of this kind, as FORMAT.md names it: popped, acked, nacked, extended, revived, buried, image, mark, ...
-    #[arg(long)]
+    /// Only of this kind, as FORMAT.md names it
+    #[arg(long, value_parser = KINDS)]
     kind: Option<String>,
 }
 
@@ -88,7 +110,10 @@ impl Wanted {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let snapshot = directory::look(&args.dir)?;
-    let mut notes = Notes::default();
+    if !args.follow {
+        directory::check_names(&snapshot, args.wanted.topic.as_deref(), args.wanted.group.as_deref())?;
+    }
+    let mut notes = Notes::of(&snapshot);
     let mut reader = snapshot.checkpoint_log(args.from)?;
     let mut last = VecDeque::new();
     loop {

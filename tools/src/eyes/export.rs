@@ -32,7 +32,7 @@ enum What {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let snapshot = directory::look(&args.dir)?;
-    let mut notes = Notes::default();
+    let mut notes = Notes::of(&snapshot);
     match args.what {
         What::Messages => {
             let (all, mut reader) = (Wanted::default(), snapshot.commit_log(0)?);

@@ -1,6 +1,8 @@
 //! Faults and torn tails, as the verbs tell them.
 
+use std::collections::HashSet;
 use std::io::Write;
+use std::path::PathBuf;
 
 use popstore::{Fault, Inspected, Snapshot};
 use serde::Serialize;
@@ -40,6 +42,7 @@ pub(super) fn show(fault: &Fault, out: &mut dyn Write) -> Result<(), Failure> {
 #[derive(Default)]
 pub(super) struct Notes {
     faults: u64,
+    told: HashSet<(PathBuf, u64)>,
 }
 
 impl Notes {
@@ -61,6 +64,10 @@ impl Notes {
     }
 
     pub(super) fn fault(&mut self, fault: &Fault) {
+        // What opening the snapshot found is met again by who reads on.
+        if !self.told.insert((fault.path.clone(), fault.offset)) {
+            return;
+        }
         self.faults += 1;
         match self.faults.cmp(&(TOLD_MAX + 1)) {
             std::cmp::Ordering::Less => eprintln!("store-inspect: damaged: {fault}"),

@@ -56,8 +56,8 @@ struct Row<'a> {
 impl Group {
     /// How it was settled, when nobody holds it any more.
     fn settled(&self) -> String {
-        let acked = self.events.iter().any(|event| event.what == "acked");
-        if acked { "acked".into() } else { "settled".into() }
+        let ended = self.events.iter().rev().find(|event| matches!(event.what.as_str(), "acked" | "discarded"));
+        ended.map_or_else(|| "settled".to_string(), |event| event.what.clone())
     }
 }
 
@@ -172,6 +172,9 @@ fn take(lives: &mut BTreeMap<Place, Life>, entry: &CheckpointEntry) {
             let (what, at, until) = match places.state {
                 // History before a snapshot of the index is gone; what it was doing then is told.
                 Some((state, since, until)) => (format!("was {}", state.replace('_', " ")), since, until),
+                None if entry.fields.iter().any(|(_, value)| value == "discarded") => {
+                    ("discarded".to_string(), entry.happened_at, entry.until)
+                }
                 None => (entry.kind.to_string(), entry.happened_at, entry.until),
             };
             let record = format!("checkpoint {}", entry.at.position);
@@ -189,6 +192,7 @@ fn tell_present(snapshot: &Snapshot, lives: &mut BTreeMap<Place, Life>) {
             life.group(&held.group).now = format!("attempt {}: {}", held.attempt, leases::told(&held, now));
         }
     }
+    let topics = snapshot.topics();
     for stats in snapshot.groups() {
         for ((topic, queue, index), life) in lives.iter_mut() {
             let reads = snapshot.position(&stats.name, topic, *queue);
@@ -201,7 +205,9 @@ fn tell_present(snapshot: &Snapshot, lives: &mut BTreeMap<Place, Life>) {
                     group.now = "settled before the oldest record that the checkpoint log still has".into();
                 }
                 (Some(position), _) => {
-                    let before = index - position;
+                    let first =
+                        topics.iter().find(|it| *it.name == **topic).and_then(|it| it.queues.get(*queue as usize));
+                    let before = index.saturating_sub(position.max(first.map_or(0, |(first, _)| *first)));
                     life.group(&name).now =
                         format!("not given out yet, {} before it", output::counted(before, "message"));
                 }

@@ -102,7 +102,10 @@ impl Wanted {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let snapshot = directory::look(&args.dir)?;
-    let mut notes = Notes::default();
+    if !args.follow {
+        directory::check_names(&snapshot, args.wanted.topic.as_deref(), None)?;
+    }
+    let mut notes = Notes::of(&snapshot);
     if args.last.is_some() || args.reverse {
         show_backwards(args, &snapshot, &mut notes, out)?;
         return Ok(notes.outcome());

@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
 
 fn counted(step: &PlannedStep) -> String {
     let what = match step.action {
-        "cut" | "remove" | "rewrite" => "byte",
+        "cut" | "remove" | "recycle" | "rewrite" => "byte",
         "rebuild" => "queue entry",
         "void" => "place",
         "shorten" => "wait",

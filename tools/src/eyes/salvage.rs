@@ -5,13 +5,15 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::faults::{FaultRow, show};
 use super::verify::progress_bar;
 use crate::{Failure, Outcome, directory, output};
 
 /// Copy every message that can be read, and what groups know of them, into a fresh store
 ///
 /// The store itself is not touched. Messages keep their queues and their order; behind a lost one they move up by one
-/// place, and what groups hold moves with them. Receipts of the old store are not good for the fresh one.
+/// place, and what groups hold moves with them. Receipts of the old store are not good for the fresh one. Damage to the
+/// checkpoint log is told as faults: what consumers did there is not known any more, and messages may be delivered again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The directory of the store
@@ -19,7 +21,7 @@ pub(super) struct Args {
     /// The directory of the fresh store; it must be empty or not there
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// Print JSON: an object for each range of lost messages, and one that sums up
+    /// Print JSON: an object for each fault and each range of lost messages, and one that sums up
     #[arg(long)]
     json: bool,
 }
@@ -63,6 +65,12 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     let done = done?;
     let lost: u64 = done.lost.iter().map(|(_, _, places)| places.end - places.start).sum();
     let outcome = Outcome::of(lost > 0 || !snapshot.faults().is_empty());
+    for fault in snapshot.faults() {
+        match args.json {
+            true => output::json(out, &FaultRow::of(fault))?,
+            false => show(fault, out)?,
+        }
+    }
     for (topic, queue, places) in &done.lost {
         if args.json {
             output::json(out, &LostRow { topic, queue: *queue, first: places.start, end: places.end })?;

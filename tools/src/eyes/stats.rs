@@ -80,7 +80,7 @@ struct GroupRow<'a> {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let snapshot = directory::look(&args.dir)?;
-    let mut notes = Notes::default();
+    let mut notes = Notes::of(&snapshot);
     let counted = count(&snapshot, &mut notes)?;
     draw(args, "sizes", None, "bytes", &counted.sizes, out)?;
     draw(args, "ages", None, "seconds", &counted.ages, out)?;

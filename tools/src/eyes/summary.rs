@@ -128,7 +128,7 @@ fn show(snapshot: &Snapshot, it: &Summary<'_>, out: &mut dyn Write) -> Result<()
     let opened = snapshot.opened_at().map_or_else(|| "?".to_string(), |at| when::from_now(at, now));
     let closed = if it.closed { "closed in order" } else { "in use, or not closed in order" };
     writeln!(out, "{}: store {}, format {}", it.dir, it.store_id, it.format)?;
-    writeln!(out, "opened {} times, the last time {opened}; {closed}", it.generation)?;
+    writeln!(out, "opened {}, the last time {opened}; {closed}", output::counted(u64::from(it.generation), "time"))?;
     for (name, log) in [("commit", &it.commit), ("checkpoint", &it.checkpoint)] {
         let LogRow { start, end, durable_through, files, file_bytes } = log;
         let files = output::counted(*files as u64, "file");

@@ -46,6 +46,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let snapshot = directory::look(&args.dir)?;
     let mut notes = Notes::of(&snapshot);
+    directory::check_names(&snapshot, args.topic.as_deref(), args.group.as_deref())?;
     let messages = find(args, &snapshot, &mut notes)?;
     if messages.is_empty() {
         return Err(Failure::Missing { what: "message", name: wanted(args) });
