@@ -233,10 +233,15 @@ impl Index {
         held.map(|(id, _)| *id).chain(redriven.map(|(id, _)| *id)).collect()
     }
 
-    /// Forgets the redriven letters before `first`, which do not exist any more.
-    pub fn forget_letters(&mut self, queue: QueueId, first: QueueIndex) {
-        if let Some(blocks) = self.redriven.get_mut(&queue) {
-            *blocks = blocks.split_off(&first.block());
+    /// Forgets the redriven letters before `first`, which do not exist any more; but not those that were moved on.
+    pub fn forget_letters(&mut self, queue: QueueId, first: QueueIndex, moved: impl Iterator<Item = QueueIndex>) {
+        let Some(blocks) = self.redriven.get_mut(&queue) else { return };
+        let left = blocks.split_off(&first.block());
+        let before = std::mem::replace(blocks, left);
+        for index in moved {
+            if before.get(&index.block()).is_some_and(|mask| mask & index.bit() != 0) {
+                *blocks.entry(index.block()).or_default() |= index.bit();
+            }
         }
     }
 

@@ -252,7 +252,7 @@ fn redriven_letters_are_remembered_until_they_do_not_exist() {
     desk.apply(Change::Redriven { runs: runs.leak() });
     let known = |desk: &Desk| [63, 64].map(|at| desk.index.is_redriven(QUEUE, QueueIndex(at)));
     assert_eq!(known(&desk), [true, true]);
-    desk.index.forget_letters(QUEUE, QueueIndex(64));
+    desk.index.forget_letters(QUEUE, QueueIndex(64), std::iter::empty());
     assert_eq!(known(&desk), [false, true]);
     desk.apply(Change::Truncated { queue: QUEUE, end: QueueIndex(64) });
     assert_eq!(known(&desk), [false, false]);

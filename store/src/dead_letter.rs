@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use popstore_revive::{Burial, Burying, Change, EndReason, GroupId, QueueIndex, Run, Time};
+use popstore_revive::{Burial, Burying, Change, EndReason, GroupId, QueueId, QueueIndex, Run, Time};
 
 use crate::clock;
 use crate::consumers::{Consumers, GroupEntry};
@@ -318,6 +318,11 @@ impl Engine {
         if self.consumers().index.is_redriven(place.queue, settlement.index) {
             return Ok(Redriven::AlreadyRedriven);
         }
+        // Order matters: what retention let go of is gone before it is forgotten that it was put back.
+        if !self.has(place.queue, settlement.index)? {
+            let place = format!("{}/{}", letter.message.topic(), letter.message.index());
+            return Err(Error::unknown("dead letter", &place));
+        }
         let mut done = Redriven::AlreadyRedriven;
         let end = self.append_records(&topic, std::iter::once(record), |appended| {
             done = Redriven::Done { queue: appended.queue, index: appended.index };
@@ -332,6 +337,12 @@ impl Engine {
         drop(consumers);
         topic.signal.raise();
         Ok(done)
+    }
+
+    /// Whether retention has left the message at this place, or moved it on.
+    fn has(&self, queue: QueueId, index: QueueIndex) -> Result<bool> {
+        let queue = self.topics.queue(queue);
+        queue.map_or(Ok(false), |queue| Ok(queue.entry(&self.disk, index)?.is_some()))
     }
 
     /// Records what a durable message in the commit log has settled. That happened, record or not: when it cannot be

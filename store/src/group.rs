@@ -207,7 +207,7 @@ impl Group {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a letter of another store or group, [`Error::Unknown`] when the topic it came from is
-    /// gone, [`Error::Full`], [`Error::Poisoned`], [`Error::Closed`].
+    /// gone, or retention let go of the letter since it was read, [`Error::Full`], [`Error::Poisoned`], [`Error::Closed`].
     pub fn redrive(&self, letter: &DeadLetter) -> Result<Redriven> {
         self.handle.engine.redrive(&self.entry, letter)
     }

@@ -272,6 +272,22 @@ impl ConsumeQueue {
         Ok(())
     }
 
+    /// The files that only tell of messages before the first: retention was killed before it removed them.
+    pub(crate) fn left_files(&self) -> Vec<PathBuf> {
+        let first = self.state().first;
+        if first == 0 {
+            return Vec::new();
+        }
+        let Ok(entries) = std::fs::read_dir(&self.dir) else { return Vec::new() };
+        let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        let before = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).filter(|name| name.len() == 20);
+            let file_first = name.and_then(|name| name.parse::<u64>().ok());
+            file_first.is_some_and(|file_first| file_first.saturating_add(self.per_file) <= first)
+        };
+        paths.filter(before).collect()
+    }
+
     /// The messages that were moved and are still held for someone.
     pub(crate) fn relocated(&self) -> Vec<(QueueIndex, Entry)> {
         self.extent().relocated

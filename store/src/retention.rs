@@ -1,8 +1,8 @@
 //! Retention: whole segments of the commit log go, oldest first, and what somebody still needs is moved on.
 //!
 //! Order matters, for a crash between any two steps: what is still needed is copied and the copies are durable; the
-//! queues' first indexes move; a mark tells both, and where the log will begin; then the file is removed. An open that
-//! finds a file before that place removes it.
+//! queues' first indexes move; a mark tells both, and where the log will begin; then the files are removed, those of the
+//! queues too. An open that finds a file before that place removes it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,9 +49,17 @@ impl Engine {
         if rules.after.is_none() && rules.bytes.is_none() && !rules.when_done {
             return Ok(());
         }
-        if let Some(base) = self.let_go()? {
+        if let Some((base, firsts)) = self.let_go()? {
             let end = self.mark_from(base)?;
             self.checkpoint.sync_through(end)?;
+            // Order matters: a mark from before would lead to files that are gone, and opening would read the whole log.
+            for (id, first) in firsts {
+                if let Some(queue) = self.topics.queue(id) {
+                    queue.retire_before(&self.disk, first)?;
+                    let moved = queue.relocated().into_iter().map(|(index, _)| index);
+                    self.consumers().index.forget_letters(id, first, moved);
+                }
+            }
             self.commit.retire_before(base)?;
             // What is left is for the next round: the other tasks of the keeper come between.
             let _ = self.wakes.keep.try_send(());
@@ -60,11 +68,11 @@ impl Engine {
     }
 
     /// Makes all that depends on the oldest segments independent of them, as far as the rules do not keep them. Returns
-    /// where the log will begin then. One mark tells of many segments: it waits for what was appended meanwhile, and
-    /// one for each would fall behind the appends.
-    fn let_go(&self) -> Result<Option<u64>> {
+    /// where the log will begin then, and the queues. One mark tells of many segments: it waits for what was appended
+    /// meanwhile, and one for each would fall behind the appends.
+    fn let_go(&self) -> Result<Option<(u64, Firsts)>> {
         let segments = self.commit.segments();
-        let mut base = None;
+        let (mut base, mut begins) = (None, Firsts::new());
         for pair in segments.windows(2).take(SEGMENTS_MAX) {
             let (oldest, next) = (&pair[0], &pair[1]);
             // The log rolls before a staged group is written: what cannot be read yet is neither counted nor deleted.
@@ -76,15 +84,10 @@ impl Engine {
             if !self.move_on(oldest, next.base, &firsts, letters)? {
                 break;
             }
-            for (id, first) in firsts.iter() {
-                if let Some(queue) = self.topics.queue(*id) {
-                    queue.retire_before(&self.disk, *first)?;
-                    self.consumers().index.forget_letters(*id, *first);
-                }
-            }
+            begins.extend(firsts.iter());
             base = Some(next.base);
         }
-        Ok(base)
+        Ok(base.map(|base| (base, begins)))
     }
 
     fn firsts_behind(&self, segment: &Segment) -> Result<Arc<Firsts>> {

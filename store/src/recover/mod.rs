@@ -172,6 +172,9 @@ pub(crate) fn open(dir: &Path, options: Options, lock: StoreFile, wakes: Wakes) 
 impl Engine {
     fn rebuild_queues(&self, recovery: &mut Recovery) -> Result<()> {
         for queue in self.topics.all().iter().flat_map(|topic| &topic.queues) {
+            for path in queue.left_files() {
+                self.disk.remove(&path).at("remove", &path)?;
+            }
             if !queue.files_are_long_enough() {
                 queue.rebuild(&self.disk, &self.find_entries(queue, None)?)?;
                 recovery.queues_rebuilt += 1;
