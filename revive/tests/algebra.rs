@@ -10,6 +10,8 @@
 //! - changes that no store would write are ignored or taken, but neither panic nor upset the counts;
 //! - on a clock that jumped no wait is longer than it was set to last.
 
+#[path = "../../fuzz/bytes.rs"]
+mod bytes;
 mod oracle;
 
 use oracle::arbitrary::{config, group, junk, number, ops, policy, queue, time};

@@ -19,9 +19,9 @@ use crate::log::{Log, Poison};
 use crate::message::StoredMessage;
 use crate::options::{Durability, Options};
 use crate::queue::ConsumeQueue;
-use crate::recover::Recovery;
+use crate::recover::{Lock, Recovery};
 use crate::retention::Firsts;
-use crate::segment::{Disk, StoreFile};
+use crate::segment::Disk;
 use crate::topics::{Topic, Topics};
 
 /// An open store.
@@ -53,7 +53,7 @@ pub(crate) struct Engine {
     pub(crate) closed: AtomicBool,
     pub(crate) recovery: Recovery,
     /// Locked while the store is open; never deleted.
-    pub(crate) lock: StoreFile,
+    pub(crate) lock: Lock,
 }
 
 /// What wakes the threads. A full channel means that the thread is awake.

@@ -39,6 +39,8 @@ mod error;
 mod event;
 mod fault;
 mod format;
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod inspect;
 mod keeper;
@@ -87,39 +89,6 @@ pub use segment::{Event, Hook};
 pub use settle::Delay;
 pub use stats::{GroupStats, PopToAck, StoreStats, TopicStats};
 pub use store::Store;
-
-/// Entry points for fuzzing the decoders: whatever the bytes are, they return.
-#[doc(hidden)]
-pub mod fuzzing {
-    use crate::format::checkpoint::CheckpointRecord;
-    use crate::format::commit::{CommitRecord, Properties};
-    use crate::format::frame::{Frame, LogKind, Seed, seal};
-    use crate::format::{header, identity, receipt};
-
-    /// Decodes the bytes as everything they could be; the payload also as a record whose checksum is right.
-    pub fn decode(bytes: &[u8]) {
-        let _ = header::SegmentHeader::decode(bytes);
-        let _ = identity::Identity::decode(bytes);
-        let _ = receipt::Lease::decode(bytes);
-        for kind in [LogKind::Commit, LogKind::Checkpoint] {
-            let seed = Seed::new(0, kind);
-            let _ = Frame::decode(bytes, 64, seed);
-            let mut sealed = bytes.to_vec();
-            if sealed.len() < crate::format::frame::FRAME_HEADER {
-                continue;
-            }
-            // A fuzzer that does not repair the checksum never gets past it.
-            seal(&mut sealed, 64, 1, 0, seed);
-            if let Ok(frame) = Frame::decode(&sealed, 64, seed) {
-                let mut runs = Vec::new();
-                let _ = CheckpointRecord::decode(&frame, &mut runs);
-                if let Ok(CommitRecord::Message(message)) = CommitRecord::decode(&frame) {
-                    let _ = Properties::new(message.properties).count();
-                }
-            }
-        }
-    }
-}
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

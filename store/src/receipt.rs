@@ -59,7 +59,10 @@ impl FromStr for Receipt {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let digits = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        // A number may begin with a sign, a byte may not.
+        let unsigned = |pair: &&str| !pair.starts_with('+');
+        let digits =
+            |at: usize| text.get(at..at + 2).filter(unsigned).and_then(|pair| u8::from_str_radix(pair, 16).ok());
         let bytes: Option<Vec<u8>> = (0..text.len().min(2 * RECEIPT + 2)).step_by(2).map(digits).collect();
         match bytes {
             Some(bytes) => Self::from_bytes(&bytes),
@@ -88,5 +91,17 @@ mod tests {
         }
         assert!("".parse::<Receipt>().is_err());
         assert!(format!("{text}00").parse::<Receipt>().is_err());
+    }
+
+    #[test]
+    fn a_sign_is_no_digit_of_a_receipt() {
+        let queue = QueueId { topic: TopicId(3), queue: 1 };
+        let lease = Lease { store: 99, generation: 2, group: GroupId(7), queue, index: QueueIndex(65), attempt: 4 };
+        let text = Receipt { lease }.to_string();
+        for at in (0..text.len()).step_by(2).filter(|at| &text[*at..=*at] == "0") {
+            let mut signed = text.clone();
+            signed.replace_range(at..=at, "+");
+            assert!(signed.parse::<Receipt>().is_err(), "a sign at {at}");
+        }
     }
 }

@@ -239,8 +239,7 @@ impl Handle {
         engine.commit.shut();
         engine.checkpoint.shut();
         let closed = closed.and_then(|()| engine.checkpoint.sync_all());
-        let unlocked = fs2::FileExt::unlock(&engine.lock.file);
-        closed.and(unlocked.map_err(|source| Error::io("unlock", &engine.lock.path, source)))
+        closed.and(engine.lock.give_back())
     }
 }
 

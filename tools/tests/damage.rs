@@ -1,6 +1,8 @@
 //! `store-inspect` on damaged stores: always a report, never a panic, never a write, and `verify` names the place.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../fuzz/bytes.rs"]
+mod bytes;
 mod ruin;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
 //! `store-inspect` on stores whose contents are known: each verb tells what is there.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../fuzz/bytes.rs"]
+mod bytes;
 mod ruin;
 
 use std::collections::BTreeSet;

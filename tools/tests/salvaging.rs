@@ -1,6 +1,8 @@
 //! What opening would do, told before it is done, and what is saved of a store that cannot be opened.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../fuzz/bytes.rs"]
+mod bytes;
 mod ruin;
 
 use std::collections::BTreeMap;

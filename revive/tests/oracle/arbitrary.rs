@@ -41,7 +41,7 @@ pub(crate) fn ops(n: usize) -> impl Strategy<Value = Vec<Op>> {
     vec(op(), 1..=n)
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub(crate) fn op() -> impl Strategy<Value = Op> {
     let slot = || 0_u8..2;
     let ago = || prop_oneof![3 => 0_u16..8, 1 => any::<u16>()];
     let few = || prop_oneof![3 => 1_u8..6, 1 => 6_u8..80];

@@ -5,6 +5,7 @@
 pub(crate) mod arbitrary;
 mod canaries;
 pub(crate) mod checks;
+pub(crate) mod fuzzed;
 mod rules;
 pub(crate) mod scene;
 mod told;

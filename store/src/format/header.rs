@@ -74,6 +74,12 @@ impl SegmentHeader {
     }
 }
 
+/// Where the checksum lies, and what it should be.
+pub(crate) fn checksum(bytes: &[u8]) -> Option<(usize, u32)> {
+    let covered = bytes.get(..AT_CRC).filter(|_| bytes.len() >= AT_CRC + size_of::<u32>())?;
+    Some((AT_CRC, crc32fast::hash(covered)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

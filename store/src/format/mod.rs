@@ -7,7 +7,7 @@ pub(crate) mod commit;
 pub(crate) mod entry;
 pub(crate) mod frame;
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
 pub(crate) mod header;
 pub(crate) mod identity;
 pub(crate) mod image;

@@ -85,7 +85,7 @@ impl Found {
 }
 
 /// Opens the store in a directory that is locked.
-pub(crate) fn open(dir: &Path, options: Options, lock: StoreFile, wakes: Wakes) -> Result<Engine> {
+pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Result<Engine> {
     let begun = options.clock.now();
     let disk = Disk::new(options.hook.clone());
     let identity = directory::identify(dir, &disk)?;
@@ -233,15 +233,31 @@ impl Engine {
     }
 }
 
+/// The lock of a store's directory. Given back explicitly, also when opening fails: a process that another thread is just
+/// starting holds a copy of every open file for a moment, and to close ours would not be enough.
+pub(crate) struct Lock(StoreFile);
+
+impl Lock {
+    pub(crate) fn give_back(&self) -> Result<()> {
+        fs2::FileExt::unlock(&self.0.file).at("unlock", &self.0.path)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.give_back();
+    }
+}
+
 /// Takes the lock of a store's directory, which is made if it is missing.
-pub(crate) fn lock(dir: &Path, disk: &Disk) -> Result<StoreFile> {
+pub(crate) fn lock(dir: &Path, disk: &Disk) -> Result<Lock> {
     disk.make_dir(dir).at("create", dir)?;
     directory::check_is_store_or_empty(dir)?;
     let path = dir.join("lock");
     let mut options = std::fs::OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(false).open(&path).at("open", &path)?;
     match fs2::FileExt::try_lock_exclusive(&file) {
-        Ok(()) => Ok(StoreFile { file, path }),
+        Ok(()) => Ok(Lock(StoreFile { file, path })),
         Err(error) if error.kind() == fs2::lock_contended_error().kind() => Err(Error::Locked { path }),
         Err(error) => Err(Error::io("lock", &path, error)),
     }

@@ -3,44 +3,11 @@
 
 use std::collections::HashSet;
 
+use crate::film::Film;
 use crate::op::{Crash, Mode, Op, Sectors, Setup, Size};
-use crate::picture::Picture;
-use crate::stage::{Moment, POLICY, Stage};
-
-/// The moments of a history, and the pictures taken between them.
-struct Film {
-    setup: Setup,
-    moments: Vec<Moment>,
-    pictures: Vec<(usize, Picture)>,
-}
+use crate::stage::Stage;
 
 impl Film {
-    /// Plays a history; the steps marked with `true` are filmed.
-    fn shoot(setup: Setup, ops: &[(bool, Op)]) -> Self {
-        let mut stage = Stage::new(setup);
-        let mut film = Self { setup, moments: Vec::new(), pictures: Vec::new() };
-        let mut step = |stage: &mut Stage, filmed: bool, act: &mut dyn FnMut(&mut Stage)| {
-            let before = stage.oracle.clone();
-            if filmed {
-                stage.recorder.film();
-            }
-            act(stage);
-            let pictures = stage.recorder.end_film();
-            let at = film.moments.len();
-            film.pictures.extend(pictures.into_iter().map(|(_, picture)| (at, picture)));
-            film.moments.push(Moment { before, after: stage.oracle.clone(), now: stage.now });
-        };
-        step(&mut stage, true, &mut |stage| stage.open().unwrap());
-        step(&mut stage, true, &mut |stage| stage.create_topic(0, 1));
-        step(&mut stage, true, &mut |stage| stage.create_topic(1, 2));
-        step(&mut stage, true, &mut |stage| stage.change_group(0, POLICY));
-        step(&mut stage, true, &mut |stage| stage.change_group(1, POLICY));
-        for (filmed, op) in ops {
-            step(&mut stage, *filmed, &mut |stage| stage.perform(op).map_err(|why| format!("{op:?}: {why}")).unwrap());
-        }
-        film
-    }
-
     /// Crashes at every picture, in three ways, and at every `again`-th picture of the recovery once more. Returns how
     /// many crashes there were of each kind.
     fn crash_everywhere(&self, again: usize) -> (usize, usize) {
@@ -52,22 +19,16 @@ impl Film {
                     continue;
                 }
                 first += 1;
-                let mut stage = Stage::new(self.setup);
-                stage.filming = true;
-                let moment = &self.moments[*step];
                 let place = || format!("step {step}, picture {at}, {sectors:?}");
-                let recovered = stage.crash_at(moment, picture, Crash::PowerCut(sectors));
-                recovered.map_err(|why| format!("{}: {why}", place())).unwrap();
-                let inside = stage.recorder.end_film();
-                let (oracle, now) = stage.recovered.take().unwrap();
-                let reborn = Moment { before: oracle, after: stage.oracle.clone(), now };
-                for (count, (phase, picture)) in inside.iter().enumerate() {
+                let recovered = self.recovery(*step, picture, sectors);
+                let (inside, mut stage) = recovered.map_err(|why| format!("{}: {why}", place())).unwrap();
+                for (count, (phase, picture)) in inside.pictures.iter().enumerate() {
                     if (count + first) % again != 0 {
                         continue;
                     }
                     let sectors = [Sectors::Mixed(second as u64), Sectors::Old, Sectors::New][second % 3];
                     second += 1;
-                    let moment = if *phase == 0 { moment } else { &reborn };
+                    let moment = &inside.moments[*phase];
                     let recovered = Stage::new(self.setup).crash_at(moment, picture, Crash::PowerCut(sectors));
                     recovered.map_err(|why| format!("{}, again at {count}, {sectors:?}: {why}", place())).unwrap();
                 }
@@ -105,7 +66,7 @@ fn history() -> Vec<(bool, Op)> {
 /// them and takes minutes.
 fn crash_everywhere(mode: Mode) {
     let again = std::env::var("POPSTORE_CRASH_EVERY").ok().and_then(|every| every.parse().ok()).unwrap_or(40);
-    let film = Film::shoot(Setup { mode, when_done: true, queues: 2 }, &history());
+    let film = Film::shoot(Setup { mode, when_done: true, queues: 2 }, true, &history());
     let (first, second) = film.crash_everywhere(again);
     println!("{mode:?}: {} pictures, {first} crashes, {second} inside a recovery", film.pictures.len());
     assert!(first > 100 && second > 100, "the history became too short");

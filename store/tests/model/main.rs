@@ -7,17 +7,23 @@
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 mod acts;
+#[path = "../../../fuzz/bytes.rs"]
+mod bytes;
 mod canaries;
 mod claims;
 mod disk;
 mod every_point;
+mod film;
 mod found;
+mod images;
+mod luck;
 mod op;
 mod oracle;
 mod picture;
 mod random;
 mod stage;
 mod strategy;
+mod subsets;
 mod tree;
 mod view;
 mod world;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::luck::Luck;
 use crate::op::Sectors;
 use crate::tree::Tree;
 
@@ -74,9 +75,13 @@ impl Naming {
 impl Picture {
     /// What a crash at this moment leaves.
     pub fn tree(&self, sectors: Sectors) -> Tree {
-        let mut luck = Luck::new(sectors);
+        self.tree_by(&mut Luck::new(sectors))
+    }
+
+    /// What it leaves as this luck decides.
+    pub fn tree_by(&self, luck: &mut Luck) -> Tree {
         let mut tree = Tree::default();
-        self.grow(ROOT, Path::new(""), &mut luck, &mut tree);
+        self.grow(ROOT, Path::new(""), luck, &mut tree);
         tree
     }
 
@@ -128,33 +133,4 @@ fn torn(versions: &[Arc<[u8]>], luck: &mut Luck) -> Vec<u8> {
         sector.copy_from_slice(&chosen[..sector.len()]);
     }
     bytes
-}
-
-/// Decides what reached the disk.
-struct Luck {
-    sectors: Sectors,
-    state: u64,
-}
-
-impl Luck {
-    fn new(sectors: Sectors) -> Self {
-        let state = if let Sectors::Mixed(seed) = sectors { seed } else { 0 };
-        Self { sectors, state }
-    }
-
-    /// One of `of` choices, the oldest first.
-    fn pick(&mut self, of: usize) -> usize {
-        match self.sectors {
-            _ if of <= 1 => 0,
-            Sectors::Old => 0,
-            Sectors::New => of - 1,
-            Sectors::Mixed(_) => {
-                self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                let mut mixed = self.state;
-                mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                ((mixed ^ (mixed >> 31)) % of as u64) as usize
-            }
-        }
-    }
 }

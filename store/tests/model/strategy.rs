@@ -1,4 +1,4 @@
-//! Histories by chance. The only file that knows proptest.
+//! Histories by chance. Only this file and `bytes` make values by chance.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ pub fn history() -> impl Strategy<Value = (Setup, Vec<Op>)> {
     (setup(), any::<bool>()).prop_flat_map(|(setup, aligned)| (Just(setup), vec(op(aligned), 1..STEPS_MAX)))
 }
 
-fn setup() -> impl Strategy<Value = Setup> {
+pub fn setup() -> impl Strategy<Value = Setup> {
     let mode = prop_oneof![2 => Just(Mode::SyncEach), 1 => Just(Mode::SyncEvery), 1 => Just(Mode::Buffered)];
     (mode, any::<bool>(), 1..=2u8).prop_map(|(mode, when_done, queues)| Setup { mode, when_done, queues })
 }
@@ -26,7 +26,7 @@ fn size(aligned: bool) -> BoxedStrategy<Size> {
     }
 }
 
-fn op(aligned: bool) -> BoxedStrategy<Op> {
+pub fn op(aligned: bool) -> BoxedStrategy<Op> {
     let small = || prop_oneof![3 => 0..4u8, 1 => 0..32u8];
     let secs = || prop_oneof![3 => 0..40u16, 1 => 0..2000u16];
     // Bodies of a batch are so small that it fits into one segment.

@@ -1,13 +1,17 @@
 //! A small store with everything in it, ways to damage it, and `store-inspect` run inside the test's process.
 #![allow(dead_code)]
 
+pub(crate) mod hostile;
+pub(crate) mod mutation;
+pub(crate) mod words;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use popstore::{Delay, GroupOptions, ManualClock, Message, Pop, Store};
+use popstore::{Delay, GroupOptions, ManualClock, Message, Options, Pop, Store};
 use popstore_tools::{Outcome, eyes};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -36,13 +40,10 @@ impl Ruin {
 
     /// A store with small files that was filled by hand.
     pub(crate) fn of(closed: bool, fill: impl FnOnce(&Store, &ManualClock)) -> Self {
-        // In memory where that can be: there are many damages to write.
-        let memory = Path::new("/dev/shm");
-        let home = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let home = scratch();
         let dir = home.path().join("data");
         let clock = Arc::new(ManualClock::at(Duration::from_secs(1_700_000_000)));
-        let options = Store::options().segment_bytes(4096).checkpoint_segment_bytes(4096).entries_per_file(8);
-        let store = options.mark_every_bytes(2048).clock(clock.clone()).open(&dir).unwrap();
+        let store = options(clock.clone()).open(&dir).unwrap();
         fill(&store, &clock);
         let mut whole = read(&dir);
         match closed {
@@ -74,6 +75,17 @@ impl Ruin {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, bytes).unwrap();
         }
+    }
+
+    /// A copy of these files in a directory of its own.
+    pub(crate) fn copy(files: &Files) -> TempDir {
+        let home = scratch();
+        for (path, bytes) in files {
+            let path = home.path().join("data").join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        home
     }
 
     pub(crate) fn write(&self, path: &Path, bytes: &[u8]) {
@@ -121,6 +133,18 @@ impl Seen {
         assert_eq!(sum["faults"], faults.len());
         named.collect()
     }
+}
+
+/// In memory where that can be: there are many damages to write.
+fn scratch() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
+/// Small in everything.
+fn options(clock: Arc<ManualClock>) -> Options {
+    let options = Store::options().segment_bytes(4096).checkpoint_segment_bytes(4096).entries_per_file(8);
+    options.mark_every_bytes(2048).clock(clock)
 }
 
 fn read(dir: &Path) -> Files {

@@ -69,7 +69,7 @@ fn sealed(log: LogKind, position: u64, durable: u64, encode: impl FnOnce(&mut Ve
 }
 
 /// The frames of all examples of a log, as if each lay at its start.
-fn frames(log: LogKind) -> Vec<(&'static str, Vec<u8>)> {
+pub(crate) fn frames(log: LogKind) -> Vec<(&'static str, Vec<u8>)> {
     let frame = |encode: &dyn Fn(&mut Vec<u8>) -> usize| sealed(log, SEGMENT_HEADER as u64, 0, encode);
     match log {
         LogKind::Commit => {
