@@ -96,6 +96,11 @@ impl Ranks {
         before + index.min(range.end) - range.start
     }
 
+    /// By how many places the last message moves up.
+    pub(super) fn last_moved_by(&self) -> u64 {
+        self.ranges.last().map_or(0, |(range, before)| range.start - before)
+    }
+
     /// The new place of a message, if it can be read.
     pub(super) fn place(&self, index: u64) -> Option<u64> {
         let after = self.ranges.partition_point(|(range, _)| range.start <= index);
@@ -137,7 +142,7 @@ mod tests {
         let ranks = ranks(&[5..8, 10..12], &[2, 9]);
         assert_eq!([2, 5, 6, 7, 9, 10, 11].map(|index| ranks.place(index)), [0, 1, 2, 3, 4, 5, 6].map(Some));
         assert_eq!([0, 3, 8, 12].map(|index| ranks.place(index)), [None; 4]);
-        assert_eq!(ranks.rank(u64::MAX), 7);
+        assert_eq!((ranks.rank(u64::MAX), ranks.last_moved_by()), (7, 5));
     }
 
     #[test]

@@ -286,8 +286,8 @@ impl Salvage<'_> {
                 let holes = ranks.unwrap_or(&unread).holes(queue.first, queue.end);
                 let (name, number) = (Arc::clone(&state.name), number as u32);
                 self.done.lost.extend(holes.into_iter().map(|hole| (Arc::clone(&name), number, hole)));
-                let moved = queue.end.saturating_sub(ranks.map_or(0, |ranks| ranks.rank(queue.end)));
-                if moved > 0 && ranks.is_some() {
+                let moved = ranks.map_or(0, |ranks| ranks.last_moved_by());
+                if moved > 0 {
                     self.done.renumbered.push((name, number, moved));
                 }
             }

@@ -33,7 +33,10 @@ Example, where each line of a file names an image to be made smaller, four at a 
 ///
 /// The environment of the command tells the rest: POPSTORE_TOPIC, POPSTORE_QUEUE, POPSTORE_INDEX, POPSTORE_KEY,
 /// POPSTORE_TAG, POPSTORE_ATTEMPT and POPSTORE_RECEIPT. Each job takes one message at a time, when it is free to begin
-/// with it. The group is made where it is missing.
+/// with it. The group is made where it is missing. The body has no line end of its own: `read` in a shell sets its
+/// variable and fails.
+///
+/// The store has one owner at a time: while this runs, other verbs that write are refused. More hands are --jobs.
 ///
 /// On SIGINT (Ctrl-C) and SIGTERM no more messages are taken; the commands that run are finished first. A second signal
 /// kills them, and their messages are given back. Exit code 1 when a command failed or was done too late.
