@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
-use popstore::StoredMessage;
+use popstore::{EndReason, StoredMessage};
 use serde::Serialize;
 
 use crate::Failure;
@@ -98,4 +98,17 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// Why a last lease ended, as a word.
+pub(crate) fn reason(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Expired => "expired",
+        EndReason::Nacked => "nacked",
+    }
+}
+
+/// The place of a message: `orders/0/12`.
+pub(crate) fn place(topic: &str, queue: u32, index: u64) -> String {
+    format!("{topic}/{queue}/{index}")
 }

@@ -1,6 +1,6 @@
 //! The records of the commit log.
 
-use popstore_revive::{EndReason, GroupId, QueueId, QueueIndex, Run, Time, TopicId};
+use popstore_revive::{Burial, Change, EndReason, GroupId, QueueId, QueueIndex, Run, Time, TopicId};
 
 use super::Rule;
 use super::frame::{FRAME_HEADER, Frame, KIND_END};
@@ -84,6 +84,14 @@ pub(crate) enum Cause {
 impl Settlement {
     pub(crate) fn run(&self) -> Run {
         Run::one(self.queue, self.index, self.attempt)
+    }
+
+    /// What it is for the index; `runs` is [`Settlement::run`].
+    pub(crate) fn change<'r>(&self, at: Time, runs: &'r [Run]) -> Change<'r> {
+        match self.cause {
+            Cause::DeadLetter(_) => Change::Buried { group: self.group, at, burial: Burial::DeadLettered, runs },
+            Cause::Redrive => Change::Redriven { runs },
+        }
     }
 }
 

@@ -39,7 +39,7 @@ pub use salvage::Salvaged;
 pub use segments::{Pinned, SegmentInfo};
 pub use verify::Verified;
 
-use state::State;
+use state::{QueueState, State};
 
 /// How often reading starts over when the store's owner removes files under it.
 const RETRIES: usize = 8;
@@ -206,10 +206,11 @@ impl Snapshot {
         self.state.consumers.index.position(group, queue).map(|position| position.0)
     }
 
-    /// The messages of a queue that retention moved on, since a group still needs them.
-    pub fn relocated(&self, topic: &str, queue: u32) -> Vec<u64> {
+    /// The places of a queue that have a message: those that retention moved on since a group still needs them, and
+    /// then those from the queue's first on.
+    pub fn places(&self, topic: &str, queue: u32) -> impl Iterator<Item = u64> + '_ {
         let queue = self.queue_id(topic, queue).and_then(|queue| self.state.queue(queue));
-        queue.map_or_else(Vec::new, |queue| queue.relocated.keys().copied().collect())
+        queue.into_iter().flat_map(QueueState::indexes)
     }
 
     /// Whether a dead letter was put back to where it came from.

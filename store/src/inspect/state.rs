@@ -7,13 +7,13 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::path::Path;
 use std::sync::Arc;
 
-use popstore_revive::{Burial, Change, Counts, GroupId, QueueId, QueueIndex, Time, TopicId};
+use popstore_revive::{Counts, GroupId, QueueId, QueueIndex, Time, TopicId};
 
 use crate::consumers::Consumers;
 use crate::error::Result;
 use crate::fault::Fault;
 use crate::format::checkpoint::CheckpointRecord;
-use crate::format::commit::{Cause, CommitRecord, MessageRecord, Settlement};
+use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
 use crate::format::entry::{Entry, tag_hash};
 use crate::format::frame::{FRAME_HEADER, LogKind};
 use crate::format::identity::Identity;
@@ -257,12 +257,7 @@ impl State {
 
     /// A message settles another by being there, whether the checkpoint log says so yet or not.
     fn settle(&mut self, settlement: &Settlement) {
-        let (runs, group, at) = ([settlement.run()], settlement.group, settlement.popped_at);
-        let change = match settlement.cause {
-            Cause::DeadLetter(_) => Change::Buried { group, at, burial: Burial::DeadLettered, runs: &runs },
-            Cause::Redrive => Change::Redriven { runs: &runs },
-        };
-        self.consumers.index.apply(&change);
+        self.consumers.index.apply(&settlement.change(settlement.popped_at, &[settlement.run()]));
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use popstore_revive::{Burial, Change, QueueIndex};
+use popstore_revive::{Change, QueueIndex};
 
 use crate::consumers::Consumers;
 use crate::engine::{Engine, Wakes};
@@ -222,13 +222,10 @@ impl Engine {
                 if held.is_none_or(|held| held.attempt != settlement.attempt) {
                     return Ok(0);
                 }
-                let burial = Burial::DeadLettered;
-                Ok(self
-                    .change(consumers, Change::Buried { group: settlement.group, at: self.now(), burial, runs: &runs })?
-                    .0)
+                Ok(self.change(consumers, settlement.change(self.now(), &runs))?.0)
             }
             Cause::Redrive if consumers.index.is_redriven(settlement.queue, settlement.index) => Ok(0),
-            Cause::Redrive => self.change(consumers, Change::Redriven { runs: &runs }).map(|_| 1),
+            Cause::Redrive => self.change(consumers, settlement.change(self.now(), &runs)).map(|_| 1),
         }
     }
 }

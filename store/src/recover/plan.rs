@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use popstore_revive::{Decisions, Index, QueueIndex, Verdict};
+use popstore_revive::{Change, Decisions, Index, QueueId, QueueIndex, Verdict};
 
 use super::{Found, Messages, directory};
 use crate::clock::{Clock, SystemClock};
@@ -136,7 +136,7 @@ impl RecoveryPlan {
     }
 
     fn void(&mut self, index: &mut Index, messages: &Messages) {
-        let end = |queue: popstore_revive::QueueId| {
+        let end = |queue: QueueId| {
             let topic = messages.topics.get(&queue.topic);
             let queue = topic.and_then(|topic| topic.queues.get(queue.queue as usize));
             queue.map_or(QueueIndex(0), |(extent, tail)| QueueIndex(extent.end.0 + tail.len() as u64))
@@ -144,7 +144,7 @@ impl RecoveryPlan {
         for queue in index.beyond(end) {
             let end = end(queue);
             let topic = messages.topics.get(&queue.topic).map_or("", |topic| topic.name.as_str());
-            let count = index.apply(&popstore_revive::Change::Truncated { queue, end });
+            let count = index.apply(&Change::Truncated { queue, end });
             let why =
                 format!("the messages of {topic}/{} from {} on were lost with an unsynced tail", queue.queue, end.0);
             self.step("void", None, 0, count, why);
@@ -154,17 +154,9 @@ impl RecoveryPlan {
     fn complete(&mut self, index: &mut Index, messages: &Messages) {
         let mut count = 0;
         for settlement in &messages.settlements {
-            let runs = [settlement.run()];
-            count += match settlement.cause {
-                Cause::DeadLetter(_) => index.apply(&popstore_revive::Change::Buried {
-                    group: settlement.group,
-                    at: settlement.popped_at,
-                    burial: popstore_revive::Burial::DeadLettered,
-                    runs: &runs,
-                }),
-                Cause::Redrive if index.is_redriven(settlement.queue, settlement.index) => 0,
-                Cause::Redrive => index.apply(&popstore_revive::Change::Redriven { runs: &runs }).max(1),
-            };
+            let known = index.is_redriven(settlement.queue, settlement.index);
+            let touched = index.apply(&settlement.change(settlement.popped_at, &[settlement.run()]));
+            count += if settlement.cause == Cause::Redrive { u64::from(!known) } else { touched };
         }
         if count > 0 {
             self.step("complete", None, 0, count, "dead letters are written whose originals are not settled on record");

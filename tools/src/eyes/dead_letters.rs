@@ -7,11 +7,12 @@ use popstore::{Origin, Snapshot, SnapshotMessage};
 use serde::Serialize;
 
 use super::faults::Notes;
-use super::message::{Body, MessageRow, place, reason};
+use super::message::{Body, MessageRow};
+use crate::output::{place, reason};
 use crate::{Failure, Outcome, directory, output};
 
 /// What the name of a dead-letter queue begins with.
-const DEAD_LETTERS: &str = "%DLQ%";
+pub(super) const DEAD_LETTERS: &str = "%DLQ%";
 
 /// List the dead letters, each with its origin, attempts, reason and times
 #[derive(Debug, clap::Args)]
@@ -94,10 +95,8 @@ pub(super) fn for_each(
         if group.is_some_and(|group| group != of) {
             continue;
         }
-        for (queue, (first, end)) in topic.queues.iter().enumerate() {
-            let queue = queue as u32;
-            for index in snapshot.relocated(&topic.name, queue).into_iter().filter(|at| at < first).chain(*first..*end)
-            {
+        for queue in 0..topic.queues.len() as u32 {
+            for index in snapshot.places(&topic.name, queue) {
                 match lookup.message(&topic.name, queue, index)? {
                     Some(letter) => {
                         if let Some(origin) = &letter.origin {

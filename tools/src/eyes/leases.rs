@@ -8,8 +8,8 @@ use popstore::{HeldMessage, HeldState};
 use serde::Serialize;
 
 use super::faults::Notes;
-use super::message::{place, reason};
 use super::when;
+use crate::output::{place, reason};
 use crate::{Failure, Outcome, directory, output};
 
 /// List every message in flight or waiting for its next delivery, by group and place

@@ -9,8 +9,9 @@ use popstore::{CheckpointEntry, Snapshot, SnapshotMessage};
 use serde::Serialize;
 
 use super::faults::Notes;
-use super::message::{Body, line, place, reason};
+use super::message::{Body, line};
 use super::{dead_letters, leases, when};
+use crate::output::{place, reason};
 use crate::{Failure, output};
 
 /// Topic, queue and index.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use popstore::{EndReason, Origin, SnapshotMessage};
+use popstore::{Origin, SnapshotMessage};
 use serde::Serialize;
 
 use crate::output;
@@ -95,31 +95,18 @@ impl<'a> OriginRow<'a> {
             queue: origin.queue,
             index: origin.index,
             attempts: origin.attempts,
-            reason: origin.reason.map_or("redriven", reason),
+            reason: origin.reason.map_or("redriven", output::reason),
             popped_at: output::millisecond(origin.popped_at),
             appended_at: output::millisecond(origin.appended_at),
         }
     }
 }
 
-/// Why a last lease ended, as a word.
-pub(super) fn reason(reason: EndReason) -> &'static str {
-    match reason {
-        EndReason::Expired => "expired",
-        EndReason::Nacked => "nacked",
-    }
-}
-
-/// The place of a message: `orders/0/12`.
-pub(super) fn place(topic: &str, queue: u32, index: u64) -> String {
-    format!("{topic}/{queue}/{index}")
-}
-
 /// A message on one line, for a person.
 pub(super) fn line(message: &SnapshotMessage, as_body: Body) -> String {
-    let place = place(&message.topic, message.queue, message.index);
+    let at_place = output::place(&message.topic, message.queue, message.index);
     let at = output::millisecond(message.appended_at);
-    let mut line = format!("{place:<24} @{:<12} {at}  {:>7} B", message.offset, message.body.len());
+    let mut line = format!("{at_place:<24} @{:<12} {at}  {:>7} B", message.offset, message.body.len());
     if !message.key.is_empty() {
         line.push_str(&format!("  key={}", output::shown(&message.key)));
     }
@@ -130,7 +117,7 @@ pub(super) fn line(message: &SnapshotMessage, as_body: Body) -> String {
         line.push_str(&format!("  {}={}", output::shown(name.as_bytes()), output::shown(value.as_bytes())));
     }
     if let Some(origin) = &message.origin {
-        let from = self::place(&origin.topic, origin.queue, origin.index);
+        let from = output::place(&origin.topic, origin.queue, origin.index);
         line.push_str(&format!("  from={from}"));
     }
     if message.relocated {

@@ -57,9 +57,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     let mut notes = Notes::default();
     let mut lookup = snapshot.lookup();
     let from = first.max(args.from).max(end.saturating_sub(args.last.unwrap_or(u64::MAX)));
-    let moved = snapshot.relocated(&args.topic, args.queue);
-    let moved = moved.into_iter().filter(|index| *index >= args.from && *index < first && args.last.is_none());
-    for index in moved.chain(from..end) {
+    let moved_from = if args.last.is_none() { args.from } else { from };
+    let wanted = |index: &u64| *index >= if *index < first { moved_from } else { from };
+    for index in snapshot.places(&args.topic, args.queue).filter(wanted) {
         let Some(entry) = lookup.queue_entry(&args.topic, args.queue, index)? else { continue };
         if let Some(fault) = &entry.fault {
             notes.fault(fault);

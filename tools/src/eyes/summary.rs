@@ -2,10 +2,12 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use popstore::{FORMAT_VERSION, GroupStats, Snapshot, StoreLog, TopicStats};
 use serde::Serialize;
 
+use super::dead_letters::DEAD_LETTERS;
 use super::faults::FaultRow;
 use super::leases::is_overdue;
 use super::when;
@@ -57,6 +59,8 @@ struct Group<'a> {
     overdue: u64,
     dead_letters: u64,
     oldest_lease_ms: Option<u128>,
+    #[serde(skip)]
+    oldest_lease_for: Option<Duration>,
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
@@ -65,7 +69,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     let summary = summary(&snapshot, &topics, &groups)?;
     match args.json {
         true => output::json(out, &summary)?,
-        false => show(&snapshot, &summary, out)?,
+        false => show(&snapshot, &topics, &summary, out)?,
     }
     Ok(Outcome::of(!snapshot.faults().is_empty()))
 }
@@ -82,8 +86,9 @@ fn summary<'a>(
     }
     let group = |stats: &'a GroupStats| Group {
         overdue: overdue.get(stats.name.as_str()).copied().unwrap_or(0),
-        dead_letters: dead_letters(snapshot, topics, &stats.name),
+        dead_letters: dead_letters(snapshot, &stats.name),
         oldest_lease_ms: stats.oldest_lease_for.map(|lease| lease.as_millis()),
+        oldest_lease_for: stats.oldest_lease_for,
         stats: rows::group_row(stats),
     };
     Ok(Summary {
@@ -113,17 +118,12 @@ fn log_row(snapshot: &Snapshot, log: StoreLog) -> Result<LogRow, Failure> {
 }
 
 /// The letters of a group that are there and were not put back.
-fn dead_letters(snapshot: &Snapshot, topics: &[TopicStats], group: &str) -> u64 {
-    let name = format!("%DLQ%{group}");
-    let Some((first, end)) = topics.iter().find(|topic| topic.name == name).and_then(|topic| topic.queues.first())
-    else {
-        return 0;
-    };
-    let moved = snapshot.relocated(&name, 0).into_iter().filter(|index| index < first);
-    moved.chain(*first..*end).filter(|index| !snapshot.is_redriven(&name, *index)).count() as u64
+fn dead_letters(snapshot: &Snapshot, group: &str) -> u64 {
+    let name = format!("{DEAD_LETTERS}{group}");
+    snapshot.places(&name, 0).filter(|index| !snapshot.is_redriven(&name, *index)).count() as u64
 }
 
-fn show(snapshot: &Snapshot, it: &Summary<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+fn show(snapshot: &Snapshot, topics: &[TopicStats], it: &Summary<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let now = when::now();
     let opened = snapshot.opened_at().map_or_else(|| "?".to_string(), |at| when::from_now(at, now));
     let closed = if it.closed { "closed in order" } else { "in use, or not closed in order" };
@@ -135,14 +135,13 @@ fn show(snapshot: &Snapshot, it: &Summary<'_>, out: &mut dyn Write) -> Result<()
         writeln!(out, "{name:<10} {start} to {end}, known durable to {durable_through}; {files}, {file_bytes} bytes")?;
     }
     writeln!(out, "queues     marked to {} of the commit log", it.mark)?;
-    rows::show_topics(&snapshot.topics(), false, out)?;
+    rows::show_topics(topics, false, out)?;
     let mut table =
         output::table(["group", "lag", "ready", "in flight", "overdue", "waiting", "dead letters", "oldest lease"]);
     for group in &it.groups {
         let stats = &group.stats;
         let counts = [stats.lag, stats.ready, stats.in_flight, group.overdue, stats.waiting + stats.ending];
-        let oldest = snapshot.groups().into_iter().find(|it| it.name == stats.name).and_then(|it| it.oldest_lease_for);
-        let oldest = oldest.map_or_else(String::new, when::short);
+        let oldest = group.oldest_lease_for.map_or_else(String::new, when::short);
         let counts = counts.into_iter().chain([group.dead_letters]).map(|count| count.to_string());
         table.add_row(std::iter::once(stats.name.to_string()).chain(counts).chain([oldest]));
     }

@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
 
 fn wanted(args: &Args) -> String {
     match (&args.topic, args.offset, &args.key) {
-        (Some(topic), ..) => super::message::place(topic, args.queue, args.index.unwrap_or(0)),
+        (Some(topic), ..) => crate::output::place(topic, args.queue, args.index.unwrap_or(0)),
         (_, Some(offset), _) => format!("at offset {offset}"),
         (_, _, key) => format!("with key {:?}", key.as_deref().unwrap_or_default()),
     }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use popstore::{DeadLetter, EndReason, Redriven};
+use popstore::{DeadLetter, Redriven};
 use serde::Serialize;
 
 use super::On;
@@ -76,7 +76,7 @@ fn redrive(of: &Of, out: &mut dyn Write) -> Result<Outcome, Failure> {
         if of.on.json {
             output::json(out, &PutBack { origin: origin(&letter), queue, index })?;
         } else {
-            let now = format!("{}/{queue}/{index}", letter.origin_topic());
+            let now = output::place(letter.origin_topic(), queue, index);
             table.add_row(told(&letter).into_iter().chain([now, output::shown(letter.message().body())]));
         }
     }
@@ -97,15 +97,12 @@ fn origin(letter: &DeadLetter) -> Origin<'_> {
         origin_queue: letter.origin_queue(),
         origin_index: letter.origin_index(),
         attempts: letter.attempts(),
-        reason: match letter.reason() {
-            EndReason::Expired => "expired",
-            EndReason::Nacked => "nacked",
-        },
+        reason: output::reason(letter.reason()),
     }
 }
 
 /// The first columns of the table.
 fn told(letter: &DeadLetter) -> [String; 3] {
     let Origin { origin_topic, origin_queue, origin_index, attempts, reason } = origin(letter);
-    [format!("{origin_topic}/{origin_queue}/{origin_index}"), attempts.to_string(), reason.to_string()]
+    [output::place(origin_topic, origin_queue, origin_index), attempts.to_string(), reason.to_string()]
 }

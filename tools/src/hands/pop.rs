@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         let mut table = output::table(["receipt", "place", "attempt", "body"]);
         for delivery in &deliveries {
             let message = delivery.message();
-            let place = format!("{}/{}/{}", message.topic(), message.queue(), message.index());
+            let place = output::place(message.topic(), message.queue(), message.index());
             let attempt = delivery.attempt().to_string();
             table.add_row([delivery.receipt().to_string(), place, attempt, output::shown(message.body())]);
         }

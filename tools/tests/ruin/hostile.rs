@@ -54,7 +54,7 @@ fn look(dir: &Path, fresh: &Path, salvaged: bool) {
     for topic in snapshot.topics() {
         let _ = snapshot.messages(&topic.name).count();
         for queue in 0..topic.queues.len().min(3) as u32 {
-            let _ = (snapshot.queue_files(&topic.name, queue), snapshot.relocated(&topic.name, queue));
+            let _ = (snapshot.queue_files(&topic.name, queue), snapshot.places(&topic.name, queue).count());
             let _ = snapshot.lookup().message(&topic.name, queue, topic.queues[queue as usize].0);
         }
     }
