@@ -99,9 +99,9 @@ fn an_extended_lease_lasts_longer_than_it_was_popped_for() {
     let shell = Shell::new();
     shell.ok("append data jobs hello");
     shell.ok("group create data g");
-    let receipt = shell.ok("pop data jobs --group g --invisible 1.5s --json").receipt();
+    let receipt = shell.ok("pop data jobs --group g --invisible 4s --json").receipt();
     assert_eq!(shell.ok(&format!("extend data --invisible 1h {receipt} --json")).object()["settled"], "done");
-    thread::sleep(Duration::from_millis(1600));
+    thread::sleep(Duration::from_millis(4100));
     assert_eq!(shell.ready(), []);
     shell.ok(&format!("extend data --invisible 1ms {receipt}"));
     assert_eq!(shell.ok("pop data jobs --group g --wait 5s --json").object()["attempt"], 2);

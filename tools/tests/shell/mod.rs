@@ -75,7 +75,7 @@ impl Shell {
 
     /// Waits until a command has made a file.
     pub(crate) fn wait_for(&self, name: &str) {
-        for _ in 0..1000 {
+        for _ in 0..6000 {
             if self.path(name).exists() {
                 return;
             }
