@@ -69,6 +69,11 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// Whether nothing is held here any more.
+    pub(crate) fn is_hole(&self) -> bool {
+        self.cohorts.is_empty()
+    }
+
     /// The unsettled messages.
     pub(crate) fn mask(&self) -> u64 {
         self.cohorts.iter().fold(0, |mask, cohort| mask | cohort.mask)
@@ -82,6 +87,17 @@ impl Block {
     /// The earliest time at which something must be done.
     pub(crate) fn next_due(&self) -> Option<Time> {
         self.cohorts.iter().filter_map(Cohort::timer).min()
+    }
+
+    /// Brings the block's timer in line with what it holds.
+    pub(crate) fn retime(&mut self) -> Retimed {
+        let (timer, due) = (self.timer, self.next_due());
+        // A timer that fires too early costs one look; moving it with every extension would cost more.
+        if timer.is_some() && due.is_some() && timer <= due {
+            return Retimed { before: None, now: None };
+        }
+        self.timer = due;
+        Retimed { before: timer, now: due }
     }
 
     /// Whether a message can be delivered again.
@@ -127,9 +143,24 @@ impl Block {
     fn join(&mut self, cohort: Cohort) {
         match self.cohorts.iter_mut().find(|known| known.mask != 0 && known.same_history(&cohort)) {
             Some(known) => known.mask |= cohort.mask,
-            None => self.cohorts.push(cohort),
+            None => {
+                // Most blocks have one cohort or two, and there are very many blocks.
+                if self.cohorts.len() == self.cohorts.capacity() {
+                    self.cohorts.reserve_exact(1 + self.cohorts.len() / 2);
+                }
+                self.cohorts.push(cohort);
+            }
         }
     }
+}
+
+/// What becomes of a block's entry among the timers.
+#[must_use]
+pub(crate) struct Retimed {
+    /// The entry that goes.
+    pub(crate) before: Option<Time>,
+    /// The entry that comes.
+    pub(crate) now: Option<Time>,
 }
 
 /// The step does not apply to this cohort.

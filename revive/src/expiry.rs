@@ -1,7 +1,7 @@
 //! The merge: what is due now, and what the group's rules say about it.
 
 use crate::block::Untouched;
-use crate::index::Index;
+use crate::index::{Index, retime};
 use crate::{Cohort, EndReason, Ending, GroupId, QueueId, Run, State, Time};
 
 /// Everything one call of [`Index::advance`] decided.
@@ -75,12 +75,11 @@ impl Index {
     }
 
     fn look_at(&mut self, group: GroupId, queue: QueueId, number: u64, now: Time, out: &mut Decisions) {
-        let Some(known) = self.groups.get_mut(&group) else { return };
+        let Self { groups, timers, .. } = self;
+        let Some(known) = groups.get_mut(&group) else { return };
         let Some(held) = known.queues.get_mut(&queue) else { return };
-        let Some(block) = held.blocks.get_mut(&number) else { return };
-        block.timer = None;
         let policy = &known.policy;
-        block.edit(u64::MAX, &mut held.counts, |cohort| {
+        let look = |cohort: &Cohort| {
             if cohort.timer().is_none_or(|due| due > now) {
                 return Err(Untouched);
             }
@@ -103,8 +102,14 @@ impl Index {
             };
             out.endings.push(Decision { group, run, verdict });
             Err(Untouched)
+        };
+        let changed = held.change(number, |block, counts| {
+            block.timer = None;
+            block.edit(u64::MAX, counts, look);
         });
-        self.settle(group, queue, number);
+        if let Some(((), retimed)) = changed {
+            retime(timers, &retimed, (group, queue, number));
+        }
     }
 
     /// A burial could not be done: it is due again at `retry_at`.
@@ -123,20 +128,16 @@ impl Index {
         let mut shortened = false;
         let held: Vec<_> = self.blocks().collect();
         for (group, queue, number) in held {
-            let known = self.groups.get_mut(&group).and_then(|group| group.queues.get_mut(&queue));
-            let Some(known) = known else { continue };
-            let Some(block) = known.blocks.get_mut(&number) else { continue };
-            let touched = block.edit(u64::MAX, &mut known.counts, |cohort| {
-                let latest = now.after(cohort.due.since(cohort.since));
-                if cohort.timer().is_none() || cohort.due <= latest {
-                    return Err(Untouched);
-                }
-                Ok(Some(Cohort { since: now, due: latest, ..*cohort }))
+            let touched = self.change_block((group, queue, number), |block, counts| {
+                block.edit(u64::MAX, counts, |cohort| {
+                    let latest = now.after(cohort.due.since(cohort.since));
+                    if cohort.timer().is_none() || cohort.due <= latest {
+                        return Err(Untouched);
+                    }
+                    Ok(Some(Cohort { since: now, due: latest, ..*cohort }))
+                })
             });
-            if touched != 0 {
-                shortened = true;
-                self.settle(group, queue, number);
-            }
+            shortened |= touched != 0;
         }
         shortened
     }
@@ -144,7 +145,7 @@ impl Index {
     fn blocks(&self) -> impl Iterator<Item = (GroupId, QueueId, u64)> {
         self.groups.iter().flat_map(|(group, known)| {
             let queues = known.queues.iter();
-            queues.flat_map(|(queue, held)| held.blocks.keys().map(|number| (*group, *queue, *number)))
+            queues.flat_map(|(queue, held)| held.blocks.iter().map(|(number, _)| (*group, *queue, number)))
         })
     }
 }

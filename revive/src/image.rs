@@ -9,7 +9,7 @@
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
 use crate::block::Block;
-use crate::index::{Group, Index};
+use crate::index::{Group, Index, retime};
 use crate::queue::{BURIED_MAX, Queue};
 use crate::{Buried, Change, Cohort, GroupId, QueueId, QueueIndex, State};
 
@@ -99,23 +99,25 @@ impl Index {
         }
         let gone: Vec<u64> = match image.end {
             Some(end) if end <= image.from => Vec::new(),
-            Some(end) => queue.blocks.range(image.from..end).map(|(number, _)| *number).collect(),
-            None => queue.blocks.range(image.from..).map(|(number, _)| *number).collect(),
+            Some(end) => queue.blocks.range(image.from..end).map(|(number, _)| number).collect(),
+            None => queue.blocks.range(image.from..).map(|(number, _)| number).collect(),
         };
         for number in gone {
             self.cut(image.group, image.queue, number, u64::MAX);
         }
         for (number, cohort) in &image.cohorts {
             let inside = *number >= image.from && image.end.is_none_or(|end| *number < end);
-            let Some(known) = self.groups.get_mut(&image.group).filter(|_| inside) else { continue };
+            let Self { groups, timers, .. } = self;
+            let Some(known) = groups.get_mut(&image.group).filter(|_| inside) else { continue };
             let queue = known.queues.entry(image.queue).or_default();
-            let block = queue.blocks.entry(*number).or_default();
-            // An image never overlaps itself unless its bytes lie; the first word counts then.
-            let mask = cohort.mask & QueueIndex::possible(*number) & !block.mask();
-            if mask != 0 {
-                block.insert(Cohort { mask, ..*cohort }, &mut queue.counts);
-            }
-            self.settle(image.group, image.queue, *number);
+            let ((), retimed) = queue.change_or_make(*number, |block, counts| {
+                // An image never overlaps itself unless its bytes lie; the first word counts then.
+                let mask = cohort.mask & QueueIndex::possible(*number) & !block.mask();
+                if mask != 0 {
+                    block.insert(Cohort { mask, ..*cohort }, counts);
+                }
+            });
+            retime(timers, &retimed, (image.group, image.queue, *number));
         }
     }
 }
@@ -128,10 +130,9 @@ impl Group {
 
 fn piece(group: GroupId, id: QueueId, queue: &Queue, from: u64, blocks_max: usize) -> QueueImage {
     let mut blocks = queue.blocks.range(from..);
-    let told: Vec<(&u64, &Block)> = blocks.by_ref().take(blocks_max).collect();
-    let cohorts =
-        told.iter().flat_map(|(number, block)| block.cohorts.iter().map(|cohort| (**number, lasting(cohort))));
-    let end = blocks.next().map(|(number, _)| *number);
+    let told: Vec<(u64, &Block)> = blocks.by_ref().take(blocks_max).collect();
+    let cohorts = told.iter().flat_map(|(number, block)| block.cohorts.iter().map(|cohort| (*number, lasting(cohort))));
+    let end = blocks.next().map(|(number, _)| number);
     QueueImage {
         group,
         queue: id,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::block::{Block, Untouched};
+use crate::block::{Block, Retimed, Untouched};
 use crate::queue::Queue;
 use crate::{
     Burial, Buried, Change, Cohort, Counters, Counts, GroupId, Policy, QueueId, QueueIndex, Run, Standing, State, Time,
@@ -65,33 +65,40 @@ impl Index {
                 runs.iter().map(|run| self.hand_out(*group, run, &lease)).sum()
             }
             Change::Acked { group, runs, .. } => {
-                let n = self.edit_all(*group, runs, |_| Ok(None));
-                self.count(*group, |counters| add(&mut counters.acked, n));
-                n
+                self.edit_all(*group, runs, |counters, n| add(&mut counters.acked, n), |_| Ok(None))
             }
             Change::Nacked { group, at, visible_at, runs } => {
                 let (due, state) = match visible_at {
                     Some(due) => (*due, if due <= at { State::Ready } else { State::Waiting }),
                     None => (*at, State::Ended(EndReason::Nacked)),
                 };
-                let n = self.edit_all(*group, runs, |lease| match lease.state {
+                let nacked = |counters: &mut Counters, n| add(&mut counters.nacked, n);
+                self.edit_all(*group, runs, nacked, |lease| match lease.state {
                     State::InFlight => Ok(Some(Cohort { since: *at, due, state, ..*lease })),
                     _ => Err(Untouched),
-                });
-                self.count(*group, |counters| add(&mut counters.nacked, n));
-                n
+                })
             }
-            Change::Extended { group, at, due, runs } => self.edit_all(*group, runs, |lease| match lease.state {
-                State::InFlight => Ok(Some(Cohort { since: *at, due: *due, ..*lease })),
-                _ => Err(Untouched),
-            }),
-            Change::Revived { group, at, visible_at, runs } => self.edit_all(*group, runs, |lease| match lease.state {
-                State::InFlight | State::Ended(_) => {
-                    let state = if visible_at <= at { State::Ready } else { State::Waiting };
-                    Ok(Some(Cohort { since: *at, due: *visible_at, state, ..*lease }))
-                }
-                _ => Err(Untouched),
-            }),
+            Change::Extended { group, at, due, runs } => self.edit_all(
+                *group,
+                runs,
+                |_, _| {},
+                |lease| match lease.state {
+                    State::InFlight => Ok(Some(Cohort { since: *at, due: *due, ..*lease })),
+                    _ => Err(Untouched),
+                },
+            ),
+            Change::Revived { group, at, visible_at, runs } => self.edit_all(
+                *group,
+                runs,
+                |_, _| {},
+                |lease| match lease.state {
+                    State::InFlight | State::Ended(_) => {
+                        let state = if visible_at <= at { State::Ready } else { State::Waiting };
+                        Ok(Some(Cohort { since: *at, due: *visible_at, state, ..*lease }))
+                    }
+                    _ => Err(Untouched),
+                },
+            ),
             Change::Buried { group, burial, runs, .. } => runs.iter().map(|run| self.bury(*group, run, *burial)).sum(),
             Change::Redriven { runs } => {
                 for run in *runs {
@@ -138,9 +145,22 @@ impl Index {
         generation: u32,
         now: Time,
     ) -> Standing {
+        self.look_up(group, queue, index, attempt, generation, now).0
+    }
+
+    /// What a receipt is good for at `now`, and the history of its message if the group still holds it.
+    pub fn look_up(
+        &self,
+        group: GroupId,
+        queue: QueueId,
+        index: QueueIndex,
+        attempt: u32,
+        generation: u32,
+        now: Time,
+    ) -> (Standing, Option<&Cohort>) {
         match self.queue(group, queue) {
             Some(queue) => queue.standing(index, attempt, generation, now),
-            None => Standing::Unknown,
+            None => (Standing::Unknown, None),
         }
     }
 
@@ -182,19 +202,19 @@ impl Index {
 
     /// The history of one unsettled message.
     pub fn held(&self, group: GroupId, queue: QueueId, index: QueueIndex) -> Option<&Cohort> {
-        self.queue(group, queue)?.blocks.get(&index.block())?.cohort(index.bit())
+        self.queue(group, queue)?.blocks.get(index.block())?.cohort(index.bit())
     }
 
     /// The unsettled messages of a group in a queue, by block.
     pub fn unsettled(&self, group: GroupId, queue: QueueId) -> impl Iterator<Item = (u64, Cohort)> {
-        let blocks = self.queue(group, queue).into_iter().flat_map(|queue| &queue.blocks);
-        blocks.flat_map(|(number, block)| block.cohorts.iter().map(|cohort| (*number, *cohort)))
+        let blocks = self.queue(group, queue).into_iter().flat_map(|queue| queue.blocks.iter());
+        blocks.flat_map(|(number, block)| block.cohorts.iter().map(move |cohort| (number, *cohort)))
     }
 
     /// When the longest running lease of a group was given. Looks at every block the group holds.
     pub fn oldest_lease(&self, group: GroupId) -> Option<Time> {
         let queues = self.groups.get(&group).into_iter().flat_map(|group| group.queues.values());
-        let cohorts = queues.flat_map(|queue| queue.blocks.values()).flat_map(|block| &block.cohorts);
+        let cohorts = queues.flat_map(|queue| queue.blocks.iter()).flat_map(|(_, block)| &block.cohorts);
         cohorts.filter(|cohort| cohort.state == State::InFlight).map(|cohort| cohort.popped_at).min()
     }
 
@@ -216,23 +236,6 @@ impl Index {
         self.groups.iter().filter(move |(_, group)| read(group)).map(|(id, _)| *id)
     }
 
-    /// The queues of which the index holds something from `ends(queue)` on, which cannot be there.
-    pub fn beyond(&self, ends: impl Fn(QueueId) -> QueueIndex) -> BTreeSet<QueueId> {
-        let queues = self.groups.values().flat_map(|group| &group.queues);
-        let held = queues.filter(|(id, queue)| {
-            let end = ends(**id);
-            let last = queue.blocks.iter().next_back();
-            let last = last.map(|(number, block)| 64 * *number + 63 - u64::from(block.mask().leading_zeros()));
-            let buried = queue.buried.iter().map(|buried| buried.index.0).max();
-            queue.position > end || last.max(buried).is_some_and(|last| last >= end.0)
-        });
-        let redriven = self.redriven.iter().filter(|(id, blocks)| {
-            let last = blocks.iter().next_back();
-            last.is_some_and(|(number, mask)| 64 * *number + 63 - u64::from(mask.leading_zeros()) >= ends(**id).0)
-        });
-        held.map(|(id, _)| *id).chain(redriven.map(|(id, _)| *id)).collect()
-    }
-
     /// Forgets the redriven letters before `first`, which do not exist any more; but not those that were moved on.
     pub fn forget_letters(&mut self, queue: QueueId, first: QueueIndex, moved: impl Iterator<Item = QueueIndex>) {
         let Some(blocks) = self.redriven.get_mut(&queue) else { return };
@@ -249,26 +252,24 @@ impl Index {
         self.groups.get(&group)?.queues.get(&queue)
     }
 
-    fn count(&mut self, group: GroupId, step: impl FnOnce(&mut Counters)) {
-        if let Some(group) = self.groups.get_mut(&group) {
-            step(&mut group.counters);
-        }
-    }
-
     /// Hands out what of the run is new to the group or comes from an earlier attempt.
     fn hand_out(&mut self, group: GroupId, run: &Run, lease: &Cohort) -> u64 {
-        let Some(known) = self.groups.get_mut(&group) else { return 0 };
+        let Self { groups, timers, .. } = self;
+        let Some(known) = groups.get_mut(&group) else { return 0 };
         let queue = known.queues.entry(run.queue).or_default();
         let lease = Cohort { attempt: run.attempt, ..*lease };
         let again = |held: &Cohort| if held.attempt < run.attempt { Ok(Some(lease)) } else { Err(Untouched) };
-        let block = queue.blocks.entry(run.block).or_default();
-        let redelivered = block.edit(run.mask, &mut queue.counts, again);
         let ahead = run.mask & QueueIndex::possible(run.block) & at_or_after(run.block, queue.position);
-        // Nothing ahead of the position is held, unless an image's bytes lie.
-        let new = ahead & !block.mask();
-        if new != 0 {
-            block.insert(Cohort { mask: new, ..lease }, &mut queue.counts);
-        }
+        let ((redelivered, new), retimed) = queue.change_or_make(run.block, |block, counts| {
+            let redelivered = block.edit(run.mask, counts, again);
+            // Nothing ahead of the position is held, unless an image's bytes lie.
+            let new = ahead & !block.mask();
+            if new != 0 {
+                block.insert(Cohort { mask: new, ..lease }, counts);
+            }
+            (redelivered, new)
+        });
+        retime(timers, &retimed, (group, run.queue, run.block));
         if ahead != 0 {
             let through = 63 - u64::from(ahead.leading_zeros());
             queue.position = QueueIndex(QueueIndex::of_block(run.block).0.saturating_add(through + 1));
@@ -276,7 +277,6 @@ impl Index {
         let n = u64::from((redelivered | new).count_ones());
         add(&mut known.counters.popped, n);
         add(&mut known.counters.redelivered, if run.attempt > 1 { n } else { 0 });
-        self.settle(group, run.queue, run.block);
         n
     }
 
@@ -301,9 +301,14 @@ impl Index {
         &mut self,
         group: GroupId,
         runs: &[Run],
+        count: impl Fn(&mut Counters, u64),
         step: impl Fn(&Cohort) -> Result<Option<Cohort>, Untouched>,
     ) -> u64 {
-        runs.iter().map(|run| u64::from(self.edit(group, run, &step).count_ones())).sum()
+        let Self { groups, timers, .. } = self;
+        let Some(known) = groups.get_mut(&group) else { return 0 };
+        let touched = runs.iter().map(|run| u64::from(edit(known, timers, group, run, &step).count_ones())).sum();
+        count(&mut known.counters, touched);
+        touched
     }
 
     /// Edits what of the run is held at the run's attempt.
@@ -313,62 +318,54 @@ impl Index {
         run: &Run,
         step: impl Fn(&Cohort) -> Result<Option<Cohort>, Untouched>,
     ) -> u64 {
-        let queue = self.groups.get_mut(&group).and_then(|group| group.queues.get_mut(&run.queue));
-        let Some(queue) = queue else { return 0 };
-        let Some(block) = queue.blocks.get_mut(&run.block) else { return 0 };
-        let touched = block.edit(run.mask, &mut queue.counts, |held| {
-            if held.attempt == run.attempt { step(held) } else { Err(Untouched) }
-        });
-        if touched != 0 {
-            self.settle(group, run.queue, run.block);
-        }
-        touched
+        let Self { groups, timers, .. } = self;
+        groups.get_mut(&group).map_or(0, |known| edit(known, timers, group, run, step))
     }
 
-    /// Brings the ready list and the timers in line with a block that was edited.
-    pub(crate) fn settle(&mut self, group: GroupId, queue: QueueId, block: u64) {
-        let known = self.groups.get_mut(&group).and_then(|group| group.queues.get_mut(&queue));
-        let Some(known) = known else { return };
-        let (old, new) = known.settle(block);
-        if let Some(at) = old {
-            self.timers.remove(&(at, group, queue, block));
-        }
-        if let Some(at) = new {
-            self.timers.insert((at, group, queue, block));
-        }
-    }
-
-    fn truncate(&mut self, queue: QueueId, end: QueueIndex) -> u64 {
-        let mut dropped = 0;
-        let groups: Vec<_> = self.groups.keys().copied().collect();
-        for group in groups {
-            let known = self.groups.get_mut(&group).and_then(|group| group.queues.get_mut(&queue));
-            let Some(known) = known else { continue };
-            known.position = known.position.min(end);
-            known.buried.retain(|buried| buried.index < end);
-            let touched: Vec<u64> = known.blocks.range(end.block()..).map(|(number, _)| *number).collect();
-            for number in touched {
-                dropped += self.cut(group, queue, number, at_or_after(number, end));
-            }
-        }
-        if let Some(blocks) = self.redriven.get_mut(&queue) {
-            let mut gone = blocks.split_off(&end.block());
-            if let Some(mask) = gone.remove(&end.block()).map(|mask| mask & !at_or_after(end.block(), end)) {
-                blocks.insert(end.block(), mask);
-            }
-            blocks.retain(|_, mask| *mask != 0);
-        }
-        dropped
+    /// Changes a block, and the timers with it.
+    pub(crate) fn change_block<T: Default>(
+        &mut self,
+        (group, queue, number): (GroupId, QueueId, u64),
+        change: impl FnOnce(&mut Block, &mut Counts) -> T,
+    ) -> T {
+        let Self { groups, timers, .. } = self;
+        let known = groups.get_mut(&group).and_then(|group| group.queues.get_mut(&queue));
+        let Some((changed, retimed)) = known.and_then(|known| known.change(number, change)) else {
+            return T::default();
+        };
+        retime(timers, &retimed, (group, queue, number));
+        changed
     }
 
     /// Drops messages whatever their attempt, and says how many.
     pub(crate) fn cut(&mut self, group: GroupId, queue: QueueId, number: u64, mask: u64) -> u64 {
-        let known = self.groups.get_mut(&group).and_then(|group| group.queues.get_mut(&queue));
-        let Some(known) = known else { return 0 };
-        let Some(block) = known.blocks.get_mut(&number) else { return 0 };
-        let dropped = Block::edit(block, mask, &mut known.counts, |_| Ok(None));
-        self.settle(group, queue, number);
+        let dropped = self.change_block((group, queue, number), |block, counts| block.edit(mask, counts, |_| Ok(None)));
         u64::from(dropped.count_ones())
+    }
+}
+
+fn edit(
+    known: &mut Group,
+    timers: &mut BTreeSet<Timer>,
+    group: GroupId,
+    run: &Run,
+    step: impl Fn(&Cohort) -> Result<Option<Cohort>, Untouched>,
+) -> u64 {
+    let Some(queue) = known.queues.get_mut(&run.queue) else { return 0 };
+    let changed = queue.change(run.block, |block, counts| {
+        block.edit(run.mask, counts, |held| if held.attempt == run.attempt { step(held) } else { Err(Untouched) })
+    });
+    let Some((touched, retimed)) = changed else { return 0 };
+    retime(timers, &retimed, (group, run.queue, run.block));
+    touched
+}
+
+pub(crate) fn retime(timers: &mut BTreeSet<Timer>, retimed: &Retimed, (group, queue, block): (GroupId, QueueId, u64)) {
+    if let Some(at) = retimed.before {
+        timers.remove(&(at, group, queue, block));
+    }
+    if let Some(at) = retimed.now {
+        timers.insert((at, group, queue, block));
     }
 }
 
@@ -378,7 +375,7 @@ fn add(counter: &mut u64, n: u64) {
 }
 
 /// The places of a block that are not before `position`.
-fn at_or_after(block: u64, position: QueueIndex) -> u64 {
+pub(crate) fn at_or_after(block: u64, position: QueueIndex) -> u64 {
     match block.cmp(&position.block()) {
         std::cmp::Ordering::Less => 0,
         std::cmp::Ordering::Equal => u64::MAX << (position.0 % QueueIndex::PER_BLOCK),

@@ -37,6 +37,7 @@
 //! ```
 
 mod block;
+mod blocks;
 mod change;
 mod expiry;
 mod ids;
@@ -45,6 +46,7 @@ mod index;
 mod policy;
 mod queue;
 mod time;
+mod truncate;
 
 pub use block::{Cohort, State};
 pub use change::{Burial, Change, Counters, EndReason, Run};

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::block::Block;
-use crate::{Burial, QueueId, QueueIndex, Run, State, Time};
+use crate::block::{Block, Retimed};
+use crate::blocks::Blocks;
+use crate::{Burial, Cohort, QueueId, QueueIndex, Run, State, Time};
 
 /// How many of the last burials per group and queue are remembered, so that a late handler can be told.
 pub(crate) const BURIED_MAX: usize = 256;
@@ -84,7 +85,7 @@ pub enum Standing {
 pub(crate) struct Queue {
     /// The next message that was never handed out.
     pub(crate) position: QueueIndex,
-    pub(crate) blocks: BTreeMap<u64, Block>,
+    pub(crate) blocks: Blocks,
     /// Blocks with messages to deliver again, by the turn they became so.
     pub(crate) ready: BTreeMap<u64, u64>,
     next_turn: u64,
@@ -118,7 +119,7 @@ impl Queue {
 
     fn pick_ready(&self, queue: QueueId, block: u64, limit: u32, out: &mut Vec<Run>) -> u32 {
         let mut taken = 0;
-        for cohort in self.blocks.get(&block).into_iter().flat_map(|block| &block.cohorts) {
+        for cohort in self.blocks.get(block).into_iter().flat_map(|block| &block.cohorts) {
             if cohort.state == State::Ready && taken < limit {
                 let mask = lowest_bits(cohort.mask, limit - taken);
                 taken += mask.count_ones();
@@ -147,21 +148,36 @@ impl Queue {
         };
         let bit = lowest_bits(held.mask(), 1);
         if let Some(cohort) = held.cohort(bit).filter(|cohort| cohort.state == State::Ready && limit > 0) {
-            out.push(Run { queue, block: *block, mask: bit, attempt: cohort.attempt.saturating_add(1) });
+            out.push(Run { queue, block, mask: bit, attempt: cohort.attempt.saturating_add(1) });
         }
     }
 
-    /// What a receipt for `index` at `attempt`, given in `generation`, is good for at `now`.
-    pub(crate) fn standing(&self, index: QueueIndex, attempt: u32, generation: u32, now: Time) -> Standing {
-        let Some(cohort) = self.blocks.get(&index.block()).and_then(|block| block.cohort(index.bit())) else {
-            let buried = self.buried.iter().rev().find(|buried| buried.index == index);
-            return match buried {
-                Some(buried) if buried.attempt == attempt => Standing::Buried(buried.burial),
-                Some(buried) if buried.attempt > attempt => Standing::HandedOutAgain { attempt: buried.attempt },
-                _ if index < self.position => Standing::Settled,
-                _ => Standing::Unknown,
-            };
-        };
+    /// What a receipt for `index` at `attempt`, given in `generation`, is good for at `now`, and the history of its
+    /// message if it is still held.
+    pub(crate) fn standing(
+        &self,
+        index: QueueIndex,
+        attempt: u32,
+        generation: u32,
+        now: Time,
+    ) -> (Standing, Option<&Cohort>) {
+        match self.blocks.get(index.block()).and_then(|block| block.cohort(index.bit())) {
+            Some(held) => (Self::standing_of(held, attempt, generation, now), Some(held)),
+            None => (self.standing_of_gone(index, attempt), None),
+        }
+    }
+
+    fn standing_of_gone(&self, index: QueueIndex, attempt: u32) -> Standing {
+        let buried = self.buried.iter().rev().find(|buried| buried.index == index);
+        match buried {
+            Some(buried) if buried.attempt == attempt => Standing::Buried(buried.burial),
+            Some(buried) if buried.attempt > attempt => Standing::HandedOutAgain { attempt: buried.attempt },
+            _ if index < self.position => Standing::Settled,
+            _ => Standing::Unknown,
+        }
+    }
+
+    fn standing_of(cohort: &Cohort, attempt: u32, generation: u32, now: Time) -> Standing {
         if cohort.attempt > attempt {
             return Standing::HandedOutAgain { attempt: cohort.attempt };
         }
@@ -175,34 +191,38 @@ impl Queue {
         }
     }
 
-    /// Puts the block among the ready ones, or takes it away, as its cohorts demand. Drops it when it is empty.
-    /// Returns the timer entry to remove and the one to add.
-    pub(crate) fn settle(&mut self, number: u64) -> (Option<Time>, Option<Time>) {
-        let Some(block) = self.blocks.get_mut(&number) else { return (None, None) };
-        match (block.has_ready(), block.ready_turn) {
-            (true, None) => {
-                block.ready_turn = Some(self.next_turn);
-                self.ready.insert(self.next_turn, number);
-                self.next_turn += 1;
+    /// Changes a block if it holds something. Returns what the change returns, and what that means for the timers.
+    pub(crate) fn change<T>(
+        &mut self,
+        number: u64,
+        change: impl FnOnce(&mut Block, &mut Counts) -> T,
+    ) -> Option<(T, Retimed)> {
+        self.blocks.get(number).is_some().then(|| self.change_or_make(number, change))
+    }
+
+    /// The same for a block that may hold nothing yet.
+    pub(crate) fn change_or_make<T>(
+        &mut self,
+        number: u64,
+        change: impl FnOnce(&mut Block, &mut Counts) -> T,
+    ) -> (T, Retimed) {
+        let Self { blocks, ready, next_turn, counts, .. } = self;
+        blocks.change(number, |block| {
+            let changed = change(block, counts);
+            match (block.has_ready(), block.ready_turn) {
+                (true, None) => {
+                    block.ready_turn = Some(*next_turn);
+                    ready.insert(*next_turn, number);
+                    *next_turn += 1;
+                }
+                (false, Some(turn)) => {
+                    block.ready_turn = None;
+                    ready.remove(&turn);
+                }
+                _ => {}
             }
-            (false, Some(turn)) => {
-                block.ready_turn = None;
-                self.ready.remove(&turn);
-            }
-            _ => {}
-        }
-        let timer = block.timer;
-        if block.cohorts.is_empty() {
-            self.blocks.remove(&number);
-            return (timer, None);
-        }
-        let due = block.next_due();
-        // A timer that fires too early costs one look; moving it with every extension would cost more.
-        if timer.is_some() && due.is_some() && timer <= due {
-            return (None, None);
-        }
-        block.timer = due;
-        (timer, due)
+            (changed, block.retime())
+        })
     }
 
     /// Remembers a burial.
@@ -218,7 +238,7 @@ impl Queue {
         match self.blocks.iter().next() {
             Some((number, block)) => {
                 let lowest = u64::from(block.mask().trailing_zeros());
-                QueueIndex(QueueIndex::of_block(*number).0.saturating_add(lowest)).min(self.position)
+                QueueIndex(QueueIndex::of_block(number).0.saturating_add(lowest)).min(self.position)
             }
             None => self.position,
         }
