@@ -11,6 +11,7 @@ use crate::format::commit::{MessageRecord, TOPIC_OVERHEAD_MAX, TopicRecord, enco
 use crate::format::entry::{Entry, tag_hash};
 use crate::log::room_max;
 use crate::message::{Message, record_bytes_max};
+use crate::queue::Tail;
 use crate::topics::{DEAD_LETTERS, NAME_MAX, QUEUES_MAX, Topic, check_name};
 
 /// Where a message was appended.
@@ -81,20 +82,27 @@ impl Engine {
         let mut appender = self.commit.reserve(bytes + TOPIC_OVERHEAD_MAX + topic.name.len())?;
         if topic.declared_in.swap(appender.segment_base(), Ordering::Relaxed) != appender.segment_base() {
             let declared = TopicRecord { topic: topic.id, queues: topic.queues.len() as u32, name: &topic.name };
-            appender.push(|out| encode_topic(&declared, out));
+            appender.push(|out| encode_topic(&declared, out), &[]);
         }
+        let mut held: Option<(u32, Tail<'_>)> = None;
         for record in records {
-            let Some(queue) = topic.queue(record.queue.queue) else { continue };
-            let index = queue.end();
-            let place_in_log = appender.push(|out| encode_message(&MessageRecord { index, ..record }, out));
+            let number = record.queue.queue;
+            if held.as_ref().is_none_or(|(held, _)| *held != number) {
+                // Order matters: one queue's lock at a time.
+                drop(held.take());
+                held = topic.queue(number).map(|queue| (number, queue.tail()));
+            }
+            let Some((_, tail)) = &mut held else { continue };
+            let index = tail.end();
+            let record = MessageRecord { index, ..record };
+            let place_in_log = appender.push(|out| encode_message(&record, out), record.body);
             let (offset, size) = (place_in_log.start, (place_in_log.end - place_in_log.start) as u32);
-            queue.push(Entry { offset, size, tag: tag_hash(record.tag.as_bytes()) });
-            place(Appended { offset, queue: record.queue.queue, index: index.0 });
+            tail.push(Entry { offset, size, tag: tag_hash(record.tag.as_bytes()) });
+            place(Appended { offset, queue: number, index: index.0 });
         }
+        drop(held);
         let end = appender.finish();
-        if self.flush_is_due(end) {
-            let _ = self.wakes.keep.try_send(());
-        }
+        self.wake_to_mark(end);
         Ok(end)
     }
 
@@ -131,7 +139,7 @@ impl Engine {
         }
         let id = known.as_ref().map_or_else(|| self.topics.next_id(), |topic| topic.id);
         let mut appender = self.commit.reserve(TOPIC_OVERHEAD_MAX + name.len())?;
-        appender.push(|out| encode_topic(&TopicRecord { topic: id, queues, name }, out));
+        appender.push(|out| encode_topic(&TopicRecord { topic: id, queues, name }, out), &[]);
         let mut all = known.map_or_else(Vec::new, |topic| topic.queues.clone());
         let new = (have..queues).map(|queue| self.topics.empty_queue(QueueId { topic: id, queue }, name));
         all.extend(new);

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use popstore_revive::{Change, GroupId, Index, Run, Time};
@@ -29,6 +29,8 @@ pub(crate) struct Consumers {
     pub(crate) by_name: HashMap<Arc<str>, GroupId>,
     /// The number the next group gets; never one that was used.
     pub(crate) next_group: GroupId,
+    /// Since the store was opened.
+    pub(crate) ack_times: BTreeMap<GroupId, AckTimes>,
     pub(crate) runs: Vec<Run>,
     scratch: Vec<u8>,
 }
@@ -39,7 +41,6 @@ pub(crate) struct GroupEntry {
     pub(crate) name: Arc<str>,
     /// The lease of a pop that asks for none.
     pub(crate) invisible_for: Duration,
-    pub(crate) ack_times: Arc<Mutex<AckTimes>>,
 }
 
 impl Consumers {
@@ -63,6 +64,7 @@ impl Consumers {
                     && let Some(gone) = self.groups.remove(group)
                 {
                     self.by_name.remove(&gone.name);
+                    self.ack_times.remove(group);
                 }
                 self.index.apply(change)
             }
@@ -75,9 +77,9 @@ impl Consumers {
     }
 
     fn name_group(&mut self, id: GroupId, name: &str, invisible_for: Duration) {
-        let ack_times = self.groups.get(&id).map_or_else(Arc::default, |known| Arc::clone(&known.ack_times));
-        let entry = GroupEntry { id, name: Arc::from(name), invisible_for, ack_times };
+        let entry = GroupEntry { id, name: Arc::from(name), invisible_for };
         self.by_name.insert(Arc::clone(&entry.name), id);
+        self.ack_times.entry(id).or_default();
         self.groups.insert(id, Arc::new(entry));
         self.next_group = self.next_group.max(GroupId(id.0.saturating_add(1)));
     }
@@ -119,11 +121,7 @@ impl Engine {
         record.encode(scratch);
         debug_assert!(scratch.len() >= FRAME_HEADER);
         let mut appender = self.checkpoint.reserve(scratch.len())?;
-        let place = appender.push(|out| {
-            let start = out.len();
-            out.extend_from_slice(scratch);
-            start
-        });
+        let place = appender.push_front(scratch, &[]);
         appender.finish();
         Ok(place)
     }

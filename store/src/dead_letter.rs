@@ -298,7 +298,7 @@ impl Engine {
             let place = format!("{}/{}", letter.message.topic(), letter.message.index());
             return Err(Error::invalid("dead letter", place, "it must be of this store and this group"));
         }
-        let place = Run::one(letter.message.id(), QueueIndex(letter.message.index()), 0);
+        let place = letter.message.run();
         let origin = &letter.settlement.queue;
         let topic = self.topics.by_id(origin.topic).ok_or_else(|| Error::unknown("topic", &letter.origin))?;
         let settlement = Settlement {

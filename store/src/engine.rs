@@ -14,9 +14,9 @@ use crate::event::StoreEvent;
 use crate::format::commit::CommitRecord;
 use crate::format::entry::{Entry, tag_hash};
 use crate::format::identity::Identity;
-use crate::keeper::Kept;
+use crate::keeper::{Due, Kept};
 use crate::log::{Log, Poison};
-use crate::message::StoredMessage;
+use crate::message::{Reader, StoredMessage};
 use crate::options::{Durability, Options};
 use crate::queue::ConsumeQueue;
 use crate::recover::{Lock, Recovery};
@@ -44,6 +44,7 @@ pub(crate) struct Engine {
     /// Held by whoever flushes, marks, snapshots or deletes.
     pub(crate) keeping: Mutex<()>,
     pub(crate) kept: Mutex<Kept>,
+    pub(crate) due: Due,
     /// What retention knows of the oldest segment, by its base.
     pub(crate) firsts: Mutex<Option<(u64, Arc<Firsts>)>>,
     pub(crate) poison: Arc<Poison>,
@@ -154,8 +155,8 @@ impl Engine {
     }
 
     fn follow(&self, topic: &Topic, queue: &ConsumeQueue, index: QueueIndex, entry: Entry) -> Result<StoredMessage> {
-        let message = StoredMessage::read(&self.commit, &topic.name, entry.offset, entry.size)?;
-        if message.id() != queue.id || message.index() != index.0 {
+        let message = Reader::new(&self.commit, &topic.name).read(entry.offset, entry.size)?;
+        if !message.is_at(queue.id, index) {
             return Err(self.commit.damaged(entry.offset, "another message lies where the consume queue says"));
         }
         Ok(message)

@@ -19,7 +19,7 @@ pub fn decode(bytes: &[u8]) {
             continue;
         }
         // A fuzzer that does not repair the checksum never gets past it.
-        seal(&mut sealed, 64, 1, 0, seed);
+        seal(&mut sealed, &[], 64, 1, 0, seed);
         if let Ok(frame) = Frame::decode(&sealed, 64, seed) {
             let mut runs = Vec::new();
             let _ = CheckpointRecord::decode(&frame, &mut runs);

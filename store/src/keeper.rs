@@ -3,6 +3,8 @@
 //! A **snapshot** tells the whole POP index again, so that what came before it in the
 //! checkpoint log can go. Its records stand among the others; nobody waits for them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use popstore_revive::{Change, Cursor, Run};
 
 use crate::engine::Engine;
@@ -11,18 +13,17 @@ use crate::event::StoreEvent;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::log::room_max;
 use crate::mark::Mark;
+use crate::options::Options;
 
 /// How many blocks of the index are told in one record.
 const BLOCKS_MAX: usize = 16;
 const REDRIVEN_MAX: usize = 64;
 const COHORT_BYTES_MAX: usize = 64;
-/// The entries in memory follow the appended bytes.
-const FLUSH_EVERY_BYTES: u64 = 1 << 20;
 
 /// What the keeper did last.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
-    /// The end of the commit log when the queues were flushed last.
+    /// The files of the consume queues hold nothing from here on.
     pub(crate) flushed: u64,
     /// The last mark.
     pub(crate) mark: Mark,
@@ -37,33 +38,54 @@ pub(crate) fn spare_bytes(snapshot_bytes: u64) -> u64 {
     3 * snapshot_bytes
 }
 
-impl Engine {
-    pub(crate) fn keep(&self, change: impl FnOnce(&mut Kept)) {
-        change(&mut self.kept.lock().expect("no panic under the lock"));
+/// The ends of the logs from which on the keeper has something to do. Every append and every ack looks here.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    mark: AtomicU64,
+    snapshot: AtomicU64,
+}
+
+impl Due {
+    pub(crate) fn after(kept: &Kept, options: &Options) -> Self {
+        let due = Self::default();
+        due.move_on(kept, options);
+        due
     }
 
-    pub(crate) fn flush_is_due(&self, commit_end: u64) -> bool {
-        let flushed = self.kept.lock().expect("no panic under the lock").flushed;
-        commit_end.saturating_sub(flushed) >= FLUSH_EVERY_BYTES.min(self.options.mark_every_bytes)
+    fn move_on(&self, kept: &Kept, options: &Options) {
+        self.mark.store(kept.mark.commit.saturating_add(options.mark_every_bytes), Ordering::Relaxed);
+        // From one segment on: the next one, which lies ready, then takes the snapshot even if the disk is full.
+        let grown = options.checkpoint_segment_bytes.max(2 * kept.snapshot_bytes);
+        self.snapshot.store(kept.snapshot_begin.saturating_add(grown), Ordering::Relaxed);
+    }
+}
+
+impl Engine {
+    pub(crate) fn keep(&self, change: impl FnOnce(&mut Kept)) {
+        let mut kept = self.kept.lock().expect("no panic under the lock");
+        change(&mut kept);
+        self.due.move_on(&kept, &self.options);
+    }
+
+    /// Wakes the keeper when it may be time for a mark; not again before there is some more.
+    pub(crate) fn wake_to_mark(&self, commit_end: u64) {
+        if commit_end >= self.due.mark.load(Ordering::Relaxed) {
+            self.due.mark.store(commit_end + self.options.mark_every_bytes / 8, Ordering::Relaxed);
+            let _ = self.wakes.keep.try_send(());
+        }
     }
 
     /// Whether the checkpoint log has grown enough beyond the live state to be told anew.
     pub(crate) fn checkpoint_is_due(&self, end: u64) -> bool {
-        let Kept { snapshot_begin, snapshot_bytes, .. } = *self.kept.lock().expect("no panic under the lock");
-        // From one segment on: the next one, which lies ready, then takes the snapshot even if the disk is full.
-        end.saturating_sub(snapshot_begin) > self.options.checkpoint_segment_bytes.max(2 * snapshot_bytes)
+        end > self.due.snapshot.load(Ordering::Relaxed)
     }
 
     /// Does what is due; a failure is told and tried again later.
     pub(crate) fn keep_house(&self) {
         let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
         type Task = (&'static str, fn(&Engine) -> Result<()>);
-        let tasks: [Task; 4] = [
-            ("flush the consume queues", Self::flush_queues_if_due),
-            ("mark", Self::mark_if_due),
-            ("snapshot", Self::snapshot_if_due),
-            ("retention", Self::retain),
-        ];
+        let tasks: [Task; 3] =
+            [("mark", Self::mark_if_due), ("snapshot", Self::snapshot_if_due), ("retention", Self::retain)];
         for (task, run) in tasks {
             if let Err(error) = run(self)
                 && self.check().is_ok()
@@ -71,20 +93,6 @@ impl Engine {
                 self.tell(&StoreEvent::BackgroundFailure { task, reason: error.to_string() });
             }
         }
-    }
-
-    fn flush_queues_if_due(&self) -> Result<()> {
-        let end = self.poppable();
-        if self.flush_is_due(end) { self.flush_queues() } else { Ok(()) }
-    }
-
-    fn flush_queues(&self) -> Result<()> {
-        let limit = self.poppable();
-        for queue in self.topics.all().iter().flat_map(|topic| &topic.queues) {
-            queue.flush(&self.disk, limit)?;
-        }
-        self.keep(|kept| kept.flushed = limit);
-        Ok(())
     }
 
     fn snapshot_if_due(&self) -> Result<()> {
@@ -172,7 +180,7 @@ impl Engine {
     pub(crate) fn close_logs(&self) -> Result<()> {
         self.commit.shut();
         self.commit.sync_all()?;
-        self.mark_or_tell_again()?;
+        self.mark_all_or_tell_again()?;
         let commit = self.commit.durable();
         let mut consumers = self.consumers();
         let end = self.write_record(&mut consumers, &CheckpointRecord::Closed { commit })?.end;

@@ -1,16 +1,15 @@
 //! Messages: what is handed in, and what is read back without a copy.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use popstore_revive::{QueueId, Time};
+use popstore_revive::{QueueId, QueueIndex, Run, Time};
 
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::commit::{CommitRecord, MESSAGE_OVERHEAD_MAX, MessageRecord, Properties, Settlement};
 use crate::format::varint::put_bytes;
-use crate::log::{Bytes, Log};
+use crate::log::{Log, Pages};
 
 /// The most bytes of a key, and of a tag.
 const KEY_MAX: usize = 1024;
@@ -99,7 +98,7 @@ impl<'a> Message<'a> {
             rest: 0,
             appended_at: Time(0),
             queue: QueueId::default(),
-            index: popstore_revive::QueueIndex(0),
+            index: QueueIndex(0),
             relocated: false,
             settlement: None,
             key: self.key,
@@ -119,65 +118,109 @@ pub(crate) fn record_bytes_max(record: &MessageRecord<'_>) -> usize {
 /// the file.
 #[derive(Clone)]
 pub struct StoredMessage {
-    topic: Arc<str>,
-    bytes: Bytes,
-    key: Range<usize>,
-    tag: Range<usize>,
-    properties: Range<usize>,
-    body: Range<usize>,
+    source: Arc<Source>,
+    /// Where its frame lies in the log.
+    position: u64,
+    len: u32,
+    key: Part,
+    tag: Part,
+    properties: Part,
+    body: Part,
     queue: QueueId,
-    index: u64,
+    index: QueueIndex,
     appended_at: Time,
-    settlement: Option<Settlement>,
+    /// Few messages settle others.
+    settlement: Option<Box<Settlement>>,
+}
+
+/// What the messages of one topic in one segment share.
+struct Source {
+    topic: Arc<str>,
+    pages: Pages,
+}
+
+/// Some bytes of a frame.
+#[derive(Clone, Copy)]
+struct Part {
+    at: u32,
+    len: u32,
+}
+
+/// Reads messages of a topic. What neighbours share is made once.
+pub(crate) struct Reader<'l> {
+    log: &'l Log,
+    topic: &'l Arc<str>,
+    source: Option<Arc<Source>>,
+}
+
+impl<'l> Reader<'l> {
+    pub(crate) fn new(log: &'l Log, topic: &'l Arc<str>) -> Self {
+        Self { log, topic, source: None }
+    }
+
+    /// Reads the message of which the frame lies at a position of the commit log.
+    pub(crate) fn read(&mut self, position: u64, len: u32) -> Result<StoredMessage> {
+        let missing = || self.log.damaged(position, "no message lies where the consume queue says");
+        let source = match &self.source {
+            Some(source) if source.pages.hold(position) => source,
+            _ => {
+                let pages = self.log.pages(position).ok_or_else(missing)?;
+                self.source.insert(Arc::new(Source { topic: Arc::clone(self.topic), pages }))
+            }
+        };
+        let bytes = source.pages.bytes(position, len as usize).ok_or_else(missing)?;
+        let frame = self.log.frame(bytes, position)?;
+        let record = match CommitRecord::decode(&frame) {
+            Ok(CommitRecord::Message(record)) => record,
+            Ok(_) => return Err(self.log.damaged(position, "the record is no message")),
+            Err(rule) => return Err(self.log.damaged(position, rule)),
+        };
+        let base = bytes.as_ptr() as usize;
+        // The parts lie within the frame, which is no longer than `len`.
+        let part = |part: &[u8]| match part.len() {
+            0 => Part { at: 0, len: 0 },
+            len => Part { at: (part.as_ptr() as usize - base) as u32, len: len as u32 },
+        };
+        Ok(StoredMessage {
+            source: Arc::clone(source),
+            position,
+            len,
+            key: part(record.key),
+            tag: part(record.tag.as_bytes()),
+            properties: part(record.properties),
+            body: part(record.body),
+            queue: record.queue,
+            index: record.index,
+            appended_at: record.appended_at,
+            settlement: record.settlement.map(Box::new),
+        })
+    }
 }
 
 impl StoredMessage {
-    /// Reads the message at a position of the commit log.
-    pub(crate) fn read(log: &Log, topic: &Arc<str>, position: u64, len: u32) -> Result<Self> {
-        let Some(bytes) = log.bytes_at(position, len as usize) else {
-            return Err(log.damaged(position, "no message lies where the consume queue says"));
-        };
-        let frame = log.frame(&bytes, position)?;
-        let record = match CommitRecord::decode(&frame) {
-            Ok(CommitRecord::Message(record)) => record,
-            Ok(_) => return Err(log.damaged(position, "the record is no message")),
-            Err(rule) => return Err(log.damaged(position, rule)),
-        };
-        let base = bytes.get().as_ptr() as usize;
-        let range = |part: &[u8]| match part.len() {
-            0 => 0..0,
-            len => part.as_ptr() as usize - base..part.as_ptr() as usize - base + len,
-        };
-        let (key, tag) = (range(record.key), range(record.tag.as_bytes()));
-        let (properties, body) = (range(record.properties), range(record.body));
-        let MessageRecord { queue, index, appended_at, settlement, .. } = record;
-        let topic = Arc::clone(topic);
-        Ok(Self { topic, key, tag, properties, body, queue, index: index.0, appended_at, settlement, bytes })
-    }
-
     /// The body, straight out of the map.
     pub fn body(&self) -> &[u8] {
-        &self.bytes.get()[self.body.clone()]
+        self.part(self.body)
     }
 
     /// The key; empty when none was given.
     pub fn key(&self) -> &[u8] {
-        &self.bytes.get()[self.key.clone()]
+        self.part(self.key)
     }
 
     /// The tag; empty when none was given.
     pub fn tag(&self) -> &str {
-        std::str::from_utf8(&self.bytes.get()[self.tag.clone()]).unwrap_or_default()
+        std::str::from_utf8(self.part(self.tag)).unwrap_or_default()
     }
 
     /// The properties, in the order they were given.
     pub fn properties(&self) -> Properties<'_> {
-        Properties::new(&self.bytes.get()[self.properties.clone()])
+        Properties::new(self.part(self.properties))
     }
 
     /// The topic.
     pub fn topic(&self) -> &str {
-        &self.topic
+        &self.source.topic
     }
 
     /// The queue of the topic.
@@ -187,7 +230,7 @@ impl StoredMessage {
 
     /// The place in the queue.
     pub fn index(&self) -> u64 {
-        self.index
+        self.index.0
     }
 
     /// When it was appended, to the millisecond.
@@ -195,8 +238,14 @@ impl StoredMessage {
         clock::wall(self.appended_at)
     }
 
-    pub(crate) fn id(&self) -> QueueId {
-        self.queue
+    /// Its place, with no delivery in mind.
+    pub(crate) fn run(&self) -> Run {
+        Run::one(self.queue, self.index, 0)
+    }
+
+    /// Whether it is the message of that place.
+    pub(crate) fn is_at(&self, queue: QueueId, index: QueueIndex) -> bool {
+        self.queue == queue && self.index == index
     }
 
     pub(crate) fn appended_time(&self) -> Time {
@@ -204,7 +253,12 @@ impl StoredMessage {
     }
 
     pub(crate) fn settlement(&self) -> Option<&Settlement> {
-        self.settlement.as_ref()
+        self.settlement.as_deref()
+    }
+
+    fn part(&self, part: Part) -> &[u8] {
+        let frame = self.source.pages.bytes(self.position, self.len as usize).unwrap_or_default();
+        &frame[part.at as usize..][..part.len as usize]
     }
 
     /// The message as a record to be appended once more.
@@ -213,12 +267,12 @@ impl StoredMessage {
             rest: 0,
             appended_at: self.appended_at,
             queue: self.queue,
-            index: popstore_revive::QueueIndex(self.index),
+            index: self.index,
             relocated: false,
-            settlement: self.settlement,
+            settlement: self.settlement().copied(),
             key: self.key(),
             tag: self.tag(),
-            properties: &self.bytes.get()[self.properties.clone()],
+            properties: self.part(self.properties),
             body: self.body(),
         }
     }
@@ -226,7 +280,7 @@ impl StoredMessage {
 
 impl std::fmt::Debug for StoredMessage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { topic, queue, index, body, .. } = self;
-        write!(f, "StoredMessage({topic}/{}/{index}, {} bytes)", queue.queue, body.len())
+        let Self { source, queue, index, body, .. } = self;
+        write!(f, "StoredMessage({}/{}/{}, {} bytes)", source.topic, queue.queue, index.0, body.len)
     }
 }

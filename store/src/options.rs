@@ -76,6 +76,7 @@ pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) segment_bytes: u64,
     pub(crate) checkpoint_segment_bytes: u64,
+    pub(crate) ready_bytes: u64,
     pub(crate) body_bytes_max: u64,
     pub(crate) entries_per_file: u64,
     pub(crate) mark_every_bytes: u64,
@@ -92,7 +93,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             durability: Durability::default(),
-            segment_bytes: 256 << 20,
+            segment_bytes: 64 << 20,
+            ready_bytes: 0,
             checkpoint_segment_bytes: 2 << 20,
             body_bytes_max: 4 << 20,
             entries_per_file: 1 << 16,
@@ -114,11 +116,19 @@ impl Options {
         self
     }
 
-    /// The length of new segments of the commit log, 4 KiB to 64 GiB; 256 MiB by default. A batch must fit into one.
+    /// The length of new segments of the commit log, 4 KiB to 64 GiB; 64 MiB by default. A batch must fit into one.
     /// While the log has longer ones from an earlier setting, new ones are as long as those.
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
+        self
+    }
+
+    /// How much room for messages to have ready at any time, on disk and in memory: a burst of so many bytes waits for
+    /// nothing. By default it follows the load: a quarter of what was appended since the store was opened, 1 to 64 MiB.
+    #[must_use]
+    pub fn ready_bytes(mut self, bytes: u64) -> Self {
+        self.ready_bytes = bytes;
         self
     }
 
@@ -207,6 +217,7 @@ impl Options {
             if range.contains(&value) { Ok(()) } else { Err(Error::invalid(what, value.to_string(), rule)) }
         };
         in_range("segment_bytes", self.segment_bytes, 4096..=64 << 30, "4096 to 64 GiB")?;
+        in_range("ready_bytes", self.ready_bytes, 0..=64 << 30, "at most 64 GiB")?;
         in_range("checkpoint_segment_bytes", self.checkpoint_segment_bytes, 4096..=1 << 30, "4096 to 1 GiB")?;
         in_range("entries_per_file", self.entries_per_file, 1..=1 << 24, "1 to 16777216")?;
         in_range("body_bytes_max", self.body_bytes_max, 0..=1 << 30, "0 to 1 GiB")?;

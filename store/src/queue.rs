@@ -8,10 +8,11 @@
 //! follows an entry checks that the message it finds is the one it looked for.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
-use popstore_revive::{QueueId, QueueIndex};
+use popstore_revive::{QueueId, QueueIndex, Run};
 
 use crate::error::{At, Error, Result};
 use crate::format::checkpoint::Extent;
@@ -20,8 +21,25 @@ use crate::segment::{Disk, StoreFile};
 
 /// How many written entries stay in memory for those who read close behind the appends.
 const KEPT: usize = 256;
+/// How many entries are written at once, while appends of the queue wait: but for the copying.
+const FLUSHED_AT_ONCE: usize = 4096;
 /// How many entries are read from a file at once.
 const CHUNK: u64 = 512;
+
+/// The end of a queue, while messages are appended to it.
+pub(crate) struct Tail<'q>(MutexGuard<'q, State>);
+
+impl Tail<'_> {
+    /// The index the next message gets.
+    pub(crate) fn end(&self) -> QueueIndex {
+        QueueIndex(self.0.end())
+    }
+
+    /// Adds the entry of that message.
+    pub(crate) fn push(&mut self, entry: Entry) {
+        self.0.tail.push_back(entry);
+    }
+}
 
 /// One queue of a topic.
 pub(crate) struct ConsumeQueue {
@@ -47,7 +65,6 @@ struct State {
     /// Messages before `first` that were moved because someone still needs them.
     relocated: BTreeMap<u64, Entry>,
     chunk: (u64, Vec<Entry>),
-    open: Option<(u64, StoreFile)>,
     /// Files written since they were synced, by first index.
     unsynced: BTreeSet<u64>,
 }
@@ -74,9 +91,9 @@ impl ConsumeQueue {
         Self { id, dir, per_file, state: Mutex::new(state) }
     }
 
-    /// Adds the next entry. The caller holds the commit log's append lock.
-    pub(crate) fn push(&self, entry: Entry) {
-        self.state().tail.push_back(entry);
+    /// The right to add entries. The caller holds the commit log's append lock.
+    pub(crate) fn tail(&self) -> Tail<'_> {
+        Tail(self.state())
     }
 
     /// The directory of its files.
@@ -111,7 +128,19 @@ impl ConsumeQueue {
     /// # Errors
     /// A file cannot be read. A file that is too short shows as an entry of zeroes.
     pub(crate) fn entry(&self, disk: &Disk, index: QueueIndex) -> Result<Option<Entry>> {
+        self.find(&mut self.state(), disk, index)
+    }
+
+    /// Where the messages of a run lie.
+    pub(crate) fn entries(&self, disk: &Disk, run: &Run, out: &mut Vec<Option<Entry>>) -> Result<()> {
         let mut state = self.state();
+        run.indexes().try_for_each(|index| {
+            out.push(self.find(&mut state, disk, index)?);
+            Ok(())
+        })
+    }
+
+    fn find(&self, state: &mut State, disk: &Disk, index: QueueIndex) -> Result<Option<Entry>> {
         if index.0 < state.first {
             return Ok(state.relocated.get(&index.0).copied());
         }
@@ -122,11 +151,11 @@ impl ConsumeQueue {
             return Ok(state.tail.get(at as usize).copied());
         }
         let cached = |state: &State| state.chunk.1.get(index.0.checked_sub(state.chunk.0)? as usize).copied();
-        if let Some(entry) = cached(&state) {
+        if let Some(entry) = cached(state) {
             return Ok(Some(entry));
         }
-        self.load(&mut state, disk, index.0)?;
-        Ok(cached(&state))
+        self.load(state, disk, index.0)?;
+        Ok(cached(state))
     }
 
     fn load(&self, state: &mut State, disk: &Disk, index: u64) -> Result<()> {
@@ -147,56 +176,66 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    /// Writes the entries of messages before `limit` that are not in the files yet. Returns whether there were any.
-    pub(crate) fn flush(&self, disk: &Disk, limit: u64) -> Result<bool> {
-        let mut state = self.state();
-        let end = state.tail_from + state.tail.partition_point(|entry| entry.end() <= limit) as u64;
-        if state.flushed >= end {
-            return Ok(false);
+    /// Writes the entries of messages before `limit`, which are durable, as far as they are not in the files yet, and
+    /// makes them durable. Only one thread at a time does that; appends and reads go on meanwhile.
+    pub(crate) fn flush(&self, disk: &Disk, limit: u64) -> Result<()> {
+        let mut open = None;
+        while let Some((from, bytes)) = self.unflushed(limit) {
+            self.write(&mut open, disk, from, &bytes)?;
+            self.flushed(from + (bytes.len() / ENTRY) as u64);
         }
-        while state.flushed < end {
-            let from = state.flushed;
-            let file_first = from - from % self.per_file;
-            let until = end.min(file_first + self.per_file);
-            let tail = state.tail.range((from - state.tail_from) as usize..(until - state.tail_from) as usize);
-            let bytes: Vec<u8> = tail.flat_map(Entry::encode).collect();
-            self.write(&mut state, disk, file_first, from - file_first, &bytes)?;
-            state.flushed = until;
-        }
-        // There can be more queues than a process may open files.
-        state.open = None;
-        let kept = (state.flushed - state.tail_from) as usize;
-        // `visible` walks over the tail, so nothing it has not seen may go.
-        let seen = (state.visible - state.tail_from) as usize;
-        for _ in 0..kept.saturating_sub(KEPT).min(seen) {
-            state.tail.pop_front();
-            state.tail_from += 1;
-        }
-        Ok(true)
+        self.sync(disk)
     }
 
-    fn write(&self, state: &mut State, disk: &Disk, file_first: u64, at: u64, bytes: &[u8]) -> Result<()> {
+    /// The next entries to write, as bytes; all for one file.
+    fn unflushed(&self, limit: u64) -> Option<(u64, Vec<u8>)> {
+        let state = self.state();
+        let from = (state.flushed - state.tail_from) as usize;
+        let left = FLUSHED_AT_ONCE.min((self.per_file - state.flushed % self.per_file) as usize);
+        let end = state.tail.len().min(from + left);
+        let entries = state.tail.range(from..end).take_while(|entry| entry.end() <= limit);
+        let mut bytes = Vec::new();
+        entries.for_each(|entry| bytes.extend_from_slice(&entry.encode()));
+        (!bytes.is_empty()).then_some((state.flushed, bytes))
+    }
+
+    /// The entries before `end` are in the files: all but the last of them need not be in memory any more.
+    fn flushed(&self, end: u64) {
+        let mut state = self.state();
+        state.flushed = end;
+        state.visible = state.visible.max(end);
+        let gone = ((end - state.tail_from) as usize).saturating_sub(KEPT);
+        state.tail.drain(..gone);
+        state.tail_from += gone as u64;
+    }
+
+    /// Writes entries of one file, from that of the message `index` on.
+    fn write(&self, open: &mut Option<(u64, StoreFile)>, disk: &Disk, index: u64, bytes: &[u8]) -> Result<()> {
+        let file_first = index - index % self.per_file;
         let path = self.path(file_first);
-        if state.open.as_ref().is_none_or(|(first, _)| *first != file_first) {
+        if open.as_ref().is_none_or(|(first, _)| *first != file_first) {
             disk.make_dir(&self.dir).at("create", &self.dir)?;
             let file = if path.exists() { disk.open(path.clone()) } else { disk.create(path.clone()) };
-            state.open = Some((file_first, file.at("open", &path)?));
+            *open = Some((file_first, file.at("open", &path)?));
         }
-        let Some((_, file)) = &state.open else { return Ok(()) };
-        disk.write_at(file, at * ENTRY as u64, bytes).at("write", &path)?;
-        state.unsynced.insert(file_first);
+        let Some((_, file)) = open else { return Ok(()) };
+        disk.write_at(file, (index - file_first) * ENTRY as u64, bytes).at("write", &path)?;
+        self.state().unsynced.insert(file_first);
         Ok(())
     }
 
-    /// Makes what was flushed durable.
-    pub(crate) fn sync(&self, disk: &Disk) -> Result<()> {
-        let mut state = self.state();
-        while let Some(file_first) = state.unsynced.first().copied() {
+    /// Makes what was written durable.
+    fn sync(&self, disk: &Disk) -> Result<()> {
+        // Taken out first: what is written while the sync runs needs another.
+        let unsynced = || self.state().unsynced.pop_first();
+        while let Some(file_first) = unsynced() {
             let path = self.path(file_first);
-            let file = disk.open(path.clone()).at("open", &path)?;
-            disk.sync_file(&file).at("sync", &path)?;
-            disk.sync_dir(&self.dir).at("sync", &self.dir)?;
-            state.unsynced.remove(&file_first);
+            let synced = disk.open(path.clone()).and_then(|file| disk.sync_file(&file));
+            let synced = synced.at("sync", &path).and_then(|()| disk.sync_dir(&self.dir).at("sync", &self.dir));
+            if synced.is_err() {
+                self.state().unsynced.insert(file_first);
+            }
+            synced?;
         }
         Ok(())
     }
@@ -225,19 +264,19 @@ impl ConsumeQueue {
         true
     }
 
+    /// The messages of which the entries are in files.
+    fn in_files(&self) -> Range<u64> {
+        let state = self.state();
+        state.first..state.flushed
+    }
+
     /// Replaces the entries before the tail by those found in the commit log, in the order of their indexes.
     pub(crate) fn rebuild(&self, disk: &Disk, entries: &[(QueueIndex, Entry)]) -> Result<()> {
-        let mut state = self.state();
-        state.chunk = (0, Vec::new());
-        let end = state.flushed;
-        for (index, entry) in entries {
-            if index.0 < state.first || index.0 >= end {
-                continue;
-            }
-            let file_first = index.0 - index.0 % self.per_file;
-            self.write(&mut state, disk, file_first, index.0 - file_first, &entry.encode())?;
+        let (in_files, mut open) = (self.in_files(), None);
+        for (index, entry) in entries.iter().filter(|(index, _)| in_files.contains(&index.0)) {
+            self.write(&mut open, disk, index.0, &entry.encode())?;
         }
-        state.open = None;
+        self.state().chunk = (0, Vec::new());
         Ok(())
     }
 
@@ -260,7 +299,6 @@ impl ConsumeQueue {
         while file_first + self.per_file <= state.first && file_first + self.per_file <= state.flushed {
             let path = self.path(file_first);
             state.unsynced.remove(&file_first);
-            state.open = None;
             match disk.remove(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(Error::io("remove", &path, error));
@@ -302,7 +340,7 @@ impl ConsumeQueue {
         self.dir.join(format!("{file_first:020}"))
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic under the lock")
     }
 }

@@ -108,8 +108,10 @@ impl Engine {
             Ok(())
         })?;
         // What lies behind a damaged frame is not known to be done: the segment stays, and that is told.
-        let closing = self.commit.bytes_at(end, END_FRAME).ok_or_else(|| self.commit.damaged(end, "no end"))?;
-        if self.commit.frame(&closing, end)?.kind != KIND_END {
+        let pages = self.commit.pages(end);
+        let closing = pages.as_ref().and_then(|pages| pages.bytes(end, END_FRAME));
+        let closing = closing.ok_or_else(|| self.commit.damaged(end, "no end"))?;
+        if self.commit.frame(closing, end)?.kind != KIND_END {
             return Err(self.commit.damaged(end, "a frame behind which nothing can be read"));
         }
         let firsts = Arc::new(firsts);
@@ -241,7 +243,7 @@ impl Engine {
             let Some(message) = self.fetch(&topic, queue, *index)? else { continue };
             let record = MessageRecord { relocated: true, ..message.record() };
             let mut appender = self.commit.reserve(record_bytes_max(&record))?;
-            let place = appender.push(|out| encode_message(&record, out));
+            let place = appender.push(|out| encode_message(&record, out), record.body);
             let (offset, size) = (place.start, (place.end - place.start) as u32);
             end = appender.finish();
             moved.push((*id, *index, Entry { offset, size, tag: entry.tag }));

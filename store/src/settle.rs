@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use popstore_revive::{Burial, Change, Ending, GroupId, QueueId, Run, Standing, Time};
+use popstore_revive::{Burial, Change, Cohort, Ending, GroupId, Index, QueueId, Run, Standing, Time};
 
 use crate::consumers::{Consumers, GroupEntry};
 use crate::delivery::Settled;
@@ -50,15 +50,18 @@ impl Engine {
         self.check()?;
         receipts.iter().try_for_each(|receipt| self.check_receipt(group, receipt))?;
         let now = self.now();
-        let mut consumers = self.consumers();
+        let mut guard = self.consumers();
+        let consumers = &mut *guard;
         let mut runs = std::mem::take(&mut consumers.runs);
         runs.clear();
-        let mut slow = None;
+        let (mut slow, mut times) = (None, consumers.ack_times.get_mut(&group.id));
         for receipt in receipts {
-            let standing = standing(&consumers, receipt, now);
+            let (standing, held) = look_up(&consumers.index, receipt, now);
             let settled = match standing {
                 Standing::Leased { .. } | Standing::Over => {
-                    slow = self.time_ack(&consumers, group, receipt, now).or(slow);
+                    if let (Some(held), Some(times)) = (held, &mut times) {
+                        slow = times.time(&group.name, held, now).or(slow);
+                    }
                     match (add(&mut runs, receipt), standing) {
                         (false, _) => Settled::AlreadySettled,
                         (true, Standing::Over) => Settled::Late,
@@ -67,7 +70,7 @@ impl Engine {
                 }
                 other => {
                     if matches!(other, Standing::HandedOutAgain { .. } | Standing::Buried(_)) {
-                        slow = self.warn_too_late(&consumers, group, now).or(slow);
+                        slow = times.as_mut().and_then(|times| times.too_late(&group.name, now)).or(slow);
                     }
                     too_late(other)
                 }
@@ -76,13 +79,13 @@ impl Engine {
         }
         let acked = match runs.is_empty() {
             true => Ok(None),
-            false => self
-                .change_all(&mut consumers, &runs, |runs| Change::Acked { group: group.id, at: now, runs })
-                .map(Some),
+            false => {
+                self.change_all(consumers, &runs, |runs| Change::Acked { group: group.id, at: now, runs }).map(Some)
+            }
         };
-        let queues: Vec<QueueId> = self.unblocked(&consumers, group.id, &runs);
+        let queues: Vec<QueueId> = self.unblocked(consumers, group.id, &runs);
         consumers.runs = runs;
-        drop(consumers);
+        drop(guard);
         if let Some(end) = acked? {
             self.settle_checkpoint(end)?;
         }
@@ -101,7 +104,7 @@ impl Engine {
         }
         let at = self.now();
         let mut consumers = self.consumers();
-        let leased = match standing(&consumers, &receipt, at) {
+        let leased = match look_up(&consumers.index, &receipt, at).0 {
             Standing::Leased { .. } => {
                 consumers.index.policy(group.id).map(|policy| policy.end_lease(receipt.attempt()))
             }
@@ -130,7 +133,7 @@ impl Engine {
         check_invisible(lease)?;
         let at = self.now();
         let mut consumers = self.consumers();
-        match standing(&consumers, &receipt, at) {
+        match look_up(&consumers.index, &receipt, at).0 {
             Standing::Leased { .. } => {}
             Standing::Over => return Ok(Settled::LeaseOver),
             other => return Ok(too_late(other)),
@@ -182,9 +185,10 @@ impl Engine {
     }
 }
 
-fn standing(consumers: &Consumers, receipt: &Receipt, now: Time) -> Standing {
+/// What a receipt is good for, and the history of its message if it is still held.
+fn look_up<'i>(index: &'i Index, receipt: &Receipt, now: Time) -> (Standing, Option<&'i Cohort>) {
     let lease = &receipt.lease;
-    consumers.index.standing(lease.group, lease.queue, lease.index, lease.attempt, lease.generation, now)
+    index.look_up(lease.group, lease.queue, lease.index, lease.attempt, lease.generation, now)
 }
 
 fn run(receipt: &Receipt) -> Run {

@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use popstore_revive::{Counters, Counts, State, Time, TopicId};
+use popstore_revive::{Cohort, Counters, Counts, State, Time, TopicId};
 
 use crate::consumers::{Consumers, GroupEntry};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
-use crate::receipt::Receipt;
 use crate::topics::Topic;
 
 /// An ack that took this part of its lease, in percent, or more is slow.
-const SLOW_PERCENT: u128 = 80;
+const SLOW_PERCENT: u64 = 80;
 const TELL_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// What a store holds.
@@ -130,6 +129,26 @@ impl AckTimes {
         may
     }
 
+    /// Times an ack that counts. Returns the warning to give when it was slow.
+    pub(crate) fn time(&mut self, group: &str, held: &Cohort, now: Time) -> Option<StoreEvent> {
+        // A lease that is over ended when the state began that followed it.
+        let lease_end = if held.state == State::InFlight { held.due } else { held.since };
+        let micros = |time: Time| time.0.saturating_sub(held.popped_at.0);
+        // The histogram grows with what it is told; a time that is too long for it is told by the event alone.
+        let _ = self.micros.record(micros(now));
+        let slow = micros(now).saturating_mul(100) >= micros(lease_end).saturating_mul(SLOW_PERCENT);
+        if !slow || !self.may_tell(now) {
+            return None;
+        }
+        let (took, invisible_for) = (now.since(held.popped_at), lease_end.since(held.popped_at));
+        Some(StoreEvent::SlowAck { group: group.to_string(), took, invisible_for })
+    }
+
+    /// The warning for an ack that came after somebody else got the message, or nobody will.
+    pub(crate) fn too_late(&mut self, group: &str, now: Time) -> Option<StoreEvent> {
+        self.may_tell(now).then(|| StoreEvent::AckTooLate { group: group.to_string() })
+    }
+
     fn quantiles(&self) -> PopToAck {
         let at = |quantile| Duration::from_micros(self.micros.value_at_quantile(quantile));
         let max = Duration::from_micros(self.micros.max());
@@ -138,35 +157,6 @@ impl AckTimes {
 }
 
 impl Engine {
-    /// Times an ack that counts. Returns the warning to give when it was slow.
-    pub(crate) fn time_ack(
-        &self,
-        consumers: &Consumers,
-        group: &GroupEntry,
-        receipt: &Receipt,
-        now: Time,
-    ) -> Option<StoreEvent> {
-        let lease = &receipt.lease;
-        let held = consumers.index.held(lease.group, lease.queue, lease.index)?;
-        // A lease that is over ended when the state began that followed it.
-        let lease_end = if held.state == State::InFlight { held.due } else { held.since };
-        let (took, invisible_for) = (now.since(held.popped_at), lease_end.since(held.popped_at));
-        let entry = consumers.groups.get(&group.id)?;
-        let mut times = entry.ack_times.lock().expect("no panic under the lock");
-        // The histogram grows with what it is told; a time that is too long for it is told by the event alone.
-        let _ = times.micros.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        let slow = took.as_micros() * 100 >= invisible_for.as_micros() * SLOW_PERCENT;
-        let event = StoreEvent::SlowAck { group: group.name.to_string(), took, invisible_for };
-        (slow && times.may_tell(now)).then_some(event)
-    }
-
-    /// The warning for an ack that came after somebody else got the message, or nobody will.
-    pub(crate) fn warn_too_late(&self, consumers: &Consumers, group: &GroupEntry, now: Time) -> Option<StoreEvent> {
-        let entry = consumers.groups.get(&group.id)?;
-        let mut times = entry.ack_times.lock().expect("no panic under the lock");
-        times.may_tell(now).then(|| StoreEvent::AckTooLate { group: group.name.to_string() })
-    }
-
     pub(crate) fn stats(&self) -> Result<StoreStats> {
         self.check_open()?;
         let topics = self.topics.all();
@@ -226,7 +216,7 @@ impl Engine {
             ending: held.ending,
             lag: new + held.total(),
             oldest_lease_for: index.oldest_lease(entry.id).map(|popped_at| now.since(popped_at)),
-            pop_to_ack: entry.ack_times.lock().expect("no panic under the lock").quantiles(),
+            pop_to_ack: consumers.ack_times.get(&entry.id).map(AckTimes::quantiles).unwrap_or_default(),
             ..GroupStats::of(&entry.name, &counters)
         }
     }

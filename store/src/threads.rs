@@ -51,6 +51,9 @@ impl Threads {
         if let Durability::SyncEvery(every) = engine.options.durability {
             bodies.push(("flush", Box::new(move |engine| sync_every(engine, &flush, every))));
         }
+        // Order matters: from here on appends wait for the thread, which sees to the consumers' reserve first. An append
+        // that made its own room could take the last of the disk before.
+        [&engine.checkpoint, &engine.commit].iter().for_each(|log| log.attend(true));
         let mut threads = Self(Vec::new());
         for (name, body) in bodies {
             let engine = Arc::clone(engine);
@@ -79,7 +82,6 @@ fn is_open(engine: &Engine) -> bool {
 
 fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
     let logs = [&engine.checkpoint, &engine.commit];
-    logs.iter().for_each(|log| log.attend(true));
     while is_open(engine) {
         let mut failed = false;
         for log in logs {

@@ -52,7 +52,7 @@ pub(crate) struct Topics {
 
 #[derive(Default)]
 struct Known {
-    by_name: HashMap<Arc<str>, Arc<Topic>>,
+    by_name: HashMap<Arc<str>, Arc<Topic>, foldhash::fast::RandomState>,
     by_id: BTreeMap<TopicId, Arc<Topic>>,
     next: u32,
 }

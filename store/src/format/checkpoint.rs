@@ -63,9 +63,9 @@ pub(crate) struct Extent {
 }
 
 impl CheckpointRecord<'_> {
-    /// Appends the frame, un-sealed. Returns its start.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) -> usize {
-        let start = super::frame::open(out, self.kind());
+    /// Puts the frame into an empty buffer, un-sealed.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        super::frame::open(out, self.kind());
         match self {
             Self::End => {}
             Self::Group { name, invisible_for, change } => {
@@ -99,7 +99,6 @@ impl CheckpointRecord<'_> {
             Self::Closed { commit } => put(out, *commit),
             Self::CommitStart { base } => put(out, *base),
         }
-        start
     }
 
     fn kind(&self) -> u8 {

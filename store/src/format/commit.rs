@@ -95,17 +95,16 @@ impl Settlement {
     }
 }
 
-pub(crate) fn encode_topic(record: &TopicRecord<'_>, out: &mut Vec<u8>) -> usize {
-    let start = super::frame::open(out, KIND_TOPIC);
+pub(crate) fn encode_topic(record: &TopicRecord<'_>, out: &mut Vec<u8>) {
+    super::frame::open(out, KIND_TOPIC);
     put(out, u64::from(record.topic.0));
     put(out, u64::from(record.queues));
     put_bytes(out, record.name.as_bytes());
-    start
 }
 
 /// Appends the frame up to the body, un-sealed. The body follows it in the log.
-pub(crate) fn encode_message(record: &MessageRecord<'_>, out: &mut Vec<u8>) -> usize {
-    let start = super::frame::open(out, KIND_MESSAGE);
+pub(crate) fn encode_message(record: &MessageRecord<'_>, out: &mut Vec<u8>) {
+    super::frame::open(out, KIND_MESSAGE);
     let settles = if record.settlement.is_some() { FLAG_SETTLEMENT } else { 0 };
     let relocated = if record.relocated { FLAG_RELOCATED } else { 0 };
     put(out, u64::from(record.rest));
@@ -120,8 +119,6 @@ pub(crate) fn encode_message(record: &MessageRecord<'_>, out: &mut Vec<u8>) -> u
     put_bytes(out, record.key);
     put_bytes(out, record.tag.as_bytes());
     put_bytes(out, record.properties);
-    out.extend_from_slice(record.body);
-    start
 }
 
 fn put_settlement(settlement: &Settlement, out: &mut Vec<u8>) {

@@ -62,10 +62,13 @@ impl Seed {
         Self(hasher.finalize())
     }
 
-    fn checksum(self, position: u64, covered: &[u8]) -> u32 {
+    fn checksum(self, position: u64, covered: &[u8], rest: &[u8]) -> u32 {
         let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
         hasher.update(&position.to_le_bytes());
         hasher.update(covered);
+        if !rest.is_empty() {
+            hasher.update(rest);
+        }
         hasher.finalize()
     }
 }
@@ -97,7 +100,7 @@ impl<'a> Frame<'a> {
             return Err(Rule::Length);
         }
         let frame = bytes.get(..len).ok_or(Rule::Length)?;
-        if LE::read_u32(&header[CRC..]) != seed.checksum(position, &frame[LEN..]) {
+        if LE::read_u32(&header[CRC..]) != seed.checksum(position, &frame[LEN..], &[]) {
             return Err(Rule::Checksum);
         }
         Ok(Self {
@@ -111,7 +114,7 @@ impl<'a> Frame<'a> {
     /// The checksum that the bytes hold and the one they should, if they are as long as they claim.
     pub(crate) fn checksums(bytes: &[u8], position: u64, seed: Seed) -> Option<(u32, u32)> {
         let frame = bytes.get(..Self::claimed_len(bytes).filter(|len| *len >= FRAME_HEADER)?)?;
-        Some((LE::read_u32(&frame[CRC..]), seed.checksum(position, &frame[LEN..])))
+        Some((LE::read_u32(&frame[CRC..]), seed.checksum(position, &frame[LEN..], &[])))
     }
 
     /// The length the bytes claim.
@@ -127,21 +130,22 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Starts a frame at the end of `out`: the payload is appended next, then [`seal`] closes it. Returns its start.
-pub(crate) fn open(out: &mut Vec<u8>, kind: u8) -> usize {
-    let start = out.len();
-    out.extend_from_slice(&[0; FRAME_HEADER]);
-    out[start + KIND] = kind;
-    start
+/// Starts a frame in an empty buffer: the payload is appended next, then [`seal`] closes it.
+pub(crate) fn open(out: &mut Vec<u8>, kind: u8) {
+    debug_assert!(out.is_empty(), "a frame begins the buffer");
+    let mut header = [0; FRAME_HEADER];
+    header[KIND] = kind;
+    out.extend_from_slice(&header);
 }
 
-/// Closes the frame that begins `frame` and fills it, at `position` of its log.
-pub(crate) fn seal(frame: &mut [u8], position: u64, generation: u32, durable_through: u64, seed: Seed) {
-    let len = u32::try_from(frame.len()).expect("a frame is smaller than a segment");
+/// Closes the frame that begins `frame` and fills it together with `rest`, which is copied only into the log, at
+/// `position` of that.
+pub(crate) fn seal(frame: &mut [u8], rest: &[u8], position: u64, generation: u32, durable_through: u64, seed: Seed) {
+    let len = u32::try_from(frame.len() + rest.len()).expect("a frame is smaller than a segment");
     LE::write_u32(&mut frame[LEN..], len);
     LE::write_u64(&mut frame[DURABLE..], durable_through);
     LE::write_u32(&mut frame[GENERATION..], generation);
-    let crc = seed.checksum(position, &frame[LEN..]);
+    let crc = seed.checksum(position, &frame[LEN..], rest);
     LE::write_u32(&mut frame[CRC..], crc);
 }
 
@@ -153,8 +157,9 @@ mod tests {
         let seed = Seed::new(7, LogKind::Commit);
         let mut bytes = Vec::new();
         open(&mut bytes, 2);
-        bytes.extend_from_slice(b"payload");
-        seal(&mut bytes, 64, 3, 40, seed);
+        bytes.extend_from_slice(b"pay");
+        seal(&mut bytes, b"load", 64, 3, 40, seed);
+        bytes.extend_from_slice(b"load");
         (bytes, seed)
     }
 

@@ -1,4 +1,5 @@
-//! Appending: room first, then the frames, then one move that makes all of them visible.
+//! Appending: room first, then the frames, then one move that makes all of them visible. A body is copied once, from
+//! where the caller has it to where it stays.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -14,14 +15,16 @@ pub(crate) fn room_max(capacity: u64) -> u64 {
     capacity.saturating_sub((SEGMENT_HEADER + END_FRAME) as u64)
 }
 
-/// The right to append, with room for what was asked for. Dropping it without [`Appender::finish`] leaves nothing.
+/// The right to append, with room for what was asked for. Nothing between the first frame and [`Appender::finish`] can
+/// fail: whoever panics there leaves what a kill at that point leaves.
 pub(crate) struct Appender<'a> {
     log: &'a Log,
     head: MutexGuard<'a, Head>,
-    frames: Vec<u8>,
-    /// Where the frames begin, and the room behind that place.
-    start: u64,
-    room: u64,
+    /// A frame without what is copied straight into the log.
+    front: Vec<u8>,
+    /// Where the next frame goes, and the end of the room that was asked for.
+    position: u64,
+    room_end: u64,
     durable_through: u64,
 }
 
@@ -42,7 +45,7 @@ impl Log {
             if head.shut {
                 return Err(Error::Closed);
             }
-            if head.end + bytes + END_FRAME as u64 > head.segment.end() && head.next.is_some() {
+            if head.end + bytes + END_FRAME as u64 > head.segment.end() && !head.ahead.is_empty() {
                 self.roll(&mut head)?;
             }
             // Room for the end frame is never given away, so that a segment can always be closed.
@@ -54,10 +57,9 @@ impl Log {
         if head.waiting == 0 {
             head.wanted = 0;
         }
-        let mut frames = std::mem::take(&mut head.scratch);
-        frames.clear();
-        let (start, durable_through) = (head.end, self.durable());
-        Ok(Appender { log: self, head, frames, start, room: bytes, durable_through })
+        let front = std::mem::take(&mut head.scratch);
+        let (position, durable_through) = (head.end, self.durable());
+        Ok(Appender { log: self, head, front, position, room_end: position + bytes, durable_through })
     }
 
     fn wait_for_room<'a>(&'a self, mut head: MutexGuard<'a, Head>, bytes: u64) -> Result<MutexGuard<'a, Head>> {
@@ -83,89 +85,92 @@ impl Log {
 
     /// Closes the head and goes on in the next segment.
     fn roll(&self, head: &mut Head) -> Result<()> {
-        let Some(next) = head.next.take() else { return Ok(()) };
+        let Some(next) = head.ahead.pop_front() else { return Ok(()) };
         let mut end = Vec::with_capacity(END_FRAME);
         frame::open(&mut end, frame::KIND_END);
-        frame::seal(&mut end, head.end, self.shape.generation, self.durable(), self.seed);
-        self.put(head, &end);
+        frame::seal(&mut end, &[], head.end, self.shape.generation, self.durable(), self.seed);
+        head.put(head.end, &end);
+        head.publish(head.end + end.len() as u64);
         if let Some(map) = &head.map {
             map.flush().map_err(|source| self.shape.poison.set(head.segment.path.clone(), source))?;
         }
         let base = next.segment.base;
         self.chain.write().expect("no panic under the lock").insert(base, Arc::clone(&next.segment));
-        (head.segment, head.map, head.ready) = (next.segment, next.map, next.ready);
+        head.outlived.extend(std::mem::replace(&mut head.map, next.map));
+        (head.segment, head.ready) = (next.segment, next.ready);
         head.end = base + SEGMENT_HEADER as u64;
         Ok(())
     }
+}
 
-    /// Puts whole frames at the head's end, where there is room.
-    fn put(&self, head: &mut Head, frames: &[u8]) {
-        let at = head.end;
-        match &mut head.map {
-            Some(map) => map.write((at - head.segment.base) as usize, frames),
-            None => match head.staged.last_mut() {
-                Some(chunk) if chunk.segment.base == head.segment.base => chunk.bytes.extend_from_slice(frames),
+impl Head {
+    /// Puts bytes where there is room for them, behind all that was put before.
+    fn put(&mut self, at: u64, bytes: &[u8]) {
+        match &mut self.map {
+            Some(map) => map.copy_in((at - self.segment.base) as usize, bytes),
+            None => match self.staged.last_mut() {
+                Some(chunk) if chunk.segment.base == self.segment.base => chunk.bytes.extend_from_slice(bytes),
                 _ => {
-                    let segment = Arc::clone(&head.segment);
-                    head.staged.push(Chunk { segment, at, bytes: frames.to_vec() });
+                    let segment = Arc::clone(&self.segment);
+                    self.staged.push(Chunk { segment, at, bytes: bytes.to_vec() });
                 }
             },
         }
-        head.end += frames.len() as u64;
-        head.load += frames.len() as u64;
+    }
+
+    /// What was put before `end` is part of the log.
+    fn publish(&mut self, end: u64) {
+        if let Some(map) = &mut self.map {
+            map.publish((end - self.segment.base) as usize);
+        }
+        self.load += end - self.end;
+        self.end = end;
     }
 }
 
 impl Appender<'_> {
-    /// Where the next frame goes.
-    pub(crate) fn position(&self) -> u64 {
-        self.start + self.frames.len() as u64
-    }
-
     /// Where the segment begins that is appended to.
     pub(crate) fn segment_base(&self) -> u64 {
         self.head.segment.base
     }
 
-    /// Adds a frame; `encode` appends it un-sealed and returns its start. Returns its place.
-    pub(crate) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> usize) -> Range<u64> {
-        let position = self.position();
-        let start = encode(&mut self.frames);
-        frame::seal(
-            &mut self.frames[start..],
-            position,
-            self.log.shape.generation,
-            self.durable_through,
-            self.log.seed,
-        );
-        assert!(self.frames.len() as u64 <= self.room, "frames larger than what was asked for");
-        position..self.position()
+    /// Adds a frame: what `encode` puts into the empty buffer, un-sealed, and then `rest`. Returns its place.
+    pub(crate) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>), rest: &[u8]) -> Range<u64> {
+        let mut front = std::mem::take(&mut self.front);
+        front.clear();
+        encode(&mut front);
+        let place = self.push_front(&mut front, rest);
+        self.front = front;
+        place
     }
 
-    /// Makes all frames part of the log, or none. Returns the end of the log.
+    /// Adds a frame of which the front, un-sealed, was made elsewhere. Returns its place.
+    pub(crate) fn push_front(&mut self, front: &mut [u8], rest: &[u8]) -> Range<u64> {
+        let (start, log) = (self.position, self.log);
+        let rest_at = start + front.len() as u64;
+        self.position = rest_at + rest.len() as u64;
+        assert!(self.position <= self.room_end, "frames larger than what was asked for");
+        frame::seal(front, rest, start, log.shape.generation, self.durable_through, log.seed);
+        self.head.put(start, front);
+        if !rest.is_empty() {
+            self.head.put(rest_at, rest);
+        }
+        start..self.position
+    }
+
+    /// Makes all frames part of the log. Returns the end of the log.
     pub(crate) fn finish(mut self) -> u64 {
-        let frames = std::mem::take(&mut self.frames);
-        let log = self.log;
-        log.put(&mut self.head, &frames);
-        let end = self.head.end;
+        let (log, end) = (self.log, self.position);
+        self.head.publish(end);
         if self.head.map.is_some() {
             log.written.store(end, Ordering::Release);
         }
         log.appended.store(end, Ordering::Release);
-        self.head.scratch = frames;
-        log.note_whether_short(&self.head);
-        if !self.head.unattended && log.wants_preparing(&self.head) {
-            log.wake_preparer();
+        self.head.scratch = std::mem::take(&mut self.front);
+        if end >= self.head.look_at {
+            log.look_ahead(&mut self.head);
         }
         end
-    }
-}
-
-impl Drop for Appender<'_> {
-    fn drop(&mut self) {
-        if !self.frames.is_empty() {
-            self.head.scratch = std::mem::take(&mut self.frames);
-        }
     }
 }
 

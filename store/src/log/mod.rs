@@ -19,7 +19,8 @@ mod sync;
 mod walk;
 mod window;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
@@ -31,7 +32,7 @@ use crate::segment::{Disk, ReadMap, StoreFile, WriteMap};
 
 pub(crate) use append::room_max;
 pub(crate) use prepare::segment_name;
-pub(crate) use read::Bytes;
+pub(crate) use read::Pages;
 pub(crate) use scan::{Found, FrameAt, Unrecovered};
 pub(crate) use walk::{Step, Walk};
 
@@ -44,6 +45,8 @@ pub(crate) struct Shape {
     pub(crate) generation: u32,
     /// The capacity of new segments.
     pub(crate) segment_bytes: u64,
+    /// How much room to have ready at least, beyond what the load asks for.
+    pub(crate) ready_bytes: u64,
     /// Group commit by staged writes, instead of stores through the map.
     pub(crate) staged: bool,
     /// Both logs of a store are poisoned together.
@@ -122,13 +125,17 @@ struct Head {
     end: u64,
     /// The bytes before this place exist in the file.
     ready: u64,
-    /// The segment that comes next.
-    next: Option<Next>,
+    /// The segments that come next.
+    ahead: VecDeque<Next>,
+    /// Maps that are no longer written to: to take them down takes a while.
+    outlived: Vec<WriteMap>,
     /// Frames that are appended and not written.
     staged: Vec<Chunk>,
     scratch: Vec<u8>,
     /// The appended bytes since the log was opened: how much to make ready follows it.
     load: u64,
+    /// From here on an append looks whether there is enough room ahead.
+    look_at: u64,
     /// Appends wait for room.
     waiting: usize,
     /// The most that an append waits for; 0 when none does.
@@ -168,6 +175,12 @@ impl Log {
     /// The end of what outlives a power cut.
     pub(crate) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
+    }
+
+    /// Where the segment begins that is appended to, and where the log ends.
+    pub(crate) fn head_span(&self) -> Range<u64> {
+        let head = self.head.lock().expect("no panic under the lock");
+        head.segment.base..head.end
     }
 
     /// The position of the first segment.

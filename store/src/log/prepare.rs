@@ -19,6 +19,9 @@ const STEP_MIN: u64 = 1 << 20;
 const STEP_MAX: u64 = 64 << 20;
 /// What is made at once: short, so that neither readers nor syncs wait behind it.
 const FILL: u64 = 1 << 20;
+/// How often appends look ahead: in a segment at least, and after so many bytes at most.
+const LOOKS: u64 = 64;
+const LOOK_EVERY_MAX: u64 = 1 << 14;
 static ZEROES: [u8; 1 << 16] = [0; 1 << 16];
 
 /// Segments of the past kept for the future: they need no space when the disk is full.
@@ -55,14 +58,14 @@ impl Log {
     /// Makes a bounded piece of room if there should be more. Returns whether there is more to do.
     pub(crate) fn prepare(&self) -> Result<bool> {
         let _one_at_a_time = self.preparing.lock().expect("no panic under the lock");
-        let plan = {
-            let head = self.head.lock().expect("no panic under the lock");
+        let (plan, _outlived) = {
+            let mut head = self.head.lock().expect("no panic under the lock");
             if head.shut || self.shape.poison.check().is_err() {
                 // Who waits for room is told so by the next look.
                 self.room.notify_all();
                 return Ok(false);
             }
-            self.plan(&head)
+            (self.plan(&head), std::mem::take(&mut head.outlived))
         };
         let done = match plan {
             None => return self.stock_spares(),
@@ -70,6 +73,7 @@ impl Log {
             Some(Plan::Make { base }) => self.make(base),
         };
         let mut head = self.head.lock().expect("no panic under the lock");
+        self.note_whether_short(&head);
         self.room.notify_all();
         match done {
             Ok(()) => Ok(true),
@@ -81,24 +85,29 @@ impl Log {
         }
     }
 
-    /// Whether at the last append there was no next segment, and less than half of this one left.
+    /// Whether there was no next segment at the last look, and less than half of this one left.
     pub(crate) fn is_short(&self) -> bool {
         self.short.load(Ordering::Relaxed)
     }
 
-    pub(super) fn note_whether_short(&self, head: &Head) {
-        let short = head.next.is_none() && head.segment.end() - head.end < head.segment.capacity / 2;
+    /// Looks whether there is enough room ahead of the head, and when to look again.
+    pub(super) fn look_ahead(&self, head: &mut Head) {
+        head.look_at = head.end + (head.segment.capacity / LOOKS).min(LOOK_EVERY_MAX);
+        self.note_whether_short(head);
+        if !head.unattended && self.wants_preparing(head) {
+            self.wake_preparer();
+        }
+    }
+
+    fn note_whether_short(&self, head: &Head) {
+        let short = head.ahead.is_empty() && head.segment.end() - head.end < head.segment.capacity / 2;
         self.short.store(short, Ordering::Relaxed);
     }
 
     /// Whether [`Log::prepare`] has something to do for the head.
-    pub(super) fn wants_preparing(&self, head: &Head) -> bool {
-        let step = self.step(head);
-        let ahead = match &head.next {
-            Some(next) => (head.segment.end() - head.end) + (next.ready - next.segment.base),
-            None => head.ready - head.end,
-        };
-        ahead < step / 2
+    fn wants_preparing(&self, head: &Head) -> bool {
+        let ready = head.ahead.iter().map(|next| next.ready - next.segment.base).sum::<u64>() + head.ready - head.end;
+        ready < self.step(head) / 2
     }
 
     pub(super) fn wake_preparer(&self) {
@@ -108,7 +117,10 @@ impl Log {
 
     fn step(&self, head: &Head) -> u64 {
         match self.shape.kind {
-            LogKind::Commit => (head.load / 4).clamp(STEP_MIN, STEP_MAX).min(self.shape.segment_bytes),
+            LogKind::Commit => {
+                let step = (head.load / 4).clamp(STEP_MIN, STEP_MAX).min(self.shape.segment_bytes);
+                step.max(self.shape.ready_bytes)
+            }
             // One whole segment lies ready always: a full disk must not stop the consumers.
             LogKind::Checkpoint => self.shape.segment_bytes + head.segment.capacity,
         }
@@ -122,19 +134,22 @@ impl Log {
             let (segment, populate) = (Arc::clone(&head.segment), head.map.as_ref().map(WriteMap::populate));
             return Some(Plan::Fill { segment, populate, from: head.ready, end });
         }
-        if head.next.is_none() && want > segment_end {
+        if head.ahead.is_empty() && want > segment_end {
             return Some(Plan::Make { base: segment_end });
         }
-        let next = head.next.as_ref()?;
         // An append that does not fit into the rest of this segment begins in the next one.
         let fits = head.end + head.wanted <= segment_end;
         let want = if fits { want } else { want.max(segment_end + SEGMENT_HEADER as u64 + head.wanted) };
-        if next.ready < next.segment.end() && next.ready < want {
+        let unready = head.ahead.iter().find(|next| next.ready < next.segment.end() && next.ready < want);
+        if let Some(next) = unready {
             let end = next.segment.end().min(next.ready + FILL);
             let (segment, populate) = (Arc::clone(&next.segment), next.map.as_ref().map(WriteMap::populate));
             return Some(Plan::Fill { segment, populate, from: next.ready, end });
         }
-        None
+        let last = head.ahead.back()?.segment.end();
+        // Only a load needs more than the next one; the consumers' log is told anew instead.
+        let more = self.shape.kind == LogKind::Commit && want > last;
+        more.then_some(Plan::Make { base: last })
     }
 
     fn fill(&self, segment: &Arc<Segment>, populate: Option<Populate>, from: u64, end: u64) -> Result<()> {
@@ -151,7 +166,7 @@ impl Log {
         let mut head = self.head.lock().expect("no panic under the lock");
         if head.segment.base == segment.base {
             head.ready = end;
-        } else if let Some(next) = head.next.as_mut().filter(|next| next.segment.base == segment.base) {
+        } else if let Some(next) = head.ahead.iter_mut().find(|next| next.segment.base == segment.base) {
             next.ready = end;
         }
         Ok(())
@@ -167,7 +182,7 @@ impl Log {
             })?,
             None => self.create(base, self.shape.segment_bytes)?,
         };
-        self.head.lock().expect("no panic under the lock").next = Some(next);
+        self.head.lock().expect("no panic under the lock").ahead.push_back(next);
         Ok(())
     }
 

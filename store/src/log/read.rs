@@ -1,5 +1,6 @@
 //! Reading: bytes straight out of the map, kept valid by whoever holds them.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,38 +10,40 @@ use crate::format::frame::{FRAME_HEADER, Frame, KIND_END};
 use crate::format::header::SEGMENT_HEADER;
 use crate::segment::ReadMap;
 
-/// A part of a log that stays readable while it is held, also when its file is deleted.
+/// The segment around some position. It stays readable while it is held, also when its file is deleted.
 #[derive(Clone)]
-pub(crate) struct Bytes {
+pub(crate) struct Pages {
+    span: Range<u64>,
     map: Arc<ReadMap>,
-    at: usize,
-    len: usize,
 }
 
-impl Bytes {
-    pub(crate) fn get(&self) -> &[u8] {
-        // `bytes_at` made sure that they are published, and that is for ever.
-        self.map.bytes(self.at, self.len).unwrap_or_default()
+impl Pages {
+    pub(crate) fn hold(&self, position: u64) -> bool {
+        self.span.contains(&position)
+    }
+
+    /// The bytes at a position of the log, if they lie in this segment and can be read. What could be read once can be
+    /// read for ever.
+    pub(crate) fn bytes(&self, position: u64, len: usize) -> Option<&[u8]> {
+        let at = usize::try_from(position.checked_sub(self.span.start)?).ok()?;
+        self.map.bytes(at, len)
     }
 }
 
 impl Log {
-    /// The bytes at a position, if they lie in one segment and can be read.
-    pub(crate) fn bytes_at(&self, position: u64, len: usize) -> Option<Bytes> {
+    /// The segment that a position lies in.
+    pub(crate) fn pages(&self, position: u64) -> Option<Pages> {
         let chain = self.chain.read().expect("no panic under the lock");
         let (base, segment) = chain.range(..=position).next_back()?;
-        let at = usize::try_from(position - base).ok()?;
-        segment.map.bytes(at, len)?;
-        Some(Bytes { map: Arc::clone(&segment.map), at, len })
+        Some(Pages { span: *base..segment.end(), map: Arc::clone(&segment.map) })
     }
 
-    /// The frame in some bytes of this log.
+    /// The frame in bytes of this log.
     ///
     /// # Errors
     /// It is not what was written.
-    pub(crate) fn frame<'a>(&self, bytes: &'a Bytes, position: u64) -> Result<Frame<'a>> {
-        let frame = Frame::decode(bytes.get(), position, self.seed);
-        frame.map_err(|rule| self.damaged(position, rule))
+    pub(crate) fn frame<'a>(&self, bytes: &'a [u8], position: u64) -> Result<Frame<'a>> {
+        Frame::decode(bytes, position, self.seed).map_err(|rule| self.damaged(position, rule))
     }
 
     /// The error for a place of this log that does not hold what it should.

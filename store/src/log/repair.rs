@@ -8,7 +8,7 @@
 //! 4. what is not proven durable is written again and synced: a page that a failed sync left in the cache looks
 //!    intact and may never have reached the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
@@ -150,9 +150,11 @@ impl Log {
             map,
             end,
             ready,
-            next: None,
+            ahead: VecDeque::new(),
+            outlived: Vec::new(),
             staged: Vec::new(),
             scratch: Vec::new(),
+            look_at: 0,
             load: 0,
             waiting: 0,
             wanted: 0,

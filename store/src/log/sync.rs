@@ -48,7 +48,7 @@ impl Log {
             if company {
                 self.gather();
             }
-            let done = self.lead();
+            let done = self.lead(end);
             state = self.sync.lock().expect("no panic under the lock");
             state.running = false;
             state.company = state.waiting > 0;
@@ -75,8 +75,8 @@ impl Log {
         }
     }
 
-    fn lead(&self) -> Result<()> {
-        if self.shape.staged { self.write_staged_and_sync() } else { self.sync_written() }
+    fn lead(&self, end: u64) -> Result<()> {
+        if self.shape.staged { self.write_staged_and_sync() } else { self.sync_written(end) }
     }
 
     fn write_staged_and_sync(&self) -> Result<()> {
@@ -100,8 +100,10 @@ impl Log {
         Ok(())
     }
 
-    fn sync_written(&self) -> Result<()> {
-        let (from, target) = (self.durable(), self.written());
+    fn sync_written(&self, end: u64) -> Result<()> {
+        let head_base = self.head_span().start;
+        // Where the appender writes, a sync costs it a page fault per page, those that lie ready included.
+        let (from, target) = (self.durable(), if end <= head_base { head_base } else { self.written() });
         for segment in self.segments() {
             if segment.end() <= from || segment.base >= target {
                 continue;

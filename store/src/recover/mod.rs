@@ -24,7 +24,7 @@ use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{Cause, Settlement};
 use crate::format::frame::LogKind;
 use crate::format::identity::Identity;
-use crate::keeper::Kept;
+use crate::keeper::{Due, Kept};
 use crate::log::{Poison, Shape, Unrecovered};
 use crate::options::{Durability, Options};
 use crate::segment::{Disk, StoreFile};
@@ -107,6 +107,7 @@ pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Re
         store: identity.id,
         generation,
         segment_bytes,
+        ready_bytes: options.ready_bytes,
         staged: options.durability == Durability::SyncEach,
         poison: Arc::clone(&poison),
         clock: Arc::clone(&options.clock),
@@ -153,6 +154,7 @@ pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Re
         making_topics: Mutex::new(()),
         letters: Mutex::new(Vec::new()),
         keeping: Mutex::new(()),
+        due: Due::after(&kept, &options),
         kept: Mutex::new(kept),
         firsts: Mutex::new(None),
         poison,

@@ -71,14 +71,18 @@ impl WriteMap {
         Ok(Self { raw: Arc::new(raw), read })
     }
 
-    /// Copies `bytes` to `at` and publishes them. The file must have been made at least that long.
-    pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) {
+    /// Copies `bytes` to `at`, behind what is published. The file must have been made at least that long.
+    pub(crate) fn copy_in(&mut self, at: usize, bytes: &[u8]) {
         let end = at.checked_add(bytes.len()).expect("a place in a segment");
-        assert!(end <= self.raw.len() && self.read.published.is_before(at), "write outside the tail");
+        assert!(end <= self.raw.len() && self.read.published.is_before(at), "a write outside the tail");
         // SAFETY: the range lies within the map and within the file, which the caller made long enough (1). Nothing
         // reads it, since it is not published (3), and nothing else writes it (2). The source is not the map (5).
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(at), bytes.len()) };
-        self.read.publish(end);
+    }
+
+    /// Lets readers see everything below `through`, which was copied in before.
+    pub(crate) fn publish(&mut self, through: usize) {
+        self.read.publish(through);
     }
 
     pub(crate) fn populate(&self) -> Populate {

@@ -53,24 +53,27 @@ fn shows(name: &str, bytes: &[u8]) {
     assert_eq!(page().get(name), Some(&hex(bytes)), "{name}");
 }
 
-fn encode_commit(record: &CommitRecord<'_>, out: &mut Vec<u8>) -> usize {
+fn encode_commit(record: &CommitRecord<'_>, out: &mut Vec<u8>) {
     match record {
         CommitRecord::End => frame::open(out, frame::KIND_END),
         CommitRecord::Topic(topic) => encode_topic(topic, out),
-        CommitRecord::Message(message) => encode_message(message, out),
+        CommitRecord::Message(message) => {
+            encode_message(message, out);
+            out.extend_from_slice(message.body);
+        }
     }
 }
 
-fn sealed(log: LogKind, position: u64, durable: u64, encode: impl FnOnce(&mut Vec<u8>) -> usize) -> Vec<u8> {
+fn sealed(log: LogKind, position: u64, durable: u64, encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode(&mut bytes);
-    frame::seal(&mut bytes, position, 1, durable, Seed::new(STORE, log));
+    frame::seal(&mut bytes, &[], position, 1, durable, Seed::new(STORE, log));
     bytes
 }
 
 /// The frames of all examples of a log, as if each lay at its start.
 pub(crate) fn frames(log: LogKind) -> Vec<(&'static str, Vec<u8>)> {
-    let frame = |encode: &dyn Fn(&mut Vec<u8>) -> usize| sealed(log, SEGMENT_HEADER as u64, 0, encode);
+    let frame = |encode: &dyn Fn(&mut Vec<u8>)| sealed(log, SEGMENT_HEADER as u64, 0, encode);
     match log {
         LogKind::Commit => {
             commit_records().iter().map(|(name, record)| (*name, frame(&|out| encode_commit(record, out)))).collect()
