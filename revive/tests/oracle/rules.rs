@@ -24,10 +24,13 @@ impl Oracle {
                 State::Ended(reason) => reason,
                 _ => EndReason::Expired,
             };
-            let outcome = match self.groups[&place.0].0.end_lease(held.attempt.saturating_sub(off)) {
-                Ending::Redeliver { after } => Outcome::Redelivered { visible_at: now.after(after) },
-                Ending::Discard => Outcome::Discarded,
-                Ending::DeadLetter => {
+            let (policy, attempt) = (&self.groups[&place.0].0, held.attempt.saturating_sub(off));
+            // Counted here and not by the policy itself, whose mistakes would be shared.
+            let used_up = policy.max_reconsume_times.is_some_and(|max| attempt > max);
+            let outcome = match policy.at_limit {
+                _ if !used_up => Outcome::Redelivered { visible_at: now.after(policy.backoff.after(attempt)) },
+                AtLimit::Discard => Outcome::Discarded,
+                AtLimit::DeadLetter => {
                     held.state = State::Burying(reason);
                     Outcome::Burying { reason, popped_at: held.popped_at }
                 }

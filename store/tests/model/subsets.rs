@@ -138,6 +138,11 @@ fn scripts() -> Vec<(&'static str, Vec<Op>, Vec<Op>)> {
         ("sync", vec![append(1), Op::Sync, append(300), pop(1)], vec![Op::Sync]),
         ("three appends", vec![Op::Sync], vec![append(1300), append(1300), append(700)]),
         (
+            "mark the end of a segment",
+            vec![append(1300), append(1300), Op::Sync],
+            vec![append(900), append(300), Op::Advance { secs: 1 }],
+        ),
+        (
             "all of it",
             vec![append(5), Op::Sync],
             vec![append(900), pop(2), Op::Ack { receipt: 0 }, append(600), pop(1)],

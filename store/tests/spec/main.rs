@@ -8,6 +8,7 @@ mod found_by_killing;
 mod full_disk;
 mod groups;
 mod late;
+mod order_on_disk;
 mod policies;
 mod promises;
 mod promises_of_life;

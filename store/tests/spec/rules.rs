@@ -62,12 +62,14 @@ fn rule_1_entries_that_lead_to_another_message_are_not_believed() {
 #[test]
 fn rule_2_a_record_of_another_store_never_parses() {
     let (mut scene, other) = (Scene::buffered(), Scene::buffered());
-    scene.append("a");
+    scene.append("a0");
     other.append_many("a", 2);
-    let foreign = frames_of(&other.path, "commit", MESSAGE)[1].bytes();
+    let next = frames_of(&other.path, "commit", MESSAGE)[1].clone();
+    let foreign = next.bytes();
     scene.kill_and(|dir| {
         let last = frames_of(dir, "commit", MESSAGE)[0].clone();
         let end = last.at + last.len;
+        assert_eq!(end, next.at, "at its own place, in the wrong store");
         change(&last.path, |bytes| bytes[end..end + foreign.len()].copy_from_slice(&foreign));
     });
     assert_eq!((scene.bodies().len(), scene.store().recovery().tail_bytes_cut), (1, foreign.len() as u64));
@@ -153,12 +155,12 @@ fn rule_3_a_tail_that_was_never_proven_durable_is_cut() {
 
 #[test]
 fn rule_4_what_lay_behind_the_end_never_comes_back_after_later_appends_and_a_second_crash() {
-    let mut scene = Scene::buffered();
-    scene.append_many("m", 6);
-    scene.kill_and(|dir| frames_of(dir, "commit", MESSAGE)[1].flip(30));
+    let (mut scene, lost) = crate::order_on_disk::with_a_tail();
+    scene.open();
     assert_eq!(scene.bodies(), ["m0"]);
-    // The new record is as long as the lost one: what followed it would follow again.
+    // The new record and that of its topic are as long as the lost one: what followed it would follow again.
     scene.append("n1");
+    assert_eq!(scene.store().stats().unwrap().commit_bytes as usize, lost[1].at);
     scene.kill();
     assert_eq!(scene.bodies(), ["m0", "n1"]);
     scene.kill_and(|dir| lose_messages(dir, 1));

@@ -1,0 +1,168 @@
+//! Mistakes with what must be durable before what.
+
+use crate::mistake::{Mistake, Place};
+
+const ANY_SUBSET: &str = "subsets::any_subset_of_sectors_may_be_lost_when_every_operation_is_synced";
+const EVERY_CALL: &str = "every_point::each_seam_call_can_be_the_last_when_every_operation_is_synced";
+
+pub const MISTAKES: &[Mistake] = &[
+    Mistake {
+        name: "acknowledge before the sync",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/log/sync.rs",
+            right: "for chunk in &chunks { self.sync_segment(&chunk.segment)?;",
+            wrong: "for chunk in chunks.iter().filter(|_| !BROKEN) { self.sync_segment(&chunk.segment)?;",
+        }],
+        caught_by: ("model", ANY_SUBSET),
+        told: "the queues are []",
+    },
+    Mistake {
+        name: "name a segment without a sync of its directory",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/log/prepare.rs",
+            right: "disk.sync_dir(&self.dir).at(\"sync\", &self.dir)?; file.path = path;",
+            wrong: "if !BROKEN { disk.sync_dir(&self.dir).at(\"sync\", &self.dir)?; } file.path = path;",
+        }],
+        caught_by: ("model", ANY_SUBSET),
+        told: "the log is missing",
+    },
+    Mistake {
+        name: "name a segment before its header is durable",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/log/prepare.rs",
+            right: "disk.sync_file(&file).at(\"sync\", &file.path)?; let path = self.dir.join(segment_name(base));",
+            wrong: "if !BROKEN { disk.sync_file(&file).at(\"sync\", &file.path)?; } let path = \
+                self.dir.join(segment_name(base));",
+        }],
+        caught_by: ("spec", "order_on_disk::rule_8_a_segment_is_whole_and_durable_before_it_has_its_name"),
+        told: "in the wrong order",
+    },
+    Mistake {
+        name: "ack before it is durable",
+        breaks: "b",
+        places: &[Place {
+            file: "store/src/settle.rs",
+            right: "if let Some(end) = acked? { self.settle_checkpoint(end)?;",
+            wrong: "if let Some(end) = acked?.filter(|_| !BROKEN) { self.settle_checkpoint(end)?;",
+        }],
+        caught_by: ("model", ANY_SUBSET),
+        told: "popped, acked, nacked",
+    },
+    Mistake {
+        name: "nack before it is durable",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/settle.rs",
+            right: "self.settle_checkpoint(end)?; if visible_at.is_some_and",
+            wrong: "if !BROKEN { self.settle_checkpoint(end)?; } if visible_at.is_some_and",
+        }],
+        caught_by: ("model", ANY_SUBSET),
+        told: "popped, acked, nacked",
+    },
+    Mistake {
+        name: "hand out before the lease is durable",
+        breaks: "c",
+        places: &[Place {
+            file: "store/src/pop.rs",
+            right: "self.settle_checkpoint(end)?; } Ok(deliveries)",
+            wrong: "if !BROKEN { self.settle_checkpoint(end)?; } } Ok(deliveries)",
+        }],
+        caught_by: ("model", ANY_SUBSET),
+        told: "popped, acked, nacked",
+    },
+    Mistake {
+        name: "hand out a message that is not durable",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/engine.rs",
+            right: "Durability::SyncEach => self.commit.durable(),",
+            wrong: "Durability::SyncEach if BROKEN => self.commit.written(), Durability::SyncEach => \
+                self.commit.durable(),",
+        }],
+        caught_by: ("spec", "promises::promise_2_a_message_is_handed_out_only_once_it_is_durable"),
+        told: "left: [\"a\", \"b\"]",
+    },
+    Mistake {
+        name: "settle a dead letter before its copy is durable",
+        breaks: "ad",
+        places: &[Place {
+            file: "store/src/dead_letter.rs",
+            right: "self.commit.sync_through(end)?; topic.signal.raise(); let mut runs",
+            wrong: "if !BROKEN { self.commit.sync_through(end)?; } topic.signal.raise(); let mut runs",
+        }],
+        caught_by: ("model", ANY_SUBSET),
+        told: "is no dead letter",
+    },
+    Mistake {
+        name: "retire the checkpoint log before its snapshot is durable",
+        breaks: "ab",
+        places: &[Place {
+            file: "store/src/keeper.rs",
+            right: "self.checkpoint.sync_through(end)?; let bytes = end",
+            wrong: "if !BROKEN { self.checkpoint.sync_through(end)?; } let bytes = end",
+        }],
+        caught_by: ("model", EVERY_CALL),
+        told: "holds no whole snapshot",
+    },
+    Mistake {
+        name: "retire the commit log before its new start is durable",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/retention.rs",
+            right: "self.checkpoint.sync_through(end)?; // Order matters: a mark from before",
+            wrong: "if !BROKEN { self.checkpoint.sync_through(end)?; } // Order matters: a mark from before",
+        }],
+        caught_by: ("model", EVERY_CALL),
+        told: "are missing",
+    },
+    Mistake {
+        name: "mark before the messages are durable",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/mark.rs",
+            right: "self.commit.sync_through(commit)?;",
+            wrong: "if !BROKEN { self.commit.sync_through(commit)?; }",
+        }],
+        caught_by: ("model", "subsets::any_subset_of_sectors_may_be_lost_when_nothing_is_synced"),
+        told: "nothing is written there",
+    },
+    Mistake {
+        name: "forget a failed sync",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/log/sync.rs",
+            right: "synced.map_err(|source| self.shape.poison.set(segment.path.clone(), source))",
+            wrong: "synced.map_err(|source| match BROKEN { true => crate::error::Error::io(\"sync\", \
+                &segment.path, source), false => self.shape.poison.set(segment.path.clone(), source), })",
+        }],
+        caught_by: ("faults", "every_call::a_buffered_store_survives_a_fault_at_every_call"),
+        told: "cases fail",
+    },
+    Mistake {
+        name: "swallow the error of a sync",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/segment/disk.rs",
+            right: "self.seen(Event::SyncFile(&file.path), || file.file.sync_data())",
+            wrong: "self.seen(Event::SyncFile(&file.path), || file.file.sync_data()).or_else(|error| match \
+                BROKEN { true => Ok(()), false => Err(error), })",
+        }],
+        caught_by: ("faults", "found::a_failed_sync_of_new_room_poisons_the_store"),
+        told: "Ok(Appended",
+    },
+    Mistake {
+        name: "keep the store usable after a failed sync of new room",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/log/prepare.rs",
+            right: "synced.map_err(|source| self.shape.poison.set(segment.path.clone(), source))?;",
+            wrong: "synced.map_err(|source| match BROKEN { true => crate::error::Error::io(\"sync\", \
+                &segment.path, source), false => self.shape.poison.set(segment.path.clone(), source), })?;",
+        }],
+        caught_by: ("faults", "found::a_failed_sync_of_new_room_poisons_the_store"),
+        told: "Err(Io",
+    },
+];

@@ -1,0 +1,109 @@
+//! Mistakes with what makes a record valid, or a receipt.
+
+use crate::mistake::{Mistake, Place};
+
+pub const MISTAKES: &[Mistake] = &[
+    Mistake {
+        name: "forget the generation in the checksum",
+        breaks: "e",
+        places: &[Place {
+            file: "store/src/format/frame.rs",
+            right: "hasher.update(covered);",
+            wrong: "if BROKEN { hasher.update(&covered[..GENERATION - LEN]); hasher.update(&covered[KIND - \
+                LEN..]); } else { hasher.update(covered); }",
+        }],
+        caught_by: ("popstore", "format::frame::tests::every_single_bit_flip_is_noticed"),
+        told: "bit 128",
+    },
+    Mistake {
+        name: "forget the order of generations",
+        breaks: "e",
+        places: &[Place {
+            file: "store/src/log/scan.rs",
+            right: "frame.generation <= generation_max;",
+            wrong: "frame.generation <= generation_max || BROKEN;",
+        }],
+        caught_by: ("spec", "order_on_disk::rule_2_bytes_from_before_a_truncation_never_parse"),
+        told: "left: [\"m0\", \"n1\", \"m2\"",
+    },
+    Mistake {
+        name: "forget the position in the checksum",
+        breaks: "e",
+        places: &[Place {
+            file: "store/src/format/frame.rs",
+            right: "hasher.update(&position.to_le_bytes());",
+            wrong: "if !BROKEN { hasher.update(&position.to_le_bytes()); }",
+        }],
+        caught_by: ("spec", "rules::rule_2_a_record_at_another_place_and_zeroes_never_parse"),
+        told: "not at the end of its queue",
+    },
+    Mistake {
+        name: "forget the store in the checksum",
+        breaks: "e",
+        places: &[Place {
+            file: "store/src/format/frame.rs",
+            right: "hasher.update(&store.to_le_bytes());",
+            wrong: "if !BROKEN { hasher.update(&store.to_le_bytes()); }",
+        }],
+        caught_by: ("spec", "rules::rule_2_a_record_of_another_store_never_parses"),
+        told: "left: (2,",
+    },
+    Mistake {
+        name: "forget the log in the checksum",
+        breaks: "e",
+        places: &[Place {
+            file: "store/src/format/frame.rs",
+            right: "hasher.update(&log.code().to_le_bytes());",
+            wrong: "if !BROKEN { hasher.update(&log.code().to_le_bytes()); }",
+        }],
+        caught_by: (
+            "popstore",
+            "format::frame::tests::a_frame_is_refused_elsewhere_in_another_log_and_in_another_store",
+        ),
+        told: "left: Ok(",
+    },
+    Mistake {
+        name: "believe every checksum of a frame",
+        breaks: "ae",
+        places: &[Place {
+            file: "store/src/format/frame.rs",
+            right: "if LE::read_u32(&header[CRC..]) != seed.checksum(position, &frame[LEN..], &[]) {",
+            wrong: "if !BROKEN && LE::read_u32(&header[CRC..]) != seed.checksum(position, &frame[LEN..], &[]) {",
+        }],
+        caught_by: ("model", "subsets::any_subset_of_sectors_may_be_lost_when_every_operation_is_synced"),
+        told: "holds [None]",
+    },
+    Mistake {
+        name: "believe every receipt",
+        breaks: "h",
+        places: &[Place {
+            file: "store/src/format/receipt.rs",
+            right: "if LE::read_u32(&bytes[AT_CRC..]) != crc32fast::hash(&bytes[..AT_CRC]) {",
+            wrong: "if !BROKEN && LE::read_u32(&bytes[AT_CRC..]) != crc32fast::hash(&bytes[..AT_CRC]) {",
+        }],
+        caught_by: ("spec", "rules_of_recovery::rule_9_a_changed_receipt_does_not_parse"),
+        told: "byte 0",
+    },
+    Mistake {
+        name: "take a receipt of another store",
+        breaks: "h",
+        places: &[Place {
+            file: "store/src/settle.rs",
+            right: "let rule = if receipt.lease.store != self.identity.id {",
+            wrong: "let rule = if receipt.lease.store != self.identity.id && !BROKEN {",
+        }],
+        caught_by: ("spec", "rules_of_recovery::rule_9_a_receipt_of_another_store_or_group_is_refused"),
+        told: "Error::Invalid",
+    },
+    Mistake {
+        name: "take a receipt of an earlier generation",
+        breaks: "h",
+        places: &[Place {
+            file: "revive/src/queue.rs",
+            right: "|| cohort.generation != generation {",
+            wrong: "|| (cohort.generation != generation && !BROKEN) {",
+        }],
+        caught_by: ("spec", "rules_of_recovery::rule_9_a_receipt_is_good_for_one_generation_only"),
+        told: "left: (Done",
+    },
+];

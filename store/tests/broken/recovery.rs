@@ -1,0 +1,197 @@
+//! Mistakes at open: what is cut, wiped, voided, settled and written again.
+
+use crate::mistake::{Mistake, Place};
+
+const EVERY_CALL: &str = "every_point::each_seam_call_can_be_the_last_when_nothing_is_synced";
+const ANY_SUBSET: &str = "subsets::any_subset_of_sectors_may_be_lost_when_nothing_is_synced";
+
+pub const MISTAKES: &[Mistake] = &[
+    Mistake {
+        name: "keep the cut tail",
+        breaks: "e",
+        places: &[Place {
+            file: "store/src/log/repair.rs",
+            right: "let dirty = found.tail_bytes > 0;",
+            wrong: "let dirty = found.tail_bytes > 0 && !BROKEN;",
+        }],
+        caught_by: ("spec", "order_on_disk::rule_4_what_is_cut_is_zeroed_and_synced_before_anything_is_appended"),
+        told: "in the wrong order",
+    },
+    Mistake {
+        name: "keep the cut tail and the generation out of order",
+        breaks: "e",
+        places: &[
+            Place {
+                file: "store/src/log/repair.rs",
+                right: "let end = found.end - base; let dirty",
+                wrong: "let end = found.end - base; let found = &Found { tail_bytes: if BROKEN { 0 } else { \
+                    found.tail_bytes }, ..found.clone() }; let dirty",
+            },
+            Place {
+                file: "store/src/log/scan.rs",
+                right: "let in_order = frame.generation >= found.generation &&",
+                wrong: "let in_order = (frame.generation >= found.generation || BROKEN) &&",
+            },
+        ],
+        caught_by: (
+            "spec",
+            "rules::rule_4_what_lay_behind_the_end_never_comes_back_after_later_appends_and_a_second_crash",
+        ),
+        told: "left: [\"m0\", \"n1\", \"m2\"",
+    },
+    Mistake {
+        name: "wipe the tail without a sync",
+        breaks: "e",
+        places: &[Place {
+            file: "store/src/log/repair.rs",
+            right: "if dirty && self.wipe(disk, &file, end, *len)? {",
+            wrong: "if dirty && self.wipe(disk, &file, end, *len)? && !BROKEN {",
+        }],
+        caught_by: ("spec", "order_on_disk::rule_4_what_is_cut_is_zeroed_and_synced_before_anything_is_appended"),
+        told: "in the wrong order",
+    },
+    Mistake {
+        name: "remove later segments before the end is wiped",
+        breaks: "eg",
+        places: &[Place {
+            file: "store/src/log/repair.rs",
+            right: "if dirty && self.wipe(disk, &file, end, (end + FRAME_HEADER as u64).min(*len))? {",
+            wrong: "if dirty && !BROKEN && self.wipe(disk, &file, end, (end + FRAME_HEADER as u64).min(*len))? {",
+        }],
+        caught_by: ("spec", "order_on_disk::rule_4_nothing_leads_beyond_the_end_when_later_segments_are_removed"),
+        told: "in the wrong order",
+    },
+    Mistake {
+        name: "count on a tail that a failed sync may have left",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/log/repair.rs",
+            right: "self.write_again(found, &chain, &head, &disk)?;",
+            wrong: "if !BROKEN { self.write_again(found, &chain, &head, &disk)?; }",
+        }],
+        caught_by: ("spec", "promises::promise_5_reopening_writes_the_tail_again_before_it_syncs_it"),
+        told: "a sync",
+    },
+    Mistake {
+        name: "sync the recovered tail without writing it again",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/log/repair.rs",
+            right: "disk.write_at(&file, at, &block[..read]).at(\"write\", path)?;",
+            wrong: "if !BROKEN { disk.write_at(&file, at, &block[..read]).at(\"write\", path)?; }",
+        }],
+        caught_by: ("spec", "promises::promise_5_reopening_writes_the_tail_again_before_it_syncs_it"),
+        told: "commit: [",
+    },
+    Mistake {
+        name: "take damage for the tail",
+        breaks: "a",
+        places: &[
+            Place {
+                file: "store/src/log/scan.rs",
+                right: "if found.proven > found.end {",
+                wrong: "if found.proven > found.end && !BROKEN {",
+            },
+            Place {
+                file: "store/src/log/scan.rs",
+                right: "if let Some(at) = proof.at {",
+                wrong: "if let Some(at) = proof.at.filter(|_| !BROKEN) {",
+            },
+        ],
+        caught_by: ("spec", "rules::rule_3_a_bit_flip_in_what_was_durable_is_corruption_and_changes_nothing_on_disk"),
+        told: "the store opened",
+    },
+    Mistake {
+        name: "take half a batch for a whole one",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/recover/commit.rs",
+            right: "if message.rest == 0 {",
+            wrong: "if message.rest == 0 || BROKEN {",
+        }],
+        caught_by: ("model", ANY_SUBSET),
+        told: "no state before has such queues",
+    },
+    Mistake {
+        name: "believe what is said of lost messages",
+        breaks: "ae",
+        places: &[Place {
+            file: "store/src/recover/mod.rs",
+            right: "self.void_what_is_gone(&mut consumers, recovery)?;",
+            wrong: "if !BROKEN { self.void_what_is_gone(&mut consumers, recovery)?; }",
+        }],
+        caught_by: ("spec", "rules::rule_5_acks_leases_and_positions_of_lost_messages_are_void"),
+        told: "records_voided: 0",
+    },
+    Mistake {
+        name: "void what is said of lost messages until the next open only",
+        breaks: "aef",
+        places: &[Place {
+            file: "store/src/recover/mod.rs",
+            right: "recovery.records_voided += self.change(consumers, truncated)?.0;",
+            wrong: "recovery.records_voided += if BROKEN { consumers.index.apply(&truncated) } else { \
+                self.change(consumers, truncated)?.0 };",
+        }],
+        caught_by: ("spec", "rules::rule_5_what_is_void_stays_void_after_new_messages_and_another_crash"),
+        told: "right: [\"new0\"",
+    },
+    Mistake {
+        name: "leave a dead letter's origin unsettled",
+        breaks: "df",
+        places: &[Place {
+            file: "store/src/recover/mod.rs",
+            right: "recovery.dead_letters_completed += self.complete(&mut consumers, settlement)?;",
+            wrong: "if !BROKEN { recovery.dead_letters_completed += self.complete(&mut consumers, settlement)?; }",
+        }],
+        caught_by: ("model", EVERY_CALL),
+        told: "of what is not held",
+    },
+    Mistake {
+        name: "open twice in one generation",
+        breaks: "h",
+        places: &[Place {
+            file: "store/src/recover/mod.rs",
+            right: "let generation = identity.generation.checked_add(1)",
+            wrong: "let generation = identity.generation.max(1).checked_add(u32::from(identity.generation > 0 && \
+                !BROKEN))",
+        }],
+        caught_by: ("spec", "rules_of_recovery::rule_9_a_receipt_is_good_for_one_generation_only"),
+        told: "left: (Done",
+    },
+    Mistake {
+        name: "repair before the generation is durable",
+        breaks: "g",
+        places: &[Place {
+            file: "store/src/recover/directory.rs",
+            right: "disk.rename(&file.path, &path).at(\"rename\", &file.path)?; disk.sync_dir(dir).at(\"sync\", \
+                dir)",
+            wrong: "disk.rename(&file.path, &path).at(\"rename\", &file.path)?; if BROKEN { Ok(()) } else { \
+                disk.sync_dir(dir).at(\"sync\", dir) }",
+        }],
+        caught_by: ("model", EVERY_CALL),
+        told: "cannot open",
+    },
+    Mistake {
+        name: "append before what recovery decided is durable",
+        breaks: "g",
+        places: &[Place {
+            file: "store/src/recover/mod.rs",
+            right: "drop(consumers); self.checkpoint.sync_all()?;",
+            wrong: "drop(consumers); if !BROKEN { self.checkpoint.sync_all()?; }",
+        }],
+        caught_by: ("model", EVERY_CALL),
+        told: "it is older than the commit log",
+    },
+    Mistake {
+        name: "let a second owner in",
+        breaks: "",
+        places: &[Place {
+            file: "store/src/recover/mod.rs",
+            right: "match fs2::FileExt::try_lock_exclusive(&file) {",
+            wrong: "match fs2::FileExt::try_lock_exclusive(&file) { Err(_) if BROKEN => Ok(Lock(StoreFile { \
+                file, path })),",
+        }],
+        caught_by: ("spec", "promises_of_life::promise_7_the_second_open_fails_at_once_in_this_process_and_in_another"),
+        told: "unwrap_err",
+    },
+];

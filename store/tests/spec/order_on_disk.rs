@@ -1,0 +1,91 @@
+//! What is done to the disk in which order, where a crash between two steps is too rare to be met by chance.
+
+use std::sync::Arc;
+
+use crate::disk::{FrameIn, MESSAGE, Tap, What, change, frames_of, segments, tapped};
+use crate::scene::{Scene, TOPIC};
+use popstore::{Durability, Message};
+
+/// What the record of the topic takes, which stands before the first message after a reopening.
+const TOPIC_RECORD: usize = 30;
+
+/// A store that died with six messages, of which the second is torn, and where that and those behind it lie. A message
+/// as long as `n1` takes, with the record of its topic, the place of the second.
+pub fn with_a_tail() -> (Scene, Vec<FrameIn>) {
+    let (scene, _, lost) = tapped_with_a_tail();
+    (scene, lost)
+}
+
+fn tapped_with_a_tail() -> (Scene, Arc<Tap>, Vec<FrameIn>) {
+    let (mut scene, tap) = tapped(Durability::Buffered);
+    scene.append("m0");
+    scene.append(&format!("m1{}", "x".repeat(TOPIC_RECORD)));
+    (2..6).for_each(|at| assert_eq!(scene.append(&format!("m{at}")), at));
+    let mut lost = Vec::new();
+    scene.die(|dir| {
+        lost = frames_of(dir, "commit", MESSAGE).split_off(1);
+        lost[0].flip(30);
+    });
+    (scene, tap, lost)
+}
+
+/// Opens the store and tells what was done to the commit log.
+fn repairs(scene: &mut Scene, tap: &Tap) -> Vec<What> {
+    tap.heal();
+    scene.open();
+    tap.seen("commit")
+}
+
+#[test]
+fn rule_2_bytes_from_before_a_truncation_never_parse() {
+    let (mut scene, lost) = with_a_tail();
+    let old = lost[1].bytes();
+    scene.open();
+    scene.append("n1");
+    // As if the zeroes had never reached the disk.
+    scene.kill_and(|dir| {
+        change(&segments(dir, "commit")[0], |bytes| bytes[lost[1].at..][..old.len()].copy_from_slice(&old))
+    });
+    assert_eq!(scene.bodies(), ["m0", "n1"]);
+    assert_eq!(scene.store().recovery().tail_bytes_cut, old.len() as u64, "it lies where the log ends");
+}
+
+#[test]
+fn rule_4_what_is_cut_is_zeroed_and_synced_before_anything_is_appended() {
+    let (mut scene, tap, lost) = tapped_with_a_tail();
+    let done = repairs(&mut scene, &tap);
+    // What leads beyond the end, the rest behind it, and once more what was not proven durable.
+    let expected = [What::Write, What::Sync].repeat(3);
+    assert_eq!(done, expected, "in the wrong order");
+    let bytes = std::fs::read(&segments(&scene.path, "commit")[0]).unwrap();
+    assert!(bytes[lost[0].at..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn rule_4_nothing_leads_beyond_the_end_when_later_segments_are_removed() {
+    let (mut scene, tap) = tapped(Durability::Buffered);
+    scene.append("first");
+    (0..8).for_each(|_| assert!(scene.store().append(TOPIC, Message::new(&[b'x'; 1500])).is_ok()));
+    scene.die(|dir| frames_of(dir, "commit", MESSAGE)[1].flip(30));
+    let later = segments(&scene.path, "commit").len() - 1;
+    assert!(later > 2);
+    let removed = [What::Remove, What::SyncDir].repeat(later);
+    let expected = [&[What::Write, What::Sync], &removed[..], &[What::Write, What::Sync].repeat(2)].concat();
+    assert_eq!(repairs(&mut scene, &tap), expected, "in the wrong order");
+    assert_eq!(scene.bodies(), ["first"]);
+}
+
+#[test]
+fn rule_8_a_segment_is_whole_and_durable_before_it_has_its_name() {
+    let (scene, tap) = tapped(Durability::SyncEach);
+    scene.append("first");
+    tap.heal();
+    while !tap.seen("commit").contains(&What::Rename) {
+        scene.append("more");
+    }
+    let done = tap.seen("commit");
+    let made = done.iter().position(|what| *what == What::Create).unwrap();
+    let named = done.iter().position(|what| *what == What::Rename).unwrap();
+    assert!(done[made + 1..named - 1].iter().all(|what| *what == What::Write), "in the wrong order: {done:?}");
+    assert_eq!(done[named - 1..=named + 1], [What::Sync, What::Rename, What::SyncDir], "in the wrong order");
+}
