@@ -45,7 +45,7 @@ impl Engine {
         self.check()?;
         messages.iter().try_for_each(|message| message.check(self.options.body_bytes_max))?;
         let topic = self.topic_to_append_to(topic, messages)?;
-        let appended_at = self.now();
+        let appended_at = self.options.clock.coarse();
         let queue = |message| Ok(QueueId { topic: topic.id, queue: choose_queue(&topic, message)? });
         let queues = match messages {
             // One message, the frequent case, needs no list.
@@ -80,7 +80,8 @@ impl Engine {
         let bytes: usize = records.clone().map(|record| record_bytes_max(&record)).sum();
         self.check_fits(bytes as u64)?;
         let mut appender = self.commit.reserve(bytes + TOPIC_OVERHEAD_MAX + topic.name.len())?;
-        if topic.declared_in.swap(appender.segment_base(), Ordering::Relaxed) != appender.segment_base() {
+        if topic.declared_in.load(Ordering::Relaxed) != appender.segment_base() {
+            topic.declared_in.store(appender.segment_base(), Ordering::Relaxed);
             let declared = TopicRecord { topic: topic.id, queues: topic.queues.len() as u32, name: &topic.name };
             appender.push(|out| encode_topic(&declared, out), &[]);
         }

@@ -14,7 +14,7 @@ use popstore_revive::{Change, GroupId, Index, Run, Time};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
-use crate::format::frame::FRAME_HEADER;
+use crate::format::frame::LEAD;
 use crate::log::room_max;
 use crate::stats::AckTimes;
 
@@ -119,8 +119,7 @@ impl Engine {
         let scratch = &mut consumers.scratch;
         scratch.clear();
         record.encode(scratch);
-        debug_assert!(scratch.len() >= FRAME_HEADER);
-        let mut appender = self.checkpoint.reserve(scratch.len())?;
+        let mut appender = self.checkpoint.reserve(scratch.len() - LEAD)?;
         let place = appender.push_front(scratch, &[]);
         appender.finish();
         Ok(place)

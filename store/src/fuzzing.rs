@@ -2,7 +2,7 @@
 
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{CommitRecord, Properties};
-use crate::format::frame::{FRAME_HEADER, Frame, LogKind, Seed, seal};
+use crate::format::frame::{FRAME_HEADER, Frame, LEAD, LogKind, Seed, seal};
 use crate::format::header::{self, SEGMENT_HEADER, SegmentHeader};
 use crate::format::{identity, receipt};
 
@@ -14,13 +14,13 @@ pub fn decode(bytes: &[u8]) {
     for kind in [LogKind::Commit, LogKind::Checkpoint] {
         let seed = Seed::new(0, kind);
         let _ = Frame::decode(bytes, 64, seed);
-        let mut sealed = bytes.to_vec();
-        if sealed.len() < FRAME_HEADER {
+        if bytes.len() < FRAME_HEADER {
             continue;
         }
+        let mut buffer = [&[0; LEAD], bytes].concat();
         // A fuzzer that does not repair the checksum never gets past it.
-        seal(&mut sealed, &[], 64, 1, 0, seed);
-        if let Ok(frame) = Frame::decode(&sealed, 64, seed) {
+        let sealed = seal(&mut buffer, &[], 64, 1, 0, seed);
+        if let Ok(frame) = Frame::decode(sealed, 64, seed) {
             let mut runs = Vec::new();
             let _ = CheckpointRecord::decode(&frame, &mut runs);
             if let Ok(CommitRecord::Message(message)) = CommitRecord::decode(&frame) {

@@ -233,7 +233,7 @@ impl StoredMessage {
         self.index.0
     }
 
-    /// When it was appended, to the millisecond.
+    /// When it was appended, to within a few milliseconds.
     pub fn appended_at(&self) -> SystemTime {
         clock::wall(self.appended_at)
     }

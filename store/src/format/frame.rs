@@ -17,6 +17,10 @@ const KIND: usize = GENERATION + size_of::<u32>();
 pub(crate) const FRAME_HEADER: usize = KIND + size_of::<u8>();
 const _: () = assert!(FRAME_HEADER == 21);
 
+/// The bytes before a frame that is not sealed: with the checksum's own they hold its position while that is computed, so
+/// that one pass does for all it covers.
+pub(crate) const LEAD: usize = size_of::<u64>() - LEN;
+
 /// The frame that closes a segment has no payload.
 pub(crate) const END_FRAME: usize = FRAME_HEADER;
 /// Its kind, in both logs.
@@ -62,10 +66,17 @@ impl Seed {
         Self(hasher.finalize())
     }
 
-    fn checksum(self, position: u64, covered: &[u8], rest: &[u8]) -> u32 {
+    fn checksum(self, position: u64, covered: &[u8]) -> u32 {
         let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
         hasher.update(&position.to_le_bytes());
         hasher.update(covered);
+        hasher.finalize()
+    }
+
+    /// The same for a position that lies before what is covered, and something behind.
+    fn checksum_of(self, position_and_covered: &[u8], rest: &[u8]) -> u32 {
+        let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
+        hasher.update(position_and_covered);
         if !rest.is_empty() {
             hasher.update(rest);
         }
@@ -100,7 +111,7 @@ impl<'a> Frame<'a> {
             return Err(Rule::Length);
         }
         let frame = bytes.get(..len).ok_or(Rule::Length)?;
-        if LE::read_u32(&header[CRC..]) != seed.checksum(position, &frame[LEN..], &[]) {
+        if LE::read_u32(&header[CRC..]) != seed.checksum(position, &frame[LEN..]) {
             return Err(Rule::Checksum);
         }
         Ok(Self {
@@ -114,7 +125,7 @@ impl<'a> Frame<'a> {
     /// The checksum that the bytes hold and the one they should, if they are as long as they claim.
     pub(crate) fn checksums(bytes: &[u8], position: u64, seed: Seed) -> Option<(u32, u32)> {
         let frame = bytes.get(..Self::claimed_len(bytes).filter(|len| *len >= FRAME_HEADER)?)?;
-        Some((LE::read_u32(&frame[CRC..]), seed.checksum(position, &frame[LEN..], &[])))
+        Some((LE::read_u32(&frame[CRC..]), seed.checksum(position, &frame[LEN..])))
     }
 
     /// The length the bytes claim.
@@ -133,20 +144,30 @@ impl<'a> Frame<'a> {
 /// Starts a frame in an empty buffer: the payload is appended next, then [`seal`] closes it.
 pub(crate) fn open(out: &mut Vec<u8>, kind: u8) {
     debug_assert!(out.is_empty(), "a frame begins the buffer");
-    let mut header = [0; FRAME_HEADER];
-    header[KIND] = kind;
+    let mut header = [0; LEAD + FRAME_HEADER];
+    header[LEAD + KIND] = kind;
     out.extend_from_slice(&header);
 }
 
-/// Closes the frame that begins `frame` and fills it together with `rest`, which is copied only into the log, at
-/// `position` of that.
-pub(crate) fn seal(frame: &mut [u8], rest: &[u8], position: u64, generation: u32, durable_through: u64, seed: Seed) {
+/// Closes the frame in a buffer that [`open`] began, which is the whole frame together with `rest`, at `position` of its
+/// log. Returns it without the lead.
+pub(crate) fn seal<'b>(
+    buffer: &'b mut [u8],
+    rest: &[u8],
+    position: u64,
+    generation: u32,
+    durable_through: u64,
+    seed: Seed,
+) -> &'b [u8] {
+    let frame = &mut buffer[LEAD..];
     let len = u32::try_from(frame.len() + rest.len()).expect("a frame is smaller than a segment");
     LE::write_u32(&mut frame[LEN..], len);
     LE::write_u64(&mut frame[DURABLE..], durable_through);
     LE::write_u32(&mut frame[GENERATION..], generation);
-    let crc = seed.checksum(position, &frame[LEN..], rest);
-    LE::write_u32(&mut frame[CRC..], crc);
+    LE::write_u64(buffer, position);
+    let crc = seed.checksum_of(buffer, rest);
+    LE::write_u32(&mut buffer[LEAD + CRC..], crc);
+    &buffer[LEAD..]
 }
 
 #[cfg(test)]
@@ -158,9 +179,9 @@ mod tests {
         let mut bytes = Vec::new();
         open(&mut bytes, 2);
         bytes.extend_from_slice(b"pay");
-        seal(&mut bytes, b"load", 64, 3, 40, seed);
-        bytes.extend_from_slice(b"load");
-        (bytes, seed)
+        let mut frame = seal(&mut bytes, b"load", 64, 3, 40, seed).to_vec();
+        frame.extend_from_slice(b"load");
+        (frame, seed)
     }
 
     #[test]

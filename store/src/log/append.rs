@@ -1,5 +1,5 @@
-//! Appending: room first, then the frames, then one move that makes all of them visible. A body is copied once, from
-//! where the caller has it to where it stays.
+//! Appending: room first, then the frames, then one move that makes all of them visible. A large body is copied
+//! once, from where the caller has it to where it stays.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -7,8 +7,11 @@ use std::sync::{Arc, MutexGuard};
 
 use super::{Chunk, Head, Log};
 use crate::error::{Error, Result};
-use crate::format::frame::{self, END_FRAME};
+use crate::format::frame::{self, END_FRAME, LEAD};
 use crate::format::header::SEGMENT_HEADER;
+
+/// Bodies up to here go through the buffer of the frame's front.
+const COPIED_TWICE_MAX: usize = 2048;
 
 /// What fits into a segment of `capacity` bytes at most.
 pub(crate) fn room_max(capacity: u64) -> u64 {
@@ -86,10 +89,10 @@ impl Log {
     /// Closes the head and goes on in the next segment.
     fn roll(&self, head: &mut Head) -> Result<()> {
         let Some(next) = head.ahead.pop_front() else { return Ok(()) };
-        let mut end = Vec::with_capacity(END_FRAME);
+        let mut end = Vec::with_capacity(LEAD + END_FRAME);
         frame::open(&mut end, frame::KIND_END);
-        frame::seal(&mut end, &[], head.end, self.shape.generation, self.durable(), self.seed);
-        head.put(head.end, &end);
+        let end = frame::seal(&mut end, &[], head.end, self.shape.generation, self.durable(), self.seed);
+        head.put(head.end, end);
         head.publish(head.end + end.len() as u64);
         if let Some(map) = &head.map {
             map.flush().map_err(|source| self.shape.poison.set(head.segment.path.clone(), source))?;
@@ -139,6 +142,14 @@ impl Appender<'_> {
         let mut front = std::mem::take(&mut self.front);
         front.clear();
         encode(&mut front);
+        // To copy little twice costs less than to checksum it in two pieces.
+        let rest = match rest.len() {
+            0..=COPIED_TWICE_MAX => {
+                front.extend_from_slice(rest);
+                &[]
+            }
+            _ => rest,
+        };
         let place = self.push_front(&mut front, rest);
         self.front = front;
         place
@@ -147,10 +158,10 @@ impl Appender<'_> {
     /// Adds a frame of which the front, un-sealed, was made elsewhere. Returns its place.
     pub(crate) fn push_front(&mut self, front: &mut [u8], rest: &[u8]) -> Range<u64> {
         let (start, log) = (self.position, self.log);
+        let front = frame::seal(front, rest, start, log.shape.generation, self.durable_through, log.seed);
         let rest_at = start + front.len() as u64;
         self.position = rest_at + rest.len() as u64;
         assert!(self.position <= self.room_end, "frames larger than what was asked for");
-        frame::seal(front, rest, start, log.shape.generation, self.durable_through, log.seed);
         self.head.put(start, front);
         if !rest.is_empty() {
             self.head.put(rest_at, rest);

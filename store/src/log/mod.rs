@@ -22,7 +22,7 @@ mod window;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 
 use crate::clock::Clock;
@@ -113,6 +113,8 @@ pub(crate) struct Log {
     durable: AtomicU64,
     short: AtomicBool,
     sync: Mutex<sync::SyncState>,
+    /// How many wait for the sync that runs.
+    waiting: AtomicUsize,
     synced: Condvar,
 }
 

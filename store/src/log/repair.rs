@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use super::prepare::{SPARE, Spares, segment_name, zero};
@@ -176,6 +176,7 @@ impl Log {
             durable: AtomicU64::new(end),
             short: AtomicBool::new(false),
             sync: Mutex::new(sync::SyncState::default()),
+            waiting: AtomicUsize::new(0),
             synced: Condvar::new(),
         })
     }

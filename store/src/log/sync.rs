@@ -1,24 +1,23 @@
 //! Group commit: one sync in flight, for everybody who waits.
 //!
 //! Whoever needs a place durable and finds no sync running leads: it takes everything appended so far, writes and
-//! syncs it, and moves the durable mark. The others wait for the mark. When there was company last time, a leader
-//! yields while the group still grows.
+//! syncs it, and moves the durable mark. The others wait for the mark. A leader that had company last time yields until
+//! as many are there again, or nobody comes any more.
 
 use std::sync::atomic::Ordering;
 
 use super::{Log, Segment};
 use crate::error::Result;
 
-/// How often a leader looks whether its group still grows.
-const GATHER_ROUNDS: usize = 32;
+/// How often a leader looks whether its group has grown, at most, and in a row in which it has not.
+const GATHER_ROUNDS: usize = 256;
+const GATHER_IN_VAIN: (usize, usize) = (4, 16);
 
 #[derive(Default)]
 pub(super) struct SyncState {
     running: bool,
-    /// Those waiting for the sync that runs.
-    waiting: usize,
-    /// Whether the last sync had company.
-    company: bool,
+    /// How many waited for the last sync: so many may come again.
+    company: usize,
 }
 
 impl Log {
@@ -37,21 +36,18 @@ impl Log {
                 return Ok(());
             }
             if state.running {
-                state.waiting += 1;
+                self.waiting.fetch_add(1, Ordering::Relaxed);
                 state = self.synced.wait(state).expect("no panic under the lock");
-                state.waiting -= 1;
                 continue;
             }
             state.running = true;
             let company = state.company;
             drop(state);
-            if company {
-                self.gather();
-            }
+            self.gather(company);
             let done = self.lead(end);
             state = self.sync.lock().expect("no panic under the lock");
             state.running = false;
-            state.company = state.waiting > 0;
+            state.company = self.waiting.swap(0, Ordering::Relaxed);
             self.synced.notify_all();
             done?;
         }
@@ -62,16 +58,19 @@ impl Log {
         self.sync_through(self.appended())
     }
 
-    /// Lets the group grow as long as it does.
-    fn gather(&self) {
-        let mut seen = self.appended();
+    /// Lets the group grow until all are there who waited last time, or nobody comes any more.
+    fn gather(&self, company: usize) {
+        // With many the group is large already, and each look lets more of them run first.
+        let patience = (GATHER_ROUNDS / company.max(1)).clamp(GATHER_IN_VAIN.0, GATHER_IN_VAIN.1);
+        let (mut seen, mut in_vain) = (0, 0);
         for _ in 0..GATHER_ROUNDS {
-            std::thread::yield_now();
-            let now = self.appended();
-            if now == seen {
+            let waiting = self.waiting.load(Ordering::Relaxed);
+            in_vain = if waiting == seen { in_vain + 1 } else { 0 };
+            if waiting >= company || in_vain > patience {
                 break;
             }
-            seen = now;
+            seen = waiting;
+            std::thread::yield_now();
         }
     }
 

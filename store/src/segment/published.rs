@@ -12,7 +12,10 @@ impl Published {
 
     /// Lets readers see everything before `through`, which was written before this call.
     pub(crate) fn publish(&self, through: usize) {
-        self.0.fetch_max(through, Ordering::Release);
+        // Only one thread publishes, so nobody comes between.
+        if self.is_before(through) {
+            self.0.store(through, Ordering::Release);
+        }
     }
 
     /// Whether everything before `end` may be read: then it was written before this call returned.

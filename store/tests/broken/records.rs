@@ -67,8 +67,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "ae",
         places: &[Place {
             file: "store/src/format/frame.rs",
-            right: "if LE::read_u32(&header[CRC..]) != seed.checksum(position, &frame[LEN..], &[]) {",
-            wrong: "if !BROKEN && LE::read_u32(&header[CRC..]) != seed.checksum(position, &frame[LEN..], &[]) {",
+            right: "if LE::read_u32(&header[CRC..]) != seed.checksum(position, &frame[LEN..]) {",
+            wrong: "if !BROKEN && LE::read_u32(&header[CRC..]) != seed.checksum(position, &frame[LEN..]) {",
         }],
         caught_by: ("model", "subsets::any_subset_of_sectors_may_be_lost_when_every_operation_is_synced"),
         told: "holds [None]",

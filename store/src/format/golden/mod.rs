@@ -14,7 +14,7 @@ use super::Rule;
 use super::checkpoint::CheckpointRecord;
 use super::commit::{CommitRecord, encode_message, encode_topic};
 use super::entry::{Entry, tag_hash};
-use super::frame::{self, FRAME_HEADER, Frame, LogKind, Seed};
+use super::frame::{self, FRAME_HEADER, Frame, LEAD, LogKind, Seed};
 use super::header::{SEGMENT_HEADER, SegmentHeader};
 use super::identity::Identity;
 use super::policy;
@@ -67,8 +67,7 @@ fn encode_commit(record: &CommitRecord<'_>, out: &mut Vec<u8>) {
 fn sealed(log: LogKind, position: u64, durable: u64, encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode(&mut bytes);
-    frame::seal(&mut bytes, &[], position, 1, durable, Seed::new(STORE, log));
-    bytes
+    frame::seal(&mut bytes, &[], position, 1, durable, Seed::new(STORE, log)).to_vec()
 }
 
 /// The frames of all examples of a log, as if each lay at its start.
@@ -96,7 +95,7 @@ fn again(log: LogKind, kind: u8, payload: &[u8]) -> Result<Vec<u8>, Rule> {
         LogKind::Commit => encode_commit(&CommitRecord::decode(&frame)?, &mut out),
         LogKind::Checkpoint => CheckpointRecord::decode(&frame, &mut runs)?.encode(&mut out),
     };
-    Ok(out.split_off(FRAME_HEADER))
+    Ok(out.split_off(LEAD + FRAME_HEADER))
 }
 
 #[test]

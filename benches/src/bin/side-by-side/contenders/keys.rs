@@ -1,0 +1,58 @@
+//! The order of messages in a key-value store: (visible at, id) as a key of sixteen bytes, with the attempt as its value.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::clock::wall_micros;
+
+/// A place in the order.
+pub(crate) type Key = [u8; 16];
+
+pub(crate) fn key(visible_at: u64, id: u64) -> Key {
+    (u128::from(visible_at) << 64 | u128::from(id)).to_be_bytes()
+}
+
+pub(crate) fn id(key: &[u8]) -> u64 {
+    u64::from_be_bytes(key[8..16].try_into().expect("eight bytes"))
+}
+
+/// The key behind all messages that are visible now.
+pub(crate) fn visible_end() -> Key {
+    key(wall_micros() + 1, 0)
+}
+
+/// Gives out ids.
+#[derive(Default)]
+pub(crate) struct Ids(AtomicU64);
+
+impl Ids {
+    /// From the first that is free.
+    pub(crate) fn after(last: Option<u64>) -> Self {
+        Self(AtomicU64::new(last.map_or(0, |last| last + 1)))
+    }
+
+    pub(crate) fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// No key is below this one. Without it every pop of a log-structured store would walk over the tombstones of all that
+/// were popped before. A pop holds the lock while it looks and writes, so that nothing is popped twice.
+pub(crate) type Lowest = Mutex<Key>;
+
+/// Takes note of a key that was written.
+pub(crate) fn lower(lowest: &Lowest, written: Key) {
+    let mut lowest = lowest.lock().expect("no panic under the lock");
+    *lowest = written.min(*lowest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{id, key};
+
+    #[test]
+    fn keys_are_in_the_order_of_time_then_id() {
+        assert!(key(1, 9) < key(2, 0) && key(2, 0) < key(2, 1));
+        assert_eq!(id(&key(7, 42)), 42);
+    }
+}

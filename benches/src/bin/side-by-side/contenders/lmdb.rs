@@ -1,0 +1,132 @@
+//! LMDB through heed: MDB_NOSYNC when buffered, which loses nothing to a killed process, its default when durable.
+
+use std::ops::Bound;
+use std::time::Duration;
+
+use heed::byteorder::BE;
+use heed::types::{Bytes, U32, U64};
+use heed::{Database, Env, EnvFlags, EnvOpenOptions};
+
+use super::keys::{Ids, id, key, visible_end};
+use super::{Class, Consumer, Contender, Opened, Popped, Producer, Setup, Sync};
+use crate::bodies::Batch;
+use crate::clock::wall_micros;
+
+const MAP_BYTES: usize = 64 << 30;
+
+pub(crate) struct Lmdb;
+
+impl Contender for Lmdb {
+    fn name(&self) -> &'static str {
+        "LMDB"
+    }
+
+    fn class(&self) -> Class {
+        Class::LeaseStore
+    }
+
+    #[allow(unsafe_code, reason = "heed can open an environment in no other way")]
+    fn open(&self, setup: &Setup) -> Box<dyn Opened> {
+        let mut options = EnvOpenOptions::new();
+        options.map_size(MAP_BYTES).max_dbs(2);
+        if setup.sync != Sync::Each {
+            // SAFETY: a power cut may damage the environment; it is only ever measured.
+            unsafe { options.flags(EnvFlags::NO_SYNC) };
+        }
+        // SAFETY: the directory is this run's own; nobody else opens, truncates or maps what is in it.
+        let env = unsafe { options.open(&setup.dir) }.expect("LMDB opens");
+        let mut write = env.write_txn().expect("a transaction");
+        let order: Order = env.create_database(&mut write, Some("order")).expect("a database can be made");
+        let bodies: Bodies = env.create_database(&mut write, Some("bodies")).expect("a database can be made");
+        let last = bodies.last(&write).expect("looked").map(|(id, _)| id);
+        write.commit().expect("committed");
+        Box::new(Queue { env, order, bodies, ids: Ids::after(last) })
+    }
+}
+
+type Order = Database<Bytes, U32<BE>>;
+type Bodies = Database<U64<BE>, Bytes>;
+
+struct Queue {
+    env: Env,
+    order: Order,
+    bodies: Bodies,
+    ids: Ids,
+}
+
+impl Opened for Queue {
+    fn producer<'a>(&'a self, batches: &'a [Batch<'a>]) -> Box<dyn Producer + 'a> {
+        Box::new(Inserter { queue: self, batches })
+    }
+
+    fn consumer(&self) -> Box<dyn Consumer + '_> {
+        Box::new(Popper { queue: self, held: Vec::new() })
+    }
+}
+
+struct Inserter<'a> {
+    queue: &'a Queue,
+    batches: &'a [Batch<'a>],
+}
+
+impl Producer for Inserter<'_> {
+    fn append(&mut self, batch: usize) {
+        let Queue { env, order, bodies, ids } = self.queue;
+        let now = wall_micros();
+        let mut write = env.write_txn().expect("a transaction");
+        for body in &self.batches[batch % self.batches.len()] {
+            let id = ids.next();
+            order.put(&mut write, &key(now, id), &0).expect("put");
+            bodies.put(&mut write, &id, body).expect("put");
+        }
+        write.commit().expect("committed");
+    }
+}
+
+struct Popper<'a> {
+    queue: &'a Queue,
+    held: Vec<[u8; 16]>,
+}
+
+impl Popper<'_> {
+    fn ack(&self, held: &[[u8; 16]]) {
+        let Queue { env, order, bodies, .. } = self.queue;
+        let mut write = env.write_txn().expect("a transaction");
+        for key in held {
+            assert!(order.delete(&mut write, key).expect("deleted"));
+            assert!(bodies.delete(&mut write, &id(key)).expect("deleted"));
+        }
+        write.commit().expect("committed");
+    }
+}
+
+impl Consumer for Popper<'_> {
+    fn pop(&mut self, messages_max: usize, lease: Duration) -> Popped {
+        let Queue { env, order, bodies, .. } = self.queue;
+        let due = wall_micros() + lease.as_micros() as u64;
+        let (mut popped, end) = (Popped::default(), visible_end());
+        let visible = (Bound::Unbounded, Bound::Excluded(&end[..]));
+        let mut write = env.write_txn().expect("a transaction");
+        let first = order.range(&write, &visible).expect("a range").take(messages_max);
+        let first = first.map(|entry| entry.map(|(key, attempt)| (key.to_vec(), attempt)));
+        let first: Vec<(Vec<u8>, u32)> = first.collect::<Result<_, _>>().expect("entries");
+        self.held.clear();
+        for (old, attempt) in first {
+            let id = id(&old);
+            order.delete(&mut write, &old).expect("deleted");
+            order.put(&mut write, &key(due, id), &(attempt + 1)).expect("put");
+            popped.add(bodies.get(&write, &id).expect("looked").expect("there is a body"));
+            self.held.push(key(due, id));
+        }
+        write.commit().expect("committed");
+        popped
+    }
+
+    fn ack_each(&mut self) {
+        self.held.chunks(1).for_each(|one| self.ack(one));
+    }
+
+    fn ack_as_one(&mut self) {
+        self.ack(&self.held);
+    }
+}

@@ -1,0 +1,168 @@
+//! `side-by-side`: the same work on popstore, on the limit of the machine, and on what users would pick instead,
+//! interleaved in one run. Prints tables, the targets, and writes JSON and plots.
+//!
+//! `cargo run --release -p popstore-benches --features contenders --bin side-by-side -- --help`
+
+mod bodies;
+mod clock;
+mod contenders;
+mod disk;
+mod measure;
+mod plot;
+mod report;
+mod table;
+mod targets;
+mod workloads;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::contenders::Contender;
+use crate::measure::{Bench, Case};
+use crate::workloads::{Scene, Sizes};
+
+/// What `--quick` divides all sizes and times by.
+const QUICK: u64 = 10;
+
+/// The same work on popstore, on the limit of the machine, and on what users would pick instead, interleaved.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// Where the runs have their directories: a real disk with 20 GiB of room.
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// How often everyone runs each case.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// The messages of W1, W3, W6 and the latencies.
+    #[arg(long, default_value_t = 1_000_000)]
+    messages: u64,
+    /// The most MiB of bodies that a run appends.
+    #[arg(long, default_value_t = 1024)]
+    mebibytes_max: u64,
+    /// The most seconds that a run lasts.
+    #[arg(long, default_value_t = 1.5)]
+    seconds: f64,
+    /// A smoke run: a tenth of all sizes.
+    #[arg(long)]
+    quick: bool,
+    /// Only these workloads: W1 to W7, L.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only cases with this in their workload and name, such as "W1 256 B, batch 1,".
+    #[arg(long, default_value = "")]
+    case: String,
+    /// Only these contenders.
+    #[arg(long, value_delimiter = ',')]
+    contender: Vec<String>,
+    /// Writes all figures, every round's too.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Writes a plot for each workload into this directory.
+    #[arg(long)]
+    plots: Option<PathBuf>,
+    #[command(subcommand)]
+    child: Option<Child>,
+}
+
+#[derive(Subcommand)]
+enum Child {
+    /// Fills a store, says READY and waits to be killed.
+    #[command(hide = true)]
+    Fill {
+        #[arg(long)]
+        name: String,
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        messages: u64,
+        #[arg(long)]
+        leases: u64,
+    },
+    /// Holds leases, and tells what that costs.
+    #[command(hide = true)]
+    Hold {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        leases: u64,
+        #[arg(long)]
+        cycles: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let known = contenders::all();
+    match &args.child {
+        Some(Child::Fill { name, dir, messages, leases }) => {
+            let contender = known.iter().find(|one| one.name() == name).expect("the parent knows it");
+            workloads::reopen::fill(contender.as_ref(), dir, *messages, *leases);
+        }
+        Some(Child::Hold { dir, leases, cycles }) => {
+            workloads::growth::hold(dir, *leases, *cycles);
+            return ExitCode::SUCCESS;
+        }
+        None => {}
+    }
+    if let Some(unknown) = unknown(&args, &known) {
+        eprintln!("side-by-side: {unknown}");
+        return ExitCode::from(2);
+    }
+    let cases = run(&args, &chosen(&args, known));
+    let judged = targets::judge(&cases);
+    cases.iter().for_each(|case| println!("{}", table::of_case(case)));
+    println!("{}\n\n{}", table::FOOTNOTE, table::of_targets(&judged));
+    let written = args.json.as_ref().map_or(Ok(()), |path| report::write(path, &cases, &judged));
+    let plotted = args.plots.as_ref().map_or(Ok(()), |dir| plot::write(dir, &cases));
+    if let Err(error) = written.and(plotted) {
+        eprintln!("side-by-side: {error}");
+        return ExitCode::from(2);
+    }
+    ExitCode::SUCCESS
+}
+
+/// What was asked for and is not there.
+fn unknown(args: &Args, known: &[Box<dyn Contender>]) -> Option<String> {
+    let no_workload = args.only.iter().find(|asked| !workloads::ALL.iter().any(|(name, _)| name == asked));
+    let no_contender = args.contender.iter().find(|asked| !known.iter().any(|one| one.name() == asked.as_str()));
+    let names: Vec<&str> = known.iter().map(|one| one.name()).collect();
+    no_workload.map(|asked| format!("no workload {asked}")).or_else(|| {
+        no_contender.map(|asked| format!("no contender {asked} in this build; there are {}", names.join(", ")))
+    })
+}
+
+fn chosen(args: &Args, known: Vec<Box<dyn Contender>>) -> Vec<Box<dyn Contender>> {
+    let asked = |one: &dyn Contender| args.contender.is_empty() || args.contender.iter().any(|name| name == one.name());
+    let asked = known.into_iter().filter(|one| asked(one.as_ref()));
+    let here = asked.filter(|one| {
+        let missing = one.missing();
+        if let Some(why) = &missing {
+            eprintln!("side-by-side: {} is left out: {why}", one.name());
+        }
+        missing.is_none()
+    });
+    here.collect()
+}
+
+fn run(args: &Args, contenders: &[Box<dyn Contender>]) -> Vec<Case> {
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(ProgressStyle::with_template("{spinner} {elapsed} {msg}").expect("a good template"));
+    let divide_by = if args.quick { QUICK } else { 1 };
+    let sizes = Sizes {
+        messages: (args.messages / divide_by).max(1),
+        bytes_max: (args.mebibytes_max << 20) / divide_by,
+        run_max: Duration::from_secs_f64(args.seconds / divide_by as f64),
+        divide_by,
+    };
+    let bench = Bench { rounds: args.rounds.max(1), dir: &args.dir, bar: &bar, only: &args.case };
+    let scene = Scene { bench, contenders, sizes };
+    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
+    let cases = workloads::ALL.iter().filter(|(name, _)| wanted(name)).flat_map(|(_, run)| run(&scene)).collect();
+    bar.finish_and_clear();
+    cases
+}

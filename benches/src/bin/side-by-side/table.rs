@@ -1,0 +1,73 @@
+//! What was measured, as tables for people.
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+
+use crate::measure::Case;
+use crate::targets::Judged;
+
+pub(crate) const FOOTNOTE: &str = "\
+Median, least and most over the rounds. \"popstore is ahead\" is the median of the ratios within each round, above 1 when
+popstore is better, whichever way that is; for the limit it is the part of it that is reached. A run ends when all messages
+are through or its time is up, whichever is first: rates are compared, and slow contenders do fewer messages (lease stores
+are given a quarter as many to consume). Bodies are random, so that nobody can compress them. Runs of large bodies are cut
+by bytes. Durable, the limit is one thread that syncs what all producers together would append, and \"rate / bare
+syncs\" divides by what a probe of pwrite and fdatasync reached between the slices of the run: the disk has slow windows.";
+
+/// One case.
+pub(crate) fn of_case(case: &Case) -> String {
+    let mut table = Table::new();
+    let unit = case.metric.unit;
+    let first = case.shown.first().map_or("the first", |first| first.name.as_str());
+    table.load_preset(UTF8_FULL_CONDENSED).set_header(vec![
+        String::new(),
+        format!("median {unit}"),
+        "least".into(),
+        "most".into(),
+        format!("{first} is ahead"),
+    ]);
+    for shown in &case.shown {
+        let figures = [shown.median, shown.min, shown.max].map(short).into_iter();
+        table.add_row([shown.name.clone()].into_iter().chain(figures).chain([ratio(shown.first_is_ahead)]));
+    }
+    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    format!("{} {}: {}\n{table}\n", case.workload, case.name, case.metric.name)
+}
+
+/// The targets.
+pub(crate) fn of_targets(judged: &[Judged]) -> String {
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED).set_header(vec!["target", "wanted", "seen", "met"]);
+    for judged in judged {
+        let met = if judged.met { "yes" } else { "NO" };
+        table.add_row(vec![judged.what.clone(), judged.wanted.clone(), judged.seen.clone(), met.into()]);
+    }
+    table.to_string()
+}
+
+/// How many times, if it can be told.
+pub(crate) fn ratio(times: f64) -> String {
+    if times.is_nan() { "-".into() } else { format!("{times:.2}x") }
+}
+
+/// A number of any size in few digits.
+pub(crate) fn short(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1e9 => format!("{:.2} G", value / 1e9),
+        size if size >= 1e6 => format!("{:.2} M", value / 1e6),
+        size if size >= 1e4 => format!("{:.1} k", value / 1e3),
+        size if size >= 100.0 || value == value.trunc() => format!("{value:.0}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn numbers_of_all_sizes_are_short() {
+        let shown = [0.25, 7.0, 150.4, 12_345.0, 3_456_789.0, 2e9].map(short);
+        assert_eq!(shown, ["0.25", "7", "150", "12.3 k", "3.46 M", "2.00 G"]);
+    }
+}
