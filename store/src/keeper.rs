@@ -84,8 +84,12 @@ impl Engine {
     pub(crate) fn keep_house(&self) {
         let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
         type Task = (&'static str, fn(&Engine) -> Result<()>);
-        let tasks: [Task; 3] =
-            [("mark", Self::mark_if_due), ("snapshot", Self::snapshot_if_due), ("retention", Self::retain)];
+        let tasks: [Task; 4] = [
+            ("sync what recovery found", |engine| engine.commit.sync_recovered()),
+            ("mark", Self::mark_if_due),
+            ("snapshot", Self::snapshot_if_due),
+            ("retention", Self::retain),
+        ];
         for (task, run) in tasks {
             if let Err(error) = run(self)
                 && self.check().is_ok()

@@ -93,7 +93,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             durability: Durability::default(),
-            segment_bytes: 64 << 20,
+            segment_bytes: 32 << 20,
             ready_bytes: 0,
             checkpoint_segment_bytes: 2 << 20,
             body_bytes_max: 4 << 20,
@@ -116,7 +116,7 @@ impl Options {
         self
     }
 
-    /// The length of new segments of the commit log, 4 KiB to 64 GiB; 64 MiB by default. A batch must fit into one.
+    /// The length of new segments of the commit log, 4 KiB to 64 GiB; 32 MiB by default. A batch must fit into one.
     /// While the log has longer ones from an earlier setting, new ones are as long as those.
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Self {

@@ -49,6 +49,8 @@ pub(crate) struct Shape {
     pub(crate) ready_bytes: u64,
     /// Group commit by staged writes, instead of stores through the map.
     pub(crate) staged: bool,
+    /// No append promises to be durable: what recovery found is written again and synced soon, not before the store opens.
+    pub(crate) lazy: bool,
     /// Both logs of a store are poisoned together.
     pub(crate) poison: Arc<Poison>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -112,6 +114,8 @@ pub(crate) struct Log {
     written: AtomicU64,
     durable: AtomicU64,
     short: AtomicBool,
+    /// What recovery found and is not proven durable: the first sync writes it again.
+    unproven: Mutex<Range<u64>>,
     sync: Mutex<sync::SyncState>,
     /// How many wait for the sync that runs.
     waiting: AtomicUsize,

@@ -5,10 +5,12 @@
 //! 1. the first bytes behind the end are zeroed and synced, so that nothing leads beyond it any more;
 //! 2. later segments are removed or become spares, newest first;
 //! 3. everything else behind the end is zeroed;
-//! 4. what is not proven durable is written again and synced: a page that a failed sync left in the cache looks
-//!    intact and may never have reached the disk.
+//! 4. what is not proven durable is written again before the first sync: a page that a failed sync left in the cache
+//!    looks intact and may never have reached the disk. That sync is part of opening; where no append
+//!    promises to be durable (`Durability::Buffered`) it is the keeper's first work, and appends do not wait for it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
@@ -52,8 +54,13 @@ impl Unrecovered {
             Some(at) => shape.make_segment(&disk, self.files[at].base, shape.segment_bytes, SEGMENT_HEADER as u64)?,
             None => shape.make_segment(&disk, 0, shape.segment_bytes, SEGMENT_HEADER as u64)?,
         };
-        self.write_again(found, &chain, &head, &disk)?;
-        Log::with_head(shape, disk, head, chain, found.end.max(SEGMENT_HEADER as u64), spares)
+        let end = found.end.max(SEGMENT_HEADER as u64);
+        let log = Log::with_head(shape, disk, head, chain, found.proven.min(end)..end, spares)?;
+        if !log.shape.lazy {
+            log.write_again()?;
+            log.sync_found(found.proven.min(end))?;
+        }
+        Ok(log)
     }
 
     /// Makes the segment number `at` the last one and the found end its end.
@@ -101,20 +108,20 @@ impl Unrecovered {
         }
         Ok(wiped)
     }
+}
 
-    /// Writes what is not proven durable once more and syncs it.
-    fn write_again(
-        &self,
-        found: &Found,
-        chain: &BTreeMap<u64, Arc<Segment>>,
-        head: &Segment,
-        disk: &Disk,
-    ) -> Result<()> {
-        let sealed = chain.values().map(|segment| (segment.base, segment.end(), &segment.path));
-        let all = sealed.chain([(head.base, found.end, &head.path)]);
-        for (base, end, path) in all.filter(|(_, end, _)| *end > found.proven) {
-            let file = disk.open(path.clone()).at("open", path)?;
-            let (mut at, end) = (found.proven.saturating_sub(base), end - base);
+impl Log {
+    /// Writes what recovery found and is not proven durable once more, for the sync that follows.
+    pub(super) fn write_again(&self) -> Result<()> {
+        let mut unproven = self.unproven.lock().expect("no panic under the lock");
+        if unproven.is_empty() {
+            return Ok(());
+        }
+        let segments = self.segments();
+        for segment in segments.iter().filter(|segment| segment.end() > unproven.start && segment.base < unproven.end) {
+            let (base, path) = (segment.base, &segment.path);
+            let file = segment.file(&self.disk).at("open", path)?;
+            let (mut at, end) = (unproven.start.saturating_sub(base), unproven.end.min(segment.end()) - base);
             let mut block = vec![0; BLOCK];
             while at < end {
                 let len = (end - at).min(BLOCK as u64) as usize;
@@ -122,24 +129,40 @@ impl Unrecovered {
                 if read == 0 {
                     break;
                 }
-                disk.write_at(&file, at, &block[..read]).at("write", path)?;
+                self.disk.write_at(&file, at, &block[..read]).at("write", path)?;
                 at += read as u64;
             }
-            disk.sync_file(&file).at("sync", path)?;
         }
+        unproven.start = unproven.end;
         Ok(())
     }
-}
 
-impl Log {
+    /// Makes what recovery found durable, if opening left that for later.
+    pub(crate) fn sync_recovered(&self) -> Result<()> {
+        let unproven = self.unproven.lock().expect("no panic under the lock").clone();
+        if unproven.is_empty() { Ok(()) } else { self.sync_through(unproven.end) }
+    }
+
+    /// Makes what recovery found from there on durable.
+    fn sync_found(&self, from: u64) -> Result<()> {
+        let end = self.appended();
+        for segment in self.segments().iter().filter(|segment| from < end && segment.end() > from) {
+            let synced = segment.file(&self.disk).and_then(|file| self.disk.sync_file(&file));
+            synced.at("sync", &segment.path)?;
+        }
+        self.made_durable(end);
+        Ok(())
+    }
+
     fn with_head(
         shape: Shape,
         disk: Disk,
         head: Segment,
         mut chain: BTreeMap<u64, Arc<Segment>>,
-        end: u64,
+        unproven: Range<u64>,
         spares: Vec<PathBuf>,
     ) -> Result<Self> {
+        let end = unproven.end;
         let head = Arc::new(head);
         chain.insert(head.base, Arc::clone(&head));
         let map = if shape.staged { None } else { Some(head.write_map(&disk)?) };
@@ -173,7 +196,8 @@ impl Log {
             spares: Mutex::new(Spares::found(spares)),
             appended: AtomicU64::new(end),
             written: AtomicU64::new(end),
-            durable: AtomicU64::new(end),
+            durable: AtomicU64::new(unproven.start),
+            unproven: Mutex::new(unproven),
             short: AtomicBool::new(false),
             sync: Mutex::new(sync::SyncState::default()),
             waiting: AtomicUsize::new(0),

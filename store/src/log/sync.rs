@@ -7,7 +7,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Log, Segment};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How often a leader looks whether its group has grown, at most, and in a row in which it has not.
 const GATHER_ROUNDS: usize = 256;
@@ -75,6 +75,10 @@ impl Log {
     }
 
     fn lead(&self, end: u64) -> Result<()> {
+        self.write_again().map_err(|error| match error {
+            Error::Io { path, source, .. } | Error::Full { path, source } => self.shape.poison.set(path, source),
+            other => other,
+        })?;
         if self.shape.staged { self.write_staged_and_sync() } else { self.sync_written(end) }
     }
 
@@ -120,7 +124,7 @@ impl Log {
         synced.map_err(|source| self.shape.poison.set(segment.path.clone(), source))
     }
 
-    fn made_durable(&self, target: u64) {
+    pub(super) fn made_durable(&self, target: u64) {
         let from = self.durable.swap(target, Ordering::AcqRel);
         let chain = self.chain.read().expect("no panic under the lock");
         chain.range(..target).rev().take_while(|(_, segment)| segment.end() > from).for_each(|(_, segment)| {

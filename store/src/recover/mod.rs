@@ -109,6 +109,8 @@ pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Re
         segment_bytes,
         ready_bytes: options.ready_bytes,
         staged: options.durability == Durability::SyncEach,
+        // Files of messages go by what the checkpoint log says, so that is made durable at once.
+        lazy: options.durability == Durability::Buffered && kind == LogKind::Commit,
         poison: Arc::clone(&poison),
         clock: Arc::clone(&options.clock),
         wake: wakes.prepare.clone(),
@@ -188,6 +190,10 @@ impl Engine {
     /// Puts on record, before anything new happens, what the two logs say only together.
     fn record_what_was_decided(&self, settlements: &[Settlement], recovery: &mut Recovery) -> Result<()> {
         let now = self.now();
+        if !settlements.is_empty() {
+            // Order matters: the copy is durable before the original is settled, in every mode.
+            self.commit.sync_all()?;
+        }
         let mut consumers = self.consumers();
         let opened = CheckpointRecord::Opened { generation: self.identity.generation, at: now };
         self.record(&mut consumers, &opened)?;

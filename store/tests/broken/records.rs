@@ -6,12 +6,21 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "forget the generation in the checksum",
         breaks: "e",
-        places: &[Place {
-            file: "store/src/format/frame.rs",
-            right: "hasher.update(covered);",
-            wrong: "if BROKEN { hasher.update(&covered[..GENERATION - LEN]); hasher.update(&covered[KIND - \
-                LEN..]); } else { hasher.update(covered); }",
-        }],
+        places: &[
+            Place {
+                file: "store/src/format/frame.rs",
+                right: "hasher.update(covered);",
+                wrong: "if BROKEN { hasher.update(&covered[..GENERATION - LEN]); hasher.update(&covered[KIND - \
+                    LEN..]); } else { hasher.update(covered); }",
+            },
+            Place {
+                file: "store/src/format/frame.rs",
+                right: "hasher.update(position_and_covered);",
+                wrong: "if BROKEN { hasher.update(&position_and_covered[..LEAD + GENERATION]); \
+                    hasher.update(&position_and_covered[LEAD + KIND..]); } else { \
+                    hasher.update(position_and_covered); }",
+            },
+        ],
         caught_by: ("popstore", "format::frame::tests::every_single_bit_flip_is_noticed"),
         told: "bit 128",
     },
@@ -29,11 +38,18 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "forget the position in the checksum",
         breaks: "e",
-        places: &[Place {
-            file: "store/src/format/frame.rs",
-            right: "hasher.update(&position.to_le_bytes());",
-            wrong: "if !BROKEN { hasher.update(&position.to_le_bytes()); }",
-        }],
+        places: &[
+            Place {
+                file: "store/src/format/frame.rs",
+                right: "hasher.update(&position.to_le_bytes());",
+                wrong: "hasher.update(&if BROKEN { 0 } else { position }.to_le_bytes());",
+            },
+            Place {
+                file: "store/src/format/frame.rs",
+                right: "LE::write_u64(buffer, position);",
+                wrong: "LE::write_u64(buffer, if BROKEN { 0 } else { position });",
+            },
+        ],
         caught_by: ("spec", "rules::rule_2_a_record_at_another_place_and_zeroes_never_parse"),
         told: "not at the end of its queue",
     },

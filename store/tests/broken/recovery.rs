@@ -66,19 +66,44 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/log/repair.rs",
-            right: "self.write_again(found, &chain, &head, &disk)?;",
-            wrong: "if !BROKEN { self.write_again(found, &chain, &head, &disk)?; }",
+            right: "log.write_again()?; log.sync_found(found.proven.min(end))?;",
+            wrong: "if !BROKEN { log.write_again()?; log.sync_found(found.proven.min(end))?; }",
         }],
         caught_by: ("spec", "promises::promise_5_reopening_writes_the_tail_again_before_it_syncs_it"),
         told: "a sync",
+    },
+    Mistake {
+        name: "leave the recovered tail of a buffered store to chance",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/keeper.rs",
+            right: "|engine| engine.commit.sync_recovered()",
+            wrong: "|engine| if BROKEN { Ok(()) } else { engine.commit.sync_recovered() }",
+        }],
+        caught_by: ("spec", "promises::promise_5_reopening_writes_the_tail_again_before_it_syncs_it"),
+        told: "a sync",
+    },
+    Mistake {
+        name: "settle at open by a copy that is not durable",
+        breaks: "ad",
+        places: &[Place {
+            file: "store/src/recover/mod.rs",
+            right: "if !settlements.is_empty() {",
+            wrong: "if !settlements.is_empty() && !BROKEN {",
+        }],
+        caught_by: (
+            "spec",
+            "order_on_disk::rule_6_a_letter_that_is_found_at_open_is_durable_before_its_origin_is_settled",
+        ),
+        told: "the store opened",
     },
     Mistake {
         name: "sync the recovered tail without writing it again",
         breaks: "a",
         places: &[Place {
             file: "store/src/log/repair.rs",
-            right: "disk.write_at(&file, at, &block[..read]).at(\"write\", path)?;",
-            wrong: "if !BROKEN { disk.write_at(&file, at, &block[..read]).at(\"write\", path)?; }",
+            right: "self.disk.write_at(&file, at, &block[..read]).at(\"write\", path)?;",
+            wrong: "if !BROKEN { self.disk.write_at(&file, at, &block[..read]).at(\"write\", path)?; }",
         }],
         caught_by: ("spec", "promises::promise_5_reopening_writes_the_tail_again_before_it_syncs_it"),
         told: "commit: [",
