@@ -202,7 +202,7 @@ impl Log {
         self.mapped(made, base + capacity)
     }
 
-    fn mapped(&self, segment: Segment, ready: u64) -> Result<Next> {
+    pub(super) fn mapped(&self, segment: Segment, ready: u64) -> Result<Next> {
         let segment = Arc::new(segment);
         let map = if self.shape.staged { None } else { Some(segment.write_map(&self.disk)?) };
         Ok(Next { segment, map, ready })

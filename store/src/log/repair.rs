@@ -3,7 +3,7 @@
 //! Order matters, since a crash may come between any two steps and the next open must find the same end:
 //!
 //! 1. the first bytes behind the end are zeroed and synced, so that nothing leads beyond it any more;
-//! 2. later segments are removed or become spares, newest first;
+//! 2. later segments are removed or become spares, newest first; those that hold nothing stay, to be used next;
 //! 3. everything else behind the end is zeroed;
 //! 4. what is not proven durable is written again before the first sync: a page that a failed sync left in the cache
 //!    looks intact and may never have reached the disk. That sync is part of opening; where no append
@@ -56,6 +56,8 @@ impl Unrecovered {
         };
         let end = found.end.max(SEGMENT_HEADER as u64);
         let log = Log::with_head(shape, disk, head, chain, found.proven.min(end)..end, spares)?;
+        let later = head_at.map_or(&[][..], |at| &self.files[at + 1..][..self.blank(found)]);
+        later.iter().try_for_each(|file| log.keep_ahead(file))?;
         if !log.shape.lazy {
             log.write_again()?;
             log.sync_found(found.proven.min(end))?;
@@ -63,7 +65,12 @@ impl Unrecovered {
         Ok(log)
     }
 
-    /// Makes the segment number `at` the last one and the found end its end.
+    /// How many segments behind the end can stay. The consumers' log has a reserve instead.
+    fn blank(&self, found: &Found) -> usize {
+        if self.kind == LogKind::Commit { found.blank } else { 0 }
+    }
+
+    /// Makes the segment number `at` the last one that holds something, and the found end its end.
     fn cut(&self, at: usize, found: &Found, shape: &Shape, disk: &Disk, spares: &mut Vec<PathBuf>) -> Result<Segment> {
         let SegmentFile { base, capacity, path, len, .. } = &self.files[at];
         let file = disk.open(path.clone()).at("open", path)?;
@@ -72,7 +79,7 @@ impl Unrecovered {
         if dirty && self.wipe(disk, &file, end, (end + FRAME_HEADER as u64).min(*len))? {
             disk.sync_file(&file).at("sync", path)?;
         }
-        for later in self.files[at + 1..].iter().rev() {
+        for later in self.files[at + 1 + self.blank(found)..].iter().rev() {
             // What a full disk has once given the consumers' log it may not give again.
             if self.kind == LogKind::Checkpoint && later.len == shape.segment_bytes {
                 let spare = self.dir.join(format!("{SPARE}cut-{}", segment_name(later.base)));
@@ -134,6 +141,18 @@ impl Log {
             }
         }
         unproven.start = unproven.end;
+        Ok(())
+    }
+
+    /// Takes over a segment that was made ahead.
+    fn keep_ahead(&self, file: &SegmentFile) -> Result<()> {
+        let opened = self.disk.open(file.path.clone()).at("open", &file.path)?;
+        if !GROWS_UNDER_MAP {
+            zero(&self.disk, &opened, file.len, file.capacity)?;
+        }
+        let segment = Segment::new(&self.disk, opened, file.base, file.capacity, SEGMENT_HEADER as u64)?;
+        let next = self.mapped(segment, file.base + if GROWS_UNDER_MAP { file.len } else { file.capacity })?;
+        self.head.lock().expect("no panic under the lock").ahead.push_back(next);
         Ok(())
     }
 

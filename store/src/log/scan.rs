@@ -56,6 +56,8 @@ pub(crate) struct Found {
     pub(crate) records: u64,
     /// Bytes behind the end that are not zero.
     pub(crate) tail_bytes: u64,
+    /// How many segments behind that of the end are made and hold nothing yet.
+    pub(crate) blank: usize,
     /// What is there instead of the next frame.
     pub(crate) tail: Option<Rule>,
     /// The generation of the last record.
@@ -255,6 +257,11 @@ impl Unrecovered {
             let proves = |position, claim| position > found.end && claim > found.end;
             let proof = self.search(later.base, &mut window, from, &mut budget, proves)?;
             found.tail_bytes += proof.dirty_end - from;
+            let is_blank = later.base != segment.base && proof.dirty_end == from && !later.half_made;
+            // Only those that follow at once: behind another nothing stays.
+            if is_blank && self.files.get(at + 1 + found.blank).is_some_and(|next| next.base == later.base) {
+                found.blank += 1;
+            }
             if let Some(at) = proof.at {
                 return damaged(&format!("the record at {} says", later.base + at));
             }

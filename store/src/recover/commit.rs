@@ -14,7 +14,7 @@ use crate::log::{Found, FrameAt, Unrecovered};
 use crate::topics::{QUEUES_MAX, Topics, is_written_name};
 
 /// What the commit log tells.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Messages {
     pub(crate) found: Found,
     /// Where reading began.
@@ -30,6 +30,7 @@ pub(crate) struct Messages {
 }
 
 /// A topic as the logs tell it.
+#[derive(Clone)]
 pub(crate) struct FoundTopic {
     pub(crate) name: String,
     /// Per queue, what was marked and what came after.
@@ -112,14 +113,13 @@ impl Messages {
         }
         self.rest = message.rest;
         self.batch.push(found_message(message, at));
-        if message.rest == 0 {
-            for message in std::mem::take(&mut self.batch) {
-                if !self.place(message) {
-                    return wrong("a message is not at the end of its queue");
-                }
-            }
+        if message.rest > 0 {
+            return Ok(());
         }
-        Ok(())
+        let mut batch = std::mem::take(&mut self.batch);
+        let placed = batch.drain(..).all(|message| self.place(message));
+        self.batch = batch;
+        if placed { Ok(()) } else { wrong("a message is not at the end of its queue") }
     }
 
     fn place(&mut self, message: FoundMessage) -> bool {
@@ -139,11 +139,11 @@ impl Messages {
     }
 
     /// Hands the topics and their queues over.
-    pub(crate) fn fill(&self, topics: &Topics) {
-        for (id, topic) in &self.topics {
-            let queues = topic.queues.iter().enumerate().map(|(queue, (extent, tail))| {
+    pub(crate) fn fill(&mut self, topics: &Topics) {
+        for (id, topic) in &mut self.topics {
+            let queues = topic.queues.iter_mut().enumerate().map(|(queue, (extent, tail))| {
                 let id = QueueId { topic: *id, queue: queue as u32 };
-                Arc::new(topics.make_queue(id, &topic.name, extent, tail.clone()))
+                Arc::new(topics.make_queue(id, &topic.name, extent, std::mem::take(tail)))
             });
             topics.insert(*id, &topic.name, queues.collect());
         }

@@ -89,7 +89,7 @@ pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Re
     let begun = options.clock.now();
     let disk = Disk::new(options.hook.clone());
     let identity = directory::identify(dir, &disk)?;
-    let Found { checkpoint, commit, mut replay, messages, .. } = Found::read(dir, identity)?;
+    let Found { checkpoint, commit, mut replay, mut messages, .. } = Found::read(dir, identity)?;
 
     let generation = identity.generation.checked_add(1).ok_or_else(|| Error::format(dir, "it was opened too often"))?;
     let identity = Identity { generation, ..identity };

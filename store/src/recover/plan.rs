@@ -99,7 +99,10 @@ impl RecoveryPlan {
         for path in log.unfinished() {
             self.step("remove", Some(path.clone()), 0, 0, "a file under construction");
         }
-        for (base, capacity, path) in log.all_files() {
+        let behind = |base: u64| base > found.end && log.kind() == LogKind::Commit;
+        let blank: Vec<u64> =
+            log.all_files().map(|(base, ..)| base).filter(|base| behind(*base)).take(found.blank).collect();
+        for (base, capacity, path) in log.all_files().filter(|(base, ..)| !blank.contains(base)) {
             let end = base.saturating_add(capacity);
             if base <= found.end && found.end < end.max(base + 1) && found.tail_bytes > 0 {
                 let rule = found.tail.map_or("the batch there is not whole".to_string(), |rule| rule.to_string());
@@ -123,7 +126,7 @@ impl RecoveryPlan {
 
     fn queues(&mut self, dir: &Path, messages: &Messages) {
         let topics = Topics::new(dir, Options::default().entries_per_file, Default::default());
-        messages.fill(&topics);
+        messages.clone().fill(&topics);
         for topic in topics.all() {
             for path in topic.queues.iter().flat_map(|queue| queue.left_files()) {
                 self.step("remove", Some(path), 0, 0, "retention was about to: the queue begins behind it");

@@ -137,7 +137,9 @@ fn unknown(args: &Args, known: &[Box<dyn Contender>]) -> Option<String> {
 }
 
 fn chosen(args: &Args, known: Vec<Box<dyn Contender>>) -> Vec<Box<dyn Contender>> {
-    let asked = |one: &dyn Contender| args.contender.is_empty() || args.contender.iter().any(|name| name == one.name());
+    // Whoever asks for popstore means all its variants.
+    let names = |name: &str, one: &dyn Contender| one.name().split(", ").next() == Some(name) || one.name() == name;
+    let asked = |one: &dyn Contender| args.contender.is_empty() || args.contender.iter().any(|name| names(name, one));
     let asked = known.into_iter().filter(|one| asked(one.as_ref()));
     let here = asked.filter(|one| {
         let missing = one.missing();

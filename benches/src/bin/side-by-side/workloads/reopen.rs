@@ -24,7 +24,7 @@ pub(crate) fn run(scene: &Scene) -> Vec<Case> {
         for leased in LEASES.into_iter().filter(|leased| *leased <= messages / 2) {
             let others = messages == MESSAGES[0] && leased == 0;
             let of_popstore = |one: &dyn Contender| one.name() == DEFAULTS.name();
-            let other = |one: &dyn Contender| leases(one) && one.in_process() && one.class() != Class::Limit;
+            let other = |one: &dyn Contender| leases(one) && one.in_process() && one.class() == Class::LeaseStore;
             let who = scene.who(|one| of_popstore(one) || (others && other(one)));
             cases.extend(one(scene, &who, messages, leased));
         }
