@@ -2,6 +2,10 @@
 #![no_main]
 #![allow(dead_code, unused_imports)]
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
 #[path = "../../store/tests/model/acts.rs"]
 mod acts;
 #[path = "../bytes.rs"]
@@ -35,6 +39,19 @@ mod view;
 #[path = "../../store/tests/model/world.rs"]
 mod world;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    images::crash(bytes);
-});
+/// How often the rate is told.
+const TELL_EVERY: u64 = 20_000;
+
+/// Tells how many crash images there were, and how many a second.
+fn tally(images: u64) {
+    static IMAGES: AtomicU64 = AtomicU64::new(0);
+    static SINCE: OnceLock<Instant> = OnceLock::new();
+    let since = SINCE.get_or_init(Instant::now);
+    let before = IMAGES.fetch_add(images, Ordering::Relaxed);
+    let all = before + images;
+    if before / TELL_EVERY != all / TELL_EVERY {
+        eprintln!("{all} crash images, {:.0} a second", all as f64 / since.elapsed().as_secs_f64());
+    }
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tally(images::crash(bytes) as u64));

@@ -260,7 +260,7 @@ impl Index {
         let lease = Cohort { attempt: run.attempt, ..*lease };
         let again = |held: &Cohort| if held.attempt < run.attempt { Ok(Some(lease)) } else { Err(Untouched) };
         let ahead = run.mask & QueueIndex::possible(run.block) & at_or_after(run.block, queue.position);
-        let ((redelivered, new), retimed) = queue.change_or_make(run.block, |block, counts| {
+        let change = |block: &mut Block, counts: &mut Counts| {
             let redelivered = block.edit(run.mask, counts, again);
             // Nothing ahead of the position is held, unless an image's bytes lie.
             let new = ahead & !block.mask();
@@ -268,7 +268,12 @@ impl Index {
                 block.insert(Cohort { mask: new, ..lease }, counts);
             }
             (redelivered, new)
-        });
+        };
+        let changed = match ahead {
+            0 => queue.change(run.block, change),
+            _ => Some(queue.change_or_make(run.block, change)),
+        };
+        let Some(((redelivered, new), retimed)) = changed else { return 0 };
         retime(timers, &retimed, (group, run.queue, run.block));
         if ahead != 0 {
             let through = 63 - u64::from(ahead.leading_zeros());

@@ -41,7 +41,7 @@ pub(crate) struct Engine {
     /// Held from the first byte of a message that settles another to the record of that settlement, so that a mark
     /// never falls between them. Holds the settlements that could not be recorded when they happened.
     pub(crate) letters: Mutex<Vec<Unrecorded>>,
-    /// Held by whoever flushes, marks, snapshots or deletes.
+    /// Held by whoever marks, snapshots or deletes.
     pub(crate) keeping: Mutex<()>,
     pub(crate) kept: Mutex<Kept>,
     pub(crate) due: Due,

@@ -182,6 +182,8 @@ impl Engine {
 
     /// The last things before the store is closed: everything durable, and said so.
     pub(crate) fn close_logs(&self) -> Result<()> {
+        // Whoever still makes a mark of its own finishes it first: a mark and the files it tells of belong together.
+        let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
         self.commit.shut();
         self.commit.sync_all()?;
         self.mark_all_or_tell_again()?;

@@ -43,7 +43,7 @@ impl Engine {
         let flushed = self.kept.lock().expect("no panic under the lock").flushed;
         let mapped = self.options.durability != Durability::SyncEach;
         let near = head.end - head.start < 2 * self.options.mark_every_bytes;
-        if mapped && near && head.start >= flushed { head.start } else { head.end }
+        if mapped && near && head.start >= flushed { head.start } else { self.commit.appended() }
     }
 
     /// Makes messages and consume queues durable and says so, and that the commit log begins at `base`. Returns the end
@@ -87,7 +87,9 @@ impl Engine {
     fn make_mark(&self, base: u64, commit: u64) -> Result<Mark> {
         self.commit.sync_through(commit)?;
         // Order matters: no later mark may lie before what the files hold, also if this one comes to nothing.
-        self.keep(|kept| kept.flushed = kept.flushed.max(commit));
+        let mut kept = self.kept.lock().expect("no panic under the lock");
+        kept.flushed = kept.flushed.max(commit);
+        drop(kept);
         let mut topics = Vec::new();
         // Everything before `commit` has its entry by now, since entries are pushed before the log's end moves; and no
         // file holds more than that, since only who keeps house flushes, and never beyond what was written.

@@ -124,8 +124,9 @@ impl Options {
         self
     }
 
-    /// How much room for messages to have ready at any time, on disk and in memory: a burst of so many bytes waits for
-    /// nothing. By default it follows the load: a quarter of what was appended since the store was opened, 1 to 64 MiB.
+    /// How much room for messages to make ready ahead, on disk and in memory, at most 64 segments: a burst of half of it
+    /// at least waits for nothing. By default it follows the load: a quarter of what was appended since the store was
+    /// opened, 1 MiB to a segment.
     #[must_use]
     pub fn ready_bytes(mut self, bytes: u64) -> Self {
         self.ready_bytes = bytes;
@@ -192,7 +193,7 @@ impl Options {
         self
     }
 
-    /// How often the consume queues are made durable, which is what the next open must read at most.
+    /// How often the consume queues are made durable, which is half of what the next open must read at most.
     #[doc(hidden)]
     #[must_use]
     pub fn mark_every_bytes(mut self, bytes: u64) -> Self {
@@ -217,7 +218,9 @@ impl Options {
             if range.contains(&value) { Ok(()) } else { Err(Error::invalid(what, value.to_string(), rule)) }
         };
         in_range("segment_bytes", self.segment_bytes, 4096..=64 << 30, "4096 to 64 GiB")?;
-        in_range("ready_bytes", self.ready_bytes, 0..=64 << 30, "at most 64 GiB")?;
+        // Each segment that lies ready is an open file.
+        in_range("ready_bytes", self.ready_bytes, 0..=64 * self.segment_bytes, "at most 64 segments")?;
+        in_range("mark_every_bytes", self.mark_every_bytes, 1..=1 << 40, "1 to 1 TiB")?;
         in_range("checkpoint_segment_bytes", self.checkpoint_segment_bytes, 4096..=1 << 30, "4096 to 1 GiB")?;
         in_range("entries_per_file", self.entries_per_file, 1..=1 << 24, "1 to 16777216")?;
         in_range("body_bytes_max", self.body_bytes_max, 0..=1 << 30, "0 to 1 GiB")?;

@@ -46,6 +46,8 @@ pub(crate) struct ConsumeQueue {
     pub(crate) id: QueueId,
     dir: PathBuf,
     per_file: u64,
+    /// Held by whoever writes or removes files; taken before the state's lock, which appends and reads need.
+    files: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -88,7 +90,7 @@ impl ConsumeQueue {
             relocated: extent.relocated.iter().map(|(index, entry)| (index.0, *entry)).collect(),
             ..State::default()
         };
-        Self { id, dir, per_file, state: Mutex::new(state) }
+        Self { id, dir, per_file, files: Mutex::new(()), state: Mutex::new(state) }
     }
 
     /// The right to add entries. The caller holds the commit log's append lock.
@@ -177,8 +179,9 @@ impl ConsumeQueue {
     }
 
     /// Writes the entries of messages before `limit`, which are durable, as far as they are not in the files yet, and
-    /// makes them durable. Only one thread at a time does that; appends and reads go on meanwhile.
+    /// makes them durable. Appends and reads go on meanwhile.
     pub(crate) fn flush(&self, disk: &Disk, limit: u64) -> Result<()> {
+        let _alone = self.files.lock().expect("no panic under the lock");
         let mut open = None;
         while let Some((from, bytes)) = self.unflushed(limit) {
             self.write(&mut open, disk, from, &bytes)?;
@@ -202,9 +205,9 @@ impl ConsumeQueue {
     /// The entries before `end` are in the files: all but the last of them need not be in memory any more.
     fn flushed(&self, end: u64) {
         let mut state = self.state();
-        state.flushed = end;
+        state.flushed = state.flushed.max(end);
         state.visible = state.visible.max(end);
-        let gone = ((end - state.tail_from) as usize).saturating_sub(KEPT);
+        let gone = (state.flushed.saturating_sub(state.tail_from) as usize).saturating_sub(KEPT);
         state.tail.drain(..gone);
         state.tail_from += gone as u64;
     }
@@ -272,6 +275,7 @@ impl ConsumeQueue {
 
     /// Replaces the entries before the tail by those found in the commit log, in the order of their indexes.
     pub(crate) fn rebuild(&self, disk: &Disk, entries: &[(QueueIndex, Entry)]) -> Result<()> {
+        let _alone = self.files.lock().expect("no panic under the lock");
         let (in_files, mut open) = (self.in_files(), None);
         for (index, entry) in entries.iter().filter(|(index, _)| in_files.contains(&index.0)) {
             self.write(&mut open, disk, index.0, &entry.encode())?;
@@ -293,6 +297,7 @@ impl ConsumeQueue {
 
     /// Forgets the messages before `first` and removes the files that only tell of them.
     pub(crate) fn retire_before(&self, disk: &Disk, first: QueueIndex) -> Result<()> {
+        let _alone = self.files.lock().expect("no panic under the lock");
         let mut state = self.state();
         let mut file_first = state.kept_from - state.kept_from % self.per_file;
         state.first = state.first.max(first.0);

@@ -83,10 +83,14 @@ fn is_open(engine: &Engine) -> bool {
 fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
     let logs = [&engine.checkpoint, &engine.commit];
     while is_open(engine) {
-        let mut failed = false;
-        for log in logs {
-            failed |= !prepare_log(engine, log);
+        // In turns: the consumers do not wait for all the room that messages may want.
+        let mut steps = [Some(true); 2];
+        while steps.contains(&Some(true)) {
+            for (step, log) in steps.iter_mut().zip(logs).filter(|(step, _)| step.is_some()) {
+                *step = prepare_step(engine, log);
+            }
         }
+        let failed = steps.contains(&None);
         let _ = if failed {
             wake.recv_timeout(RETRY_AFTER)
         } else {
@@ -96,18 +100,15 @@ fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
     logs.iter().for_each(|log| log.attend(false));
 }
 
-/// Makes all the room a log wants. Returns whether that was possible.
-fn prepare_log(engine: &Engine, log: &Log) -> bool {
-    loop {
-        match log.prepare() {
-            Ok(true) => {}
-            Ok(false) => return true,
-            // Appends that need the room are told so themselves.
-            Err(Error::Full { .. }) => return false,
-            Err(error) => {
-                engine.tell(&StoreEvent::BackgroundFailure { task: "prepare", reason: error.to_string() });
-                return false;
-            }
+/// Makes a piece of the room that a log wants. Returns whether there is more to do; nothing when it could not be done.
+fn prepare_step(engine: &Engine, log: &Log) -> Option<bool> {
+    match log.prepare() {
+        Ok(more) => Some(more),
+        // Appends that need the room are told so themselves.
+        Err(Error::Full { .. }) => None,
+        Err(error) => {
+            engine.tell(&StoreEvent::BackgroundFailure { task: "prepare", reason: error.to_string() });
+            None
         }
     }
 }

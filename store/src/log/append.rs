@@ -48,7 +48,9 @@ impl Log {
             if head.shut {
                 return Err(Error::Closed);
             }
-            if head.end + bytes + END_FRAME as u64 > head.segment.end() && !head.ahead.is_empty() {
+            let is_full = head.end + bytes + END_FRAME as u64 > head.segment.end();
+            // Order matters: the end frame has its room before the head is left, also behind a file that came back short.
+            if is_full && !head.ahead.is_empty() && head.end + END_FRAME as u64 <= head.ready {
                 self.roll(&mut head)?;
             }
             // Room for the end frame is never given away, so that a segment can always be closed.

@@ -7,8 +7,8 @@
 //!   whole group with one `pwrite`, syncs once, and lets the others know;
 //! - **mapped** (all others): frames are stored through the map and survive the process at once; syncs come later.
 //!
-//! Three marks only move forward: `durable <= written <= appended`. What is written can be read, what is durable has
-//! outlived a sync, what is appended has its place.
+//! Three marks only move forward: `written <= appended`, and `durable`, which lies at most where the head begins when
+//! that is further. What is written can be read, what is durable has outlived a sync, what is appended has its place.
 
 mod append;
 mod prepare;

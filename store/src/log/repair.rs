@@ -56,7 +56,7 @@ impl Unrecovered {
         };
         let end = found.end.max(SEGMENT_HEADER as u64);
         let log = Log::with_head(shape, disk, head, chain, found.proven.min(end)..end, spares)?;
-        let later = head_at.map_or(&[][..], |at| &self.files[at + 1..][..self.blank(found)]);
+        let later = head_at.map_or(&[][..], |at| &self.files[at + 1..][..self.kept_ahead(at, found, &log.shape)]);
         later.iter().try_for_each(|file| log.keep_ahead(file))?;
         if !log.shape.lazy {
             log.write_again()?;
@@ -65,9 +65,15 @@ impl Unrecovered {
         Ok(log)
     }
 
-    /// How many segments behind the end can stay. The consumers' log has a reserve instead.
-    fn blank(&self, found: &Found) -> usize {
-        if self.kind == LogKind::Commit { found.blank } else { 0 }
+    /// How many segments behind the end's can stay: those that hold nothing, are as long as new ones, and are wanted.
+    /// The consumers' log has a reserve instead.
+    fn kept_ahead(&self, at: usize, found: &Found, shape: &Shape) -> usize {
+        if self.kind != LogKind::Commit {
+            return 0;
+        }
+        let wanted = 2 + (shape.ready_bytes / shape.segment_bytes) as usize;
+        let fits = |file: &&SegmentFile| file.capacity == shape.segment_bytes;
+        self.files[at + 1..].iter().take(found.blank.min(wanted)).take_while(fits).count()
     }
 
     /// Makes the segment number `at` the last one that holds something, and the found end its end.
@@ -79,7 +85,7 @@ impl Unrecovered {
         if dirty && self.wipe(disk, &file, end, (end + FRAME_HEADER as u64).min(*len))? {
             disk.sync_file(&file).at("sync", path)?;
         }
-        for later in self.files[at + 1 + self.blank(found)..].iter().rev() {
+        for later in self.files[at + 1 + self.kept_ahead(at, found, shape)..].iter().rev() {
             // What a full disk has once given the consumers' log it may not give again.
             if self.kind == LogKind::Checkpoint && later.len == shape.segment_bytes {
                 let spare = self.dir.join(format!("{SPARE}cut-{}", segment_name(later.base)));

@@ -1,7 +1,7 @@
 //! Group commit: one sync in flight, for everybody who waits.
 //!
-//! Whoever needs a place durable and finds no sync running leads: it takes everything appended so far, writes and
-//! syncs it, and moves the durable mark. The others wait for the mark. A leader that had company last time yields until
+//! Whoever needs a place durable and finds no sync running leads: it takes everything appended so far (in mapped logs the
+//! full segments only, when the place lies in those), writes and syncs it, and moves the durable mark. The others wait for the mark. A leader that had company last time yields until
 //! as many are there again, or nobody comes any more.
 
 use std::sync::atomic::Ordering;
@@ -125,7 +125,7 @@ impl Log {
     }
 
     pub(super) fn made_durable(&self, target: u64) {
-        let from = self.durable.swap(target, Ordering::AcqRel);
+        let from = self.durable.fetch_max(target, Ordering::AcqRel);
         let chain = self.chain.read().expect("no panic under the lock");
         chain.range(..target).rev().take_while(|(_, segment)| segment.end() > from).for_each(|(_, segment)| {
             if segment.end() <= target {

@@ -75,6 +75,8 @@ impl Messages {
             found.tail_bytes += found.end - messages.batch_begin;
             found.records -= messages.batch.len() as u64;
             found.end = messages.batch_begin;
+            // They were counted from the end that was.
+            found.blank = 0;
         }
         messages.found = found;
         Ok(messages)

@@ -1,8 +1,9 @@
 //! Opening: from a directory, whatever a crash left in it, to the parts of a store.
 //!
 //! First everything is read and judged, and nothing is changed: a store that is damaged is refused as it is. Then the
-//! generation is raised, the logs are cut and their tails written again, and what recovery decided is recorded and
-//! synced, before anything new is appended. FORMAT.md states the rules and why each comes where it does. An open that
+//! generation is raised, the logs are cut and their tails written again (that of the commit log soon after, in a store in
+//! which no append promises to be durable), and what recovery decided is recorded and synced, before anything new is
+//! appended. FORMAT.md states the rules and why each comes where it does. An open that
 //! is interrupted at any point starts over to the same result.
 
 mod checkpoint;

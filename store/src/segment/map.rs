@@ -5,7 +5,8 @@
 //! 1. **Fixed length.** A map never moves and never changes its length. The file under it only grows, up to the map's
 //!    length; nothing truncates it while it is mapped. (Another program that does is outside what can be promised.)
 //! 2. **One appender.** There is one [`WriteMap`] per segment, and writing takes it by `&mut`.
-//! 3. **Published bytes never change.** Below `published` nothing is written again; the writer checks it.
+//! 3. **Published bytes never change.** Below `published` nothing is written again through a map; the writer checks it.
+//!    (After a recovery the same bytes are written once more to the file.)
 //! 4. **Release and acquire.** Bytes are written before `published` moves over them (Release) and read only after it
 //!    was seen there (Acquire). The test `loom` tries every order of it.
 //! 5. **No `&mut [u8]`** over shared bytes exists anywhere; bytes are copied in through raw pointers.

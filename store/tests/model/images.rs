@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use popstore::{Clock, SystemClock};
+
 use crate::bytes::{self, CHOICE};
 use crate::film::Film;
 use crate::op::{Crash, Op, Sectors, Setup};
@@ -61,9 +63,12 @@ fn crash_everywhere(setup: Setup, ops: &[Op], seed: u64) -> Result<usize, String
 /// The slice of the target that is of one kind. Returns how many crash images there were.
 fn images(kind: u8, cases: u32) -> usize {
     let images = std::cell::Cell::new(0);
+    let clock = SystemClock::start();
+    let begun = clock.now();
     let of_kind = |bytes: &[u8]| [&[bytes[0] & !3 | kind], &bytes[1..]].concat();
     bytes::chance("crash", cases, CHOICE * OPS_MAX, |bytes| images.set(images.get() + crash(&of_kind(bytes))));
-    println!("{} crash images", images.get());
+    let took = clock.now().since(begun).as_secs_f64();
+    println!("{} crash images, {:.0} a second", images.get(), images.get() as f64 / took);
     images.get()
 }
 

@@ -12,13 +12,14 @@ pub(crate) const TOPIC: &str = "bench";
 /// The group of all runs with one group.
 pub(crate) const GROUP: &str = "consumers";
 
-/// With room for all that will be appended before the first append, as the limit has it: what is measured is the
-/// appending. The others are compared with this.
-const READY: Popstore = Popstore { name: "popstore", tune: |options, setup| options.ready_bytes(bytes(setup)) };
 /// As it is when nothing is said: room is made while the appends go on, by a thread that competes for the processor.
-pub(crate) const DEFAULTS: Popstore = Popstore { name: "popstore, defaults", tune: |options, _| options };
-/// The ways popstore is opened where appends and the lease cycle are timed; elsewhere it is as it is by default.
-pub(crate) const VARIANTS: [Popstore; 2] = [READY, DEFAULTS];
+pub(crate) const DEFAULTS: Popstore = Popstore { name: "popstore", tune: |options, _| options };
+/// With room for all that will be appended before the first append, as the limit has it.
+const READY: Popstore =
+    Popstore { name: "popstore, room ready", tune: |options, setup| options.ready_bytes(bytes(setup)) };
+/// The ways popstore is opened where appends and the lease cycle are timed; elsewhere it is as it is by default. The
+/// others are compared with the first.
+pub(crate) const VARIANTS: [Popstore; 2] = [DEFAULTS, READY];
 /// How quickly room is made, with much to spare.
 const READY_BYTES_A_SECOND: u64 = 400_000_000;
 
