@@ -131,6 +131,7 @@ mod tests {
                 map.remove(&number);
             }
             assert_eq!(blocks.get(number).map(Block::mask), map.get(&number).copied());
+            assert_eq!(blocks.holes, blocks.slots.iter().filter(|(_, block)| block.is_hole()).count());
             assert!(blocks.slots.len() <= 2 * map.len() + 1, "{} slots for {}", blocks.slots.len(), map.len());
             if step % 100 == 0 {
                 let (from, end) = (number.saturating_sub(20), number.saturating_add(20));

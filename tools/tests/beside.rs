@@ -73,8 +73,8 @@ fn work(store: &Store, stop: &AtomicBool, acked: &AtomicU64) {
 
 fn beside(durability: Durability) {
     let home = tempfile::tempdir().unwrap();
-    let options = Store::options().durability(durability).segment_bytes(8 << 20).checkpoint_segment_bytes(1 << 16);
-    let options = options.mark_every_bytes(1 << 20).entries_per_file(512).queues(2);
+    let options = Store::options().durability(durability).segment_bytes(8 << 20).checkpoint_segment_bytes(1 << 19);
+    let options = options.mark_every_bytes(1 << 20).entries_per_file(8192).queues(2);
     let store = options.retention(Retention::keep().bytes(32 << 20)).open(home.path().join("data")).unwrap();
     store.create_topic("orders", 2).unwrap();
     store.append("orders", Message::new("first")).unwrap();

@@ -140,6 +140,12 @@ impl Lookup<'_> {
             Some((path, (index - first).saturating_mul(ENTRY as u64)))
         });
         let message = self.at_entry(id, index, entry)?;
+        // The files reach as far as the mark says. Behind it they may lack what is not remembered from the log either:
+        // the owner of the store is far ahead of its marks, or let go of it meanwhile.
+        let marked = self.snapshot.state.queue(id).map_or(0, |state| state.marked);
+        if message.is_none() && entry == Entry::default() && index >= marked {
+            return Ok(None);
+        }
         let nowhere = (self.snapshot.queue_dir(id), index.saturating_mul(ENTRY as u64));
         let fault = message.is_none().then(|| {
             let (path, offset) = file.as_ref().unwrap_or(&nowhere);

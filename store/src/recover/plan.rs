@@ -15,7 +15,7 @@ use crate::options::Options;
 use crate::topics::Topics;
 
 /// How often a store is looked at that changes meanwhile.
-const LOOKS: u32 = 16;
+const LOOKS: u32 = 64;
 
 /// What opening a store would do.
 #[derive(Debug)]

@@ -188,3 +188,28 @@ fn a_dead_letter_does_not_stop_retention_and_is_not_lost_to_it() {
     scene.reopen();
     assert_eq!(scene.letters(), [""; 0]);
 }
+
+/// A power cut can leave the file of the newest segment short, and the next one whole and blank behind it. The end frame
+/// of the first needs room in its file before the log goes on in the next; beyond the end of the file its map is death.
+#[test]
+fn a_segment_whose_file_came_back_short_has_room_for_its_end_before_it_is_left() {
+    const PAGE: usize = 4096;
+    let options = Options::default().durability(Durability::Buffered).segment_bytes(16 * PAGE as u64);
+    let mut scene = Scene::sized(options, GroupOptions::default());
+    scene.append("first");
+    let first = frames_of(&scene.path, "commit", MESSAGE)[0].clone();
+    // The next message ends a little before a page does.
+    let body = PAGE - 10 - (first.at + first.len) - (first.len - "first".len());
+    scene.append(&"x".repeat(body));
+    scene.store().run_pending();
+    assert_eq!(segments(&scene.path, "commit").len(), 2, "one lies ahead");
+    scene.die(|dir| {
+        let last = frames_of(dir, "commit", MESSAGE)[1].clone();
+        assert_eq!(last.at + last.len, PAGE - 10);
+        change(&last.path, |bytes| bytes.truncate(PAGE));
+    });
+    scene.open();
+    assert_eq!(segments(&scene.path, "commit").len(), 2, "it is kept");
+    assert_eq!(scene.append(&"y".repeat(15 * PAGE)), 2);
+    assert_eq!(scene.bodies().len(), 3);
+}
