@@ -4,7 +4,6 @@
 //! from the middle leaves a hole, an empty block, until it reaches the front or there are as many holes as blocks.
 
 use std::collections::VecDeque;
-use std::ops::{Bound, RangeBounds};
 
 use crate::block::Block;
 
@@ -19,20 +18,31 @@ pub(crate) struct Blocks {
     holes: usize,
 }
 
+/// Where a block is, until the next change of any.
+pub(crate) struct Slot(usize);
+
 impl Blocks {
     pub(crate) fn get(&self, number: u64) -> Option<&Block> {
-        let at = self.find(number).ok()?;
-        Some(&self.slots[at].1).filter(|block| !block.is_hole())
+        Some(&self.slots[self.slot(number)?.0].1)
     }
 
-    /// Changes a block, which may be empty before and after. Returns what the change returns.
-    pub(crate) fn change<T>(&mut self, number: u64, change: impl FnOnce(&mut Block) -> T) -> T {
-        let at = self.find(number).unwrap_or_else(|at| {
+    /// Where a block is that holds something.
+    pub(crate) fn slot(&self, number: u64) -> Option<Slot> {
+        self.find(number).ok().filter(|at| !self.slots[*at].1.is_hole()).map(Slot)
+    }
+
+    /// Where a block is, which is made if there is none.
+    pub(crate) fn slot_or_new(&mut self, number: u64) -> Slot {
+        Slot(self.find(number).unwrap_or_else(|at| {
             self.make_room();
             self.slots.insert(at, (number, Block::default()));
             self.holes += 1;
             at
-        });
+        }))
+    }
+
+    /// Changes a block, which may be empty before and after. Returns what the change returns.
+    pub(crate) fn change<T>(&mut self, Slot(at): Slot, change: impl FnOnce(&mut Block) -> T) -> T {
         let block = &mut self.slots[at].1;
         let was_hole = block.is_hole();
         let changed = change(block);
@@ -45,25 +55,16 @@ impl Blocks {
         changed
     }
 
-    /// The blocks with these numbers, in order.
-    pub(crate) fn range(&self, numbers: impl RangeBounds<u64>) -> impl DoubleEndedIterator<Item = (u64, &Block)> {
+    /// The blocks from this number on, in order, up to the end if there is one.
+    pub(crate) fn range(&self, from: u64, end: Option<u64>) -> impl DoubleEndedIterator<Item = (u64, &Block)> {
         let place = |number: u64| self.find(number).unwrap_or_else(|at| at);
-        let from = match numbers.start_bound() {
-            Bound::Included(from) => place(*from),
-            Bound::Excluded(before) => place(before.saturating_add(1)),
-            Bound::Unbounded => 0,
-        };
-        let end = match numbers.end_bound() {
-            Bound::Included(through) => through.checked_add(1).map_or(self.slots.len(), place),
-            Bound::Excluded(end) => place(*end),
-            Bound::Unbounded => self.slots.len(),
-        };
+        let (from, end) = (place(from), end.map_or(self.slots.len(), place));
         let slots = self.slots.range(from..end.max(from));
         slots.filter(|(_, block)| !block.is_hole()).map(|(number, block)| (*number, block))
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &Block)> {
-        self.range(..)
+        self.range(0, None)
     }
 
     /// Where a block is, or would be.
@@ -120,14 +121,16 @@ mod tests {
                 _ => step / 50 + (seed >> 40) % 40,
             };
             if seed >> 33 & 1 == 0 {
-                blocks.change(number, |block| {
+                let slot = blocks.slot_or_new(number);
+                blocks.change(slot, |block| {
                     if block.is_hole() {
                         block.insert(cohort(1 << (seed >> 50 & 31)), &mut counts);
                     }
                 });
                 map.entry(number).or_insert(1u64 << (seed >> 50 & 31));
             } else {
-                blocks.change(number, |block| block.edit(u64::MAX, &mut counts, |_| Ok(None)));
+                let slot = blocks.slot_or_new(number);
+                blocks.change(slot, |block| block.edit(u64::MAX, &mut counts, |_| Ok(None)));
                 map.remove(&number);
             }
             assert_eq!(blocks.get(number).map(Block::mask), map.get(&number).copied());
@@ -136,9 +139,9 @@ mod tests {
             if step % 100 == 0 {
                 let (from, end) = (number.saturating_sub(20), number.saturating_add(20));
                 assert!(blocks.iter().map(|(n, block)| (n, block.mask())).eq(map.iter().map(|(n, mask)| (*n, *mask))));
-                assert!(blocks.range(from..end).map(|(n, _)| n).eq(map.range(from..end).map(|(n, _)| *n)));
+                assert!(blocks.range(from, Some(end)).map(|(n, _)| n).eq(map.range(from..end).map(|(n, _)| *n)));
                 assert_eq!(
-                    blocks.range(from..).next_back().map(|(n, _)| n),
+                    blocks.range(from, None).next_back().map(|(n, _)| n),
                     map.range(from..).next_back().map(|(n, _)| *n)
                 );
             }

@@ -97,11 +97,7 @@ impl Index {
         if image.end.is_none() {
             queue.buried = image.buried.iter().copied().take(BURIED_MAX).collect();
         }
-        let gone: Vec<u64> = match image.end {
-            Some(end) if end <= image.from => Vec::new(),
-            Some(end) => queue.blocks.range(image.from..end).map(|(number, _)| number).collect(),
-            None => queue.blocks.range(image.from..).map(|(number, _)| number).collect(),
-        };
+        let gone: Vec<u64> = queue.blocks.range(image.from, image.end).map(|(number, _)| number).collect();
         for number in gone {
             self.cut(image.group, image.queue, number, u64::MAX);
         }
@@ -129,7 +125,7 @@ impl Group {
 }
 
 fn piece(group: GroupId, id: QueueId, queue: &Queue, from: u64, blocks_max: usize) -> QueueImage {
-    let mut blocks = queue.blocks.range(from..);
+    let mut blocks = queue.blocks.range(from, None);
     let told: Vec<(u64, &Block)> = blocks.by_ref().take(blocks_max).collect();
     let cohorts = told.iter().flat_map(|(number, block)| block.cohorts.iter().map(|cohort| (*number, lasting(cohort))));
     let end = blocks.next().map(|(number, _)| number);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::block::{Block, Retimed};
-use crate::blocks::Blocks;
+use crate::blocks::{Blocks, Slot};
 use crate::{Burial, Cohort, QueueId, QueueIndex, Run, State, Time};
 
 /// How many of the last burials per group and queue are remembered, so that a late handler can be told.
@@ -197,7 +197,7 @@ impl Queue {
         number: u64,
         change: impl FnOnce(&mut Block, &mut Counts) -> T,
     ) -> Option<(T, Retimed)> {
-        self.blocks.get(number).is_some().then(|| self.change_or_make(number, change))
+        self.blocks.slot(number).map(|slot| self.change_at(slot, number, change))
     }
 
     /// The same for a block that may hold nothing yet.
@@ -206,8 +206,18 @@ impl Queue {
         number: u64,
         change: impl FnOnce(&mut Block, &mut Counts) -> T,
     ) -> (T, Retimed) {
+        let slot = self.blocks.slot_or_new(number);
+        self.change_at(slot, number, change)
+    }
+
+    fn change_at<T>(
+        &mut self,
+        slot: Slot,
+        number: u64,
+        change: impl FnOnce(&mut Block, &mut Counts) -> T,
+    ) -> (T, Retimed) {
         let Self { blocks, ready, next_turn, counts, .. } = self;
-        blocks.change(number, |block| {
+        blocks.change(slot, |block| {
             let changed = change(block, counts);
             match (block.has_ready(), block.ready_turn) {
                 (true, None) => {

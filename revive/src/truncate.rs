@@ -33,7 +33,7 @@ impl Index {
             let Some(known) = known else { continue };
             known.position = known.position.min(end);
             known.buried.retain(|buried| buried.index < end);
-            let touched: Vec<u64> = known.blocks.range(end.block()..).map(|(number, _)| number).collect();
+            let touched: Vec<u64> = known.blocks.range(end.block(), None).map(|(number, _)| number).collect();
             for number in touched {
                 dropped += self.cut(group, queue, number, at_or_after(number, end));
             }
