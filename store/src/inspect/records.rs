@@ -205,11 +205,11 @@ impl Snapshot {
         let dir = self.dir.join(log.name());
         // What is wrong with the segments as such is among the faults already.
         let looked = Unrecovered::look(&dir, log.kind(), self.identity.id, &mut Vec::new())?;
-        let proven = match log {
-            StoreLog::Commit => self.state.commit.2,
-            StoreLog::Checkpoint => self.state.checkpoint.2,
+        let (begin, _, proven) = match log {
+            StoreLog::Commit => self.state.commit,
+            StoreLog::Checkpoint => self.state.checkpoint,
         };
-        let start = looked.segment_start(from);
+        let start = looked.segment_start(from.max(begin));
         Ok(looked.walk(start, proven, self.identity.generation))
     }
 
@@ -274,11 +274,9 @@ fn read<T>(
         let (at, frame) = match step {
             Step::Gap(fault) => return Ok(Some(Inspected::Fault(fault))),
             Step::Tail(tail) => return Ok(Some(Inspected::TornTail(tail))),
-            Step::Frame(at, frame) => (at, frame),
+            Step::Frame(at, frame) if at.position >= from => (at, frame),
+            Step::Frame(..) | Step::Removed => continue,
         };
-        if at.position < from {
-            continue;
-        }
         let fault = |rule| Fault::of_payload(at.path, at.offset, rule).of_len(at.len as u64);
         let met = record(&at, &frame).map_or_else(|rule| Inspected::Fault(fault(rule)), Inspected::Record);
         return Ok(Some(met));

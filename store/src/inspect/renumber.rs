@@ -48,7 +48,7 @@ impl Readable {
                     readable.end = at.position + at.len as u64;
                 }
                 // The rest of the batch was acknowledged, since what follows was.
-                Step::Gap(_) => readable.take(&mut batch),
+                Step::Gap(_) | Step::Removed => readable.take(&mut batch),
                 Step::Tail(_) => {}
             }
         }

@@ -144,10 +144,10 @@ impl State {
                     }
                 }
                 Step::Gap(fault) => faults.push(fault),
+                Step::Removed => self.disturbed = true,
                 Step::Tail(tail) => tails.push(tail),
             }
         }
-        self.disturbed |= walk.passed_over();
         self.checkpoint = (start, end, walk.proven().min(end));
         if start > 0 && !replay.has_snapshot() {
             let expected = "a whole snapshot, since the log begins in its middle";
@@ -216,13 +216,14 @@ impl State {
                     self.place(&mut batch);
                     faults.push(fault);
                 }
+                Step::Removed => self.disturbed = true,
                 Step::Tail(tail) => tails.push(tail),
             }
         }
         if let Some((_, _, _, entry, _)) = batch.first() {
             end = entry.offset;
         }
-        self.disturbed |= walk.passed_over() || start > replay.commit_start;
+        self.disturbed |= start > replay.commit_start;
         self.commit = (start, end, walk.proven().min(end));
         self.closed = replay.closed == Some(end);
         // There are not more messages than bytes, whatever an extent says.

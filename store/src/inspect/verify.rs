@@ -51,7 +51,7 @@ struct Verify<'s, 't> {
     /// The topics' names and numbers of queues.
     topics: HashMap<TopicId, (String, u32)>,
     /// Segments went away while they were read: the owner lets go of them.
-    passed_over: bool,
+    removed: bool,
     chunks: usize,
     /// The next message belongs to the batch of the one before, of this segment, with so many behind it.
     batch: Option<(u64, u32)>,
@@ -63,7 +63,7 @@ struct Verify<'s, 't> {
 struct QueueCheck {
     /// The first message seen, and the one that must come next.
     first: Option<u64>,
-    next: u64,
+    next: Option<u64>,
     files: BTreeMap<u64, PathBuf>,
     /// The index of the first entry in `bytes`.
     from: u64,
@@ -91,7 +91,7 @@ impl Snapshot {
                 .iter()
                 .map(|(id, topic)| (*id, (topic.name.to_string(), topic.queues.len() as u32)))
                 .collect(),
-            passed_over: false,
+            removed: false,
             chunks: 0,
             batch: None,
             generation: 0,
@@ -129,6 +129,11 @@ impl Verify<'_, '_> {
                     self.batch = None;
                     self.tell(fault);
                 }
+                Step::Removed => {
+                    self.batch = None;
+                    self.removed = true;
+                    self.queues.values_mut().for_each(|check| check.next = None);
+                }
                 Step::Tail(tail) => self.done.torn_tails.push(tail),
                 Step::Frame(at, frame) => {
                     self.done.commit_records += 1;
@@ -147,7 +152,6 @@ impl Verify<'_, '_> {
                 progress(self.done.bytes, total);
             }
         }
-        self.passed_over |= walk.passed_over();
         Ok(())
     }
 
@@ -187,10 +191,9 @@ impl Verify<'_, '_> {
             return Ok(());
         }
         let check = self.queues.entry(queue).or_default();
-        let (next, seen) = (check.next, check.first.is_some());
         check.first = check.first.or(Some(index));
-        check.next = index.saturating_add(1);
-        if seen && index != next {
+        let next = check.next.replace(index.saturating_add(1));
+        if let Some(next) = next.filter(|next| *next != index) {
             let (name, _) = &self.topics[&queue.topic];
             let expected = format!("message {name}/{}/{next}", queue.queue);
             let found = format!("message {name}/{}/{index}", queue.queue);
@@ -290,6 +293,7 @@ impl Verify<'_, '_> {
         while let Some(step) = walk.step()? {
             match step {
                 Step::Gap(fault) => self.tell(fault),
+                Step::Removed => self.removed = true,
                 Step::Tail(tail) => self.done.torn_tails.push(tail),
                 Step::Frame(at, frame) => {
                     self.done.checkpoint_records += 1;
@@ -309,8 +313,7 @@ impl Verify<'_, '_> {
             }
         }
         progress(self.done.bytes.min(total), total);
-        self.passed_over |= walk.passed_over();
-        if self.generation > generation && !self.passed_over {
+        if self.generation > generation && !self.removed {
             let dir = self.snapshot.dir.join(StoreLog::Checkpoint.name());
             let expected = format!("records of generation {}, as in the commit log", self.generation);
             self.tell(Fault::new(&dir, 0, "11.3", expected, format!("none after generation {generation}")));
@@ -325,10 +328,11 @@ impl Verify<'_, '_> {
             for (number, queue) in state.queues.iter().enumerate() {
                 let id = QueueId { topic: *topic, queue: number as u32 };
                 let seen = self.queues.get(&id);
-                let (first, next) = seen.map_or((queue.marked, 0), |check| (check.first.unwrap_or(0), check.next));
+                let (first, next) =
+                    seen.map_or((queue.marked, 0), |check| (check.first.unwrap_or(0), check.next.unwrap_or(0)));
                 let missing = if first > queue.first { Some(queue.first) } else { None };
                 let missing = missing.or((next < queue.marked && queue.first < queue.marked).then_some(next));
-                if let Some(index) = missing.filter(|_| !self.passed_over) {
+                if let Some(index) = missing.filter(|_| !self.removed) {
                     let dir = snapshot.dir.join(StoreLog::Commit.name());
                     let expected = format!("message {}/{number}/{index}", state.name);
                     self.tell_anew(&Fault::new(&dir, 0, "11.8", expected, "none in the whole log"));

@@ -25,6 +25,8 @@ pub(crate) struct Unrecovered {
     pub(super) files: Vec<SegmentFile>,
     pub(super) spares: Vec<PathBuf>,
     pub(super) unfinished: Vec<PathBuf>,
+    /// Somebody may be appending to it.
+    in_use: bool,
 }
 
 /// A segment file as it is found.
@@ -86,7 +88,13 @@ impl Unrecovered {
 
     pub(super) fn empty(dir: PathBuf, kind: LogKind, store: u128) -> Self {
         let seed = Seed::new(store, kind);
-        Self { kind, dir, store, seed, files: Vec::new(), spares: Vec::new(), unfinished: Vec::new() }
+        Self { kind, dir, store, seed, files: Vec::new(), spares: Vec::new(), unfinished: Vec::new(), in_use: false }
+    }
+
+    /// The same log for a reader beside its owner: what the owner appends while it is read is no damage, and the log
+    /// ends for this reader where the owner was then.
+    pub(crate) fn in_use(self) -> Self {
+        Self { in_use: true, ..self }
     }
 
     /// Lists the directory. Returns the segments by base.
@@ -109,7 +117,7 @@ impl Unrecovered {
     }
 
     pub(super) fn segment_file(&self, store: u128, base: u64, path: PathBuf, newest: bool) -> Result<SegmentFile> {
-        let file = StoreFile::read_only(path).at("open", &self.dir)?;
+        let file = StoreFile::read_only(path.clone()).at("open", &path)?;
         let len = file.len().at("inspect", &file.path)?;
         let mut bytes = [0; SEGMENT_HEADER];
         let read = file.read_at(0, &mut bytes).at("read", &file.path)?;
@@ -130,16 +138,16 @@ impl Unrecovered {
         // A segment gets its name when its header is durable. If the file system broke that promise, nothing was ever
         // appended; if there is a record, the header was whole once and is damaged now.
         let half_made = newest && base < i64::MAX as u64 && matches!(rule, Rule::Short | Rule::Empty);
-        if !half_made || self.first_frame_is_valid(&file.path, base)? {
+        if !half_made || self.is_frame(&file.path, base, base + SEGMENT_HEADER as u64)? {
             return Err(Error::corrupt(&file.path, 0, format!("segment header: {rule}")));
         }
         Ok(SegmentFile { base, capacity: 0, path: file.path, len, half_made })
     }
 
-    fn first_frame_is_valid(&self, path: &Path, base: u64) -> Result<bool> {
+    /// Whether there is a whole frame now at this position of the segment that begins at `base`.
+    fn is_frame(&self, path: &Path, base: u64, position: u64) -> Result<bool> {
         let mut window = Window::open(path.to_path_buf())?;
-        let bytes = window.frame(SEGMENT_HEADER as u64)?;
-        Ok(Frame::decode(bytes, base + SEGMENT_HEADER as u64, self.seed).is_ok())
+        Ok(Frame::decode(window.frame(position - base)?, position, self.seed).is_ok())
     }
 
     /// The length of its longest segment.
@@ -191,11 +199,20 @@ impl Unrecovered {
                 Closing::End if at + 1 < self.files.len() => continue,
                 Closing::End => {
                     let missing = self.dir.join(segment_name(segment.base + segment.capacity));
+                    if self.in_use && missing.exists() {
+                        return Ok(found);
+                    }
                     return Err(Error::corrupt(&missing, 0, "the segment is missing"));
                 }
                 Closing::Invalid(rule) => rule,
             };
-            return self.judge(at, rule, found);
+            let (read, end) = (found.clone(), found.end);
+            return match self.judge(at, rule, found) {
+                Err(Error::Corrupt { .. }) if self.in_use && self.is_frame(&segment.path, segment.base, end)? => {
+                    Ok(read)
+                }
+                judged => judged,
+            };
         }
         match self.files.last() {
             Some(last) => {

@@ -23,6 +23,8 @@ pub(crate) enum Step<'w> {
     Frame(FrameAt<'w>, Frame<'w>),
     /// Damage; the walk goes on behind it.
     Gap(Fault),
+    /// The owner removed segments under the walk; it goes on behind them.
+    Removed,
     /// Bytes behind the last whole frame: writes that were under way. The walk is over.
     Tail(Fault),
 }
@@ -40,8 +42,8 @@ pub(crate) struct Walk {
     proven: u64,
     /// The rest of the log was searched for proofs.
     searched: bool,
-    /// Segments went away under the walk.
-    passed_over: bool,
+    /// Segments went away under the walk, and that was not told yet.
+    removed: bool,
     /// The walk does not go beyond what there was when it began: a writer may be as fast as it.
     limit: u64,
     over: bool,
@@ -114,16 +116,17 @@ impl Unrecovered {
         self.files.iter().rfind(|file| file.base <= position).map_or(0, |file| file.base)
     }
 
-    /// Walks over the frames from `from` on, which is where a frame begins or a segment. `proven` is how far the log is
+    /// Walks over the frames from `from` on, which is where a frame begins or a segment, be it there still or not. `proven` is how far the log is
     /// known to have been durable.
     pub(crate) fn walk(self, from: u64, proven: u64, generation_max: u32) -> Walk {
         let at = self.files.iter().rposition(|file| file.base <= from).unwrap_or(0);
         let inside = self.files.get(at).map_or(0, |file| from.saturating_sub(file.base));
         let offset = inside.max(SEGMENT_HEADER as u64);
         let (window, generation) = (None, 0);
-        let (searched, passed_over, over) = (false, false, false);
+        let removed = self.start().is_some_and(|start| from < start);
+        let (searched, over) = (false, false);
         let limit = self.files.last().map_or(0, |file| file.base.saturating_add(file.len));
-        Walk { log: self, at, window, offset, generation, generation_max, proven, searched, passed_over, limit, over }
+        Walk { log: self, at, window, offset, generation, generation_max, proven, searched, removed, limit, over }
     }
 }
 
@@ -145,7 +148,14 @@ impl Walk {
     /// A file cannot be read.
     pub(crate) fn step(&mut self) -> Result<Option<Step<'_>>> {
         let mut refreshed = false;
-        while !self.over && self.open()? {
+        while !self.over {
+            let opened = self.open();
+            if std::mem::take(&mut self.removed) {
+                return Ok(Some(Step::Removed));
+            }
+            if !opened {
+                break;
+            }
             let (base, position) = (self.base(), self.position());
             if position >= self.limit {
                 break;
@@ -183,6 +193,11 @@ impl Walk {
                         window.refresh()?;
                         continue;
                     }
+                    if !self.log.files[self.at].path.exists() {
+                        // Its space may be in use again already.
+                        self.pass_over();
+                        continue;
+                    }
                     match self.judge(rule)? {
                         Judged::LookAgain => refreshed = false,
                         Judged::Gap(fault) => return Ok(Some(Step::Gap(fault))),
@@ -212,30 +227,27 @@ impl Walk {
         self.proven
     }
 
-    /// Segments were removed while they were walked over.
-    pub(crate) fn passed_over(&self) -> bool {
-        self.passed_over
-    }
-
     fn base(&self) -> u64 {
         self.log.files.get(self.at).map_or(0, |file| file.base)
     }
 
     /// Opens the present segment if that is to be done. Returns whether there is one.
-    fn open(&mut self) -> Result<bool> {
+    fn open(&mut self) -> bool {
         while self.window.is_none() {
-            let Some(file) = self.log.files.get(self.at) else { return Ok(false) };
+            let Some(file) = self.log.files.get(self.at) else { return false };
             match Window::open(file.path.clone()) {
                 Ok(window) => self.window = Some(window),
-                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                    self.passed_over = true;
-                    self.enter(self.at + 1);
-                }
+                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => self.pass_over(),
                 // What cannot be read was told when the files were looked at.
                 Err(_) => self.enter(self.at + 1),
             }
         }
-        Ok(true)
+        true
+    }
+
+    fn pass_over(&mut self) {
+        self.removed = true;
+        self.enter(self.at + 1);
     }
 
     fn enter(&mut self, at: usize) {

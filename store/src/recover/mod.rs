@@ -70,11 +70,15 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Reads a store without changing anything.
-    pub(crate) fn read(dir: &Path, identity: Identity) -> Result<Self> {
-        let checkpoint = Unrecovered::inspect(dir.join(LogKind::Checkpoint.name()), LogKind::Checkpoint, identity.id)?;
+    /// Reads a store without changing anything, as its owner or beside one.
+    pub(crate) fn read(dir: &Path, identity: Identity, beside_owner: bool) -> Result<Self> {
+        let inspect = |kind: LogKind| {
+            let log = Unrecovered::inspect(dir.join(kind.name()), kind, identity.id)?;
+            Ok(if beside_owner { log.in_use() } else { log })
+        };
+        let checkpoint = inspect(LogKind::Checkpoint)?;
         let replay = Replay::read(&checkpoint, identity.generation)?;
-        let commit = Unrecovered::inspect(dir.join(LogKind::Commit.name()), LogKind::Commit, identity.id)?;
+        let commit = inspect(LogKind::Commit)?;
         let messages = Messages::read(&commit, identity.generation, &replay)?;
         if messages.found.generation > replay.found.generation {
             // Each open is on record in the checkpoint log before anything is appended.
@@ -90,7 +94,7 @@ pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Re
     let begun = options.clock.now();
     let disk = Disk::new(options.hook.clone());
     let identity = directory::identify(dir, &disk)?;
-    let Found { checkpoint, commit, mut replay, mut messages, .. } = Found::read(dir, identity)?;
+    let Found { checkpoint, commit, mut replay, mut messages, .. } = Found::read(dir, identity, false)?;
 
     let generation = identity.generation.checked_add(1).ok_or_else(|| Error::format(dir, "it was opened too often"))?;
     let identity = Identity { generation, ..identity };

@@ -1,7 +1,7 @@
 //! What opening a store would do, and why, found out without touching a byte.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use popstore_revive::{Change, Decisions, Index, QueueId, QueueIndex, Verdict};
 
@@ -14,8 +14,9 @@ use crate::log::{Found as LogEnd, Unrecovered};
 use crate::options::Options;
 use crate::topics::Topics;
 
-/// How often a store is looked at that changes meanwhile.
+/// How often a store is looked at that changes meanwhile, each time after a longer pause: two seconds in all.
 const LOOKS: u32 = 64;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// What opening a store would do.
 #[derive(Debug)]
@@ -57,16 +58,16 @@ impl RecoveryPlan {
         let dir = dir.as_ref();
         std::fs::read_dir(dir).at("read", dir)?;
         let mut before = None;
-        for left in (0..LOOKS).rev() {
+        for look in 1.. {
             let mut plan = Self { generation: 1, clean: false, refused: None, steps: Vec::new() };
             let Err(error) = plan.find(dir) else { return Ok(plan) };
             let told = Some(error.to_string());
             // What looks the same twice is damage; what moves on is the work of who has the store open.
-            let vanished = matches!(&error, Error::Io { source, .. } if source.kind() == ErrorKind::NotFound);
-            if (before == told && !vanished) || left == 0 {
+            if before == told || look == LOOKS {
                 return Ok(Self { refused: Some(error), steps: Vec::new(), ..plan });
             }
             before = told;
+            std::thread::sleep(look * PAUSE);
         }
         unreachable!("the last look returns")
     }
@@ -79,7 +80,7 @@ impl RecoveryPlan {
             return Ok(());
         };
         self.generation = identity.generation.saturating_add(1);
-        let Found { checkpoint, commit, mut replay, messages } = Found::read(dir, identity)?;
+        let Found { checkpoint, commit, mut replay, messages } = Found::read(dir, identity, true)?;
         self.clean = replay.closed == Some(messages.found.end);
         self.log(&checkpoint, &replay.found, replay.found.end);
         self.log(&commit, &messages.found, replay.commit_start);

@@ -1,11 +1,16 @@
 //! On the machine's clock, with the store's own threads and many of ours.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crate::scene::{GROUP, TOPIC, copy, secs, text};
-use popstore::{Clock, Durability, Error, Group, GroupOptions, Message, Options, Pop, Settled, Store, SystemClock};
+use popstore::{
+    Clock, Durability, Error, Event, Group, GroupOptions, Hook, Message, Options, Pop, RecoveryPlan, Retention,
+    Settled, Snapshot, Store, SystemClock,
+};
 
 const MS: Duration = Duration::from_millis(1);
 /// Longer than any test may take: who waits that long was never woken.
@@ -260,5 +265,52 @@ fn what_fell_due_while_the_store_was_closed_is_there_for_the_first_pop() {
         let store = options(Durability::Buffered).open(dir.path()).unwrap();
         let again = store.group(GROUP).unwrap().pop(TOPIC, Pop::up_to(1)).unwrap();
         assert_eq!(again.iter().map(popstore::Delivery::attempt).collect::<Vec<_>>(), [2]);
+    }
+}
+
+/// The keeper falls behind on it: the logs are long, and a look at them takes its time.
+struct SlowDisk;
+
+impl Hook for SlowDisk {
+    fn before(&self, event: &Event<'_>) -> std::io::Result<()> {
+        if let Event::SyncFile(path) = event
+            && path.iter().any(|name| name == "queues")
+        {
+            thread::sleep(100 * MS);
+        }
+        Ok(())
+    }
+
+    fn after(&self, _event: &Event<'_>) {}
+}
+
+#[test]
+fn beside_an_owner_whose_logs_turn_over_all_the_time_no_faults_are_told() {
+    for durability in [Durability::Buffered, Durability::SyncEach] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(durability).checkpoint_segment_bytes(1 << 16).mark_every_bytes(1 << 18);
+        let options = options.retention(Retention::keep().when_done()).hook(Arc::new(SlowDisk));
+        let store = options.open(dir.path()).unwrap();
+        store.create_topic(TOPIC, 1).unwrap();
+        let group = store.create_group(GROUP, GroupOptions::default()).unwrap();
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    store.append_batch(TOPIC, &std::array::from_fn::<_, 32, _>(|_| Message::new("one"))).unwrap();
+                    for delivery in group.pop(TOPIC, Pop::up_to(32)).unwrap() {
+                        assert!(group.ack(delivery.receipt()).unwrap().counted());
+                    }
+                }
+            });
+            let refused: Vec<_> = (0..10).filter_map(|_| RecoveryPlan::read(dir.path()).unwrap().refused).collect();
+            let mut faults = Vec::new();
+            for _ in 0..5 {
+                let snapshot = Snapshot::open(dir.path()).unwrap();
+                snapshot.verify(|_, _| {}, |fault| faults.push(fault.to_string())).unwrap();
+            }
+            stop.store(true, Ordering::SeqCst);
+            assert!(refused.is_empty() && faults.is_empty(), "{durability:?}: {refused:?} {faults:?}");
+        });
     }
 }
