@@ -60,7 +60,7 @@ impl Unrecovered {
         later.iter().try_for_each(|file| log.keep_ahead(file))?;
         if !log.shape.lazy {
             log.write_again()?;
-            log.sync_found(found.proven.min(end))?;
+            log.sync_found()?;
         }
         Ok(log)
     }
@@ -168,9 +168,9 @@ impl Log {
         if unproven.is_empty() { Ok(()) } else { self.sync_through(unproven.end) }
     }
 
-    /// Makes what recovery found from there on durable.
-    fn sync_found(&self, from: u64) -> Result<()> {
-        let end = self.appended();
+    /// Makes what recovery found and is not proven durable so, with errors of opening and not of a poisoned log.
+    fn sync_found(&self) -> Result<()> {
+        let (from, end) = (self.durable(), self.appended());
         for segment in self.segments().iter().filter(|segment| from < end && segment.end() > from) {
             let synced = segment.file(&self.disk).and_then(|file| self.disk.sync_file(&file));
             synced.at("sync", &segment.path)?;

@@ -66,8 +66,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/log/repair.rs",
-            right: "log.write_again()?; log.sync_found(found.proven.min(end))?;",
-            wrong: "if !BROKEN { log.write_again()?; log.sync_found(found.proven.min(end))?; }",
+            right: "log.write_again()?; log.sync_found()?;",
+            wrong: "if !BROKEN { log.write_again()?; log.sync_found()?; }",
         }],
         caught_by: ("spec", "promises::promise_5_reopening_writes_the_tail_again_before_it_syncs_it"),
         told: "a sync",
