@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 
-use super::keys::{Ids, Lowest, id, key, lower, visible_end};
-use super::{Class, Consumer, Contender, Opened, Popped, Producer, Setup, Sync};
+use super::keys::{Ids, Key, Keyed, KeyedQueue, Lowest, id, key, lower, visible_end};
+use super::{Class, Contender, Opened, Popped, Setup, Sync};
 use crate::bodies::Batch;
 use crate::clock::wall_micros;
 
@@ -28,7 +28,7 @@ impl Contender for Fjall {
         let last = bodies.last_key_value().map(|last| last.key().expect("a key"));
         let last = last.map(|last| u64::from_be_bytes(last[..8].try_into().expect("eight bytes")));
         let persist = if setup.sync == Sync::Each { PersistMode::SyncData } else { PersistMode::Buffer };
-        Box::new(Queue { database, order, bodies, persist, ids: Ids::after(last), lowest: Lowest::default() })
+        Box::new(Keyed(Queue { database, order, bodies, persist, ids: Ids::after(last), lowest: Lowest::default() }))
     }
 }
 
@@ -47,27 +47,12 @@ impl Queue {
     }
 }
 
-impl Opened for Queue {
-    fn producer<'a>(&'a self, batches: &'a [Batch<'a>]) -> Box<dyn Producer + 'a> {
-        Box::new(Inserter { queue: self, batches })
-    }
-
-    fn consumer(&self) -> Box<dyn Consumer + '_> {
-        Box::new(Popper { queue: self, held: Vec::new() })
-    }
-}
-
-struct Inserter<'a> {
-    queue: &'a Queue,
-    batches: &'a [Batch<'a>],
-}
-
-impl Producer for Inserter<'_> {
-    fn append(&mut self, batch: usize) {
-        let Queue { order, bodies, ids, lowest, .. } = self.queue;
+impl KeyedQueue for Queue {
+    fn append(&self, batch: &Batch<'_>) {
+        let Queue { order, bodies, ids, lowest, .. } = self;
         let now = wall_micros();
-        let mut write = self.queue.batch();
-        for body in &self.batches[batch % self.batches.len()] {
+        let mut write = self.batch();
+        for body in batch {
             let id = ids.next();
             write.insert(order, key(now, id), 0_u32.to_be_bytes());
             write.insert(bodies, id.to_be_bytes(), *body);
@@ -75,31 +60,12 @@ impl Producer for Inserter<'_> {
         write.commit().expect("committed");
         lower(lowest, key(now, 0));
     }
-}
 
-struct Popper<'a> {
-    queue: &'a Queue,
-    held: Vec<[u8; 16]>,
-}
-
-impl Popper<'_> {
-    fn ack(&self, held: &[[u8; 16]]) {
-        let mut write = self.queue.batch();
-        for key in held {
-            write.remove(&self.queue.order, *key);
-            write.remove(&self.queue.bodies, id(key).to_be_bytes());
-        }
-        write.commit().expect("committed");
-    }
-}
-
-impl Consumer for Popper<'_> {
-    fn pop(&mut self, messages_max: usize, lease: Duration) -> Popped {
-        let Queue { order, bodies, lowest, .. } = self.queue;
+    fn pop(&self, messages_max: usize, lease: Duration, held: &mut Vec<Key>) -> Popped {
+        let Queue { order, bodies, lowest, .. } = self;
         let mut lowest = lowest.lock().expect("no panic under the lock");
         let due = wall_micros() + lease.as_micros() as u64;
-        let mut write = self.queue.batch();
-        self.held.clear();
+        let mut write = self.batch();
         let mut last = None;
         for entry in order.range(*lowest..visible_end()).take(messages_max) {
             let (old, attempt) = entry.into_inner().expect("an entry");
@@ -107,7 +73,7 @@ impl Consumer for Popper<'_> {
             let new = key(due, id(&old));
             write.remove(order, old.clone());
             write.insert(order, new, (attempt + 1).to_be_bytes());
-            self.held.push(new);
+            held.push(new);
             last = Some(old);
         }
         write.commit().expect("committed");
@@ -117,17 +83,18 @@ impl Consumer for Popper<'_> {
         }
         drop(lowest);
         let mut popped = Popped::default();
-        for key in &self.held {
+        for key in held.iter() {
             popped.add(&bodies.get(id(key).to_be_bytes()).expect("looked").expect("there is a body"));
         }
         popped
     }
 
-    fn ack_each(&mut self) {
-        self.held.chunks(1).for_each(|one| self.ack(one));
-    }
-
-    fn ack_as_one(&mut self) {
-        self.ack(&self.held);
+    fn ack(&self, held: &[Key]) {
+        let mut write = self.batch();
+        for key in held {
+            write.remove(&self.order, *key);
+            write.remove(&self.bodies, id(key).to_be_bytes());
+        }
+        write.commit().expect("committed");
     }
 }

@@ -7,8 +7,8 @@ use heed::byteorder::BE;
 use heed::types::{Bytes, U32, U64};
 use heed::{Database, Env, EnvFlags, EnvOpenOptions};
 
-use super::keys::{Ids, id, key, visible_end};
-use super::{Class, Consumer, Contender, Opened, Popped, Producer, Setup, Sync};
+use super::keys::{Ids, Key, Keyed, KeyedQueue, id, key, visible_end};
+use super::{Class, Contender, Opened, Popped, Setup, Sync};
 use crate::bodies::Batch;
 use crate::clock::wall_micros;
 
@@ -40,7 +40,7 @@ impl Contender for Lmdb {
         let bodies: Bodies = env.create_database(&mut write, Some("bodies")).expect("a database can be made");
         let last = bodies.last(&write).expect("looked").map(|(id, _)| id);
         write.commit().expect("committed");
-        Box::new(Queue { env, order, bodies, ids: Ids::after(last) })
+        Box::new(Keyed(Queue { env, order, bodies, ids: Ids::after(last) }))
     }
 }
 
@@ -54,55 +54,21 @@ struct Queue {
     ids: Ids,
 }
 
-impl Opened for Queue {
-    fn producer<'a>(&'a self, batches: &'a [Batch<'a>]) -> Box<dyn Producer + 'a> {
-        Box::new(Inserter { queue: self, batches })
-    }
-
-    fn consumer(&self) -> Box<dyn Consumer + '_> {
-        Box::new(Popper { queue: self, held: Vec::new() })
-    }
-}
-
-struct Inserter<'a> {
-    queue: &'a Queue,
-    batches: &'a [Batch<'a>],
-}
-
-impl Producer for Inserter<'_> {
-    fn append(&mut self, batch: usize) {
-        let Queue { env, order, bodies, ids } = self.queue;
+impl KeyedQueue for Queue {
+    fn append(&self, batch: &Batch<'_>) {
+        let Queue { env, order, bodies, ids } = self;
         let now = wall_micros();
         let mut write = env.write_txn().expect("a transaction");
-        for body in &self.batches[batch % self.batches.len()] {
+        for body in batch {
             let id = ids.next();
             order.put(&mut write, &key(now, id), &0).expect("put");
             bodies.put(&mut write, &id, body).expect("put");
         }
         write.commit().expect("committed");
     }
-}
 
-struct Popper<'a> {
-    queue: &'a Queue,
-    held: Vec<[u8; 16]>,
-}
-
-impl Popper<'_> {
-    fn ack(&self, held: &[[u8; 16]]) {
-        let Queue { env, order, bodies, .. } = self.queue;
-        let mut write = env.write_txn().expect("a transaction");
-        for key in held {
-            assert!(order.delete(&mut write, key).expect("deleted"));
-            assert!(bodies.delete(&mut write, &id(key)).expect("deleted"));
-        }
-        write.commit().expect("committed");
-    }
-}
-
-impl Consumer for Popper<'_> {
-    fn pop(&mut self, messages_max: usize, lease: Duration) -> Popped {
-        let Queue { env, order, bodies, .. } = self.queue;
+    fn pop(&self, messages_max: usize, lease: Duration, held: &mut Vec<Key>) -> Popped {
+        let Queue { env, order, bodies, .. } = self;
         let due = wall_micros() + lease.as_micros() as u64;
         let (mut popped, end) = (Popped::default(), visible_end());
         let visible = (Bound::Unbounded, Bound::Excluded(&end[..]));
@@ -110,23 +76,24 @@ impl Consumer for Popper<'_> {
         let first = order.range(&write, &visible).expect("a range").take(messages_max);
         let first = first.map(|entry| entry.map(|(key, attempt)| (key.to_vec(), attempt)));
         let first: Vec<(Vec<u8>, u32)> = first.collect::<Result<_, _>>().expect("entries");
-        self.held.clear();
         for (old, attempt) in first {
             let id = id(&old);
             order.delete(&mut write, &old).expect("deleted");
             order.put(&mut write, &key(due, id), &(attempt + 1)).expect("put");
             popped.add(bodies.get(&write, &id).expect("looked").expect("there is a body"));
-            self.held.push(key(due, id));
+            held.push(key(due, id));
         }
         write.commit().expect("committed");
         popped
     }
 
-    fn ack_each(&mut self) {
-        self.held.chunks(1).for_each(|one| self.ack(one));
-    }
-
-    fn ack_as_one(&mut self) {
-        self.ack(&self.held);
+    fn ack(&self, held: &[Key]) {
+        let Queue { env, order, bodies, .. } = self;
+        let mut write = env.write_txn().expect("a transaction");
+        for key in held {
+            assert!(order.delete(&mut write, key).expect("deleted"));
+            assert!(bodies.delete(&mut write, &id(key)).expect("deleted"));
+        }
+        write.commit().expect("committed");
     }
 }

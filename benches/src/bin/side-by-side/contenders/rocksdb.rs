@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, Options, WriteBatch, WriteOptions};
 
-use super::keys::{Ids, Key, Lowest, id, key, lower, visible_end};
-use super::{Class, Consumer, Contender, Opened, Popped, Producer, Setup, Sync};
+use super::keys::{Ids, Key, Keyed, KeyedQueue, Lowest, id, key, lower, visible_end};
+use super::{Class, Contender, Opened, Popped, Setup, Sync};
 use crate::bodies::Batch;
 use crate::clock::wall_micros;
 
@@ -30,7 +30,7 @@ impl Contender for RocksDb {
         let last = database.iterator_cf(bodies, IteratorMode::End).next().map(|last| last.expect("a key").0);
         let last = last.map(|last| u64::from_be_bytes(last[..8].try_into().expect("eight bytes")));
         let durable = setup.sync == Sync::Each;
-        Box::new(Queue { database, durable, ids: Ids::after(last), lowest: Lowest::default() })
+        Box::new(Keyed(Queue { database, durable, ids: Ids::after(last), lowest: Lowest::default() }))
     }
 }
 
@@ -57,59 +57,25 @@ impl Queue {
     }
 }
 
-impl Opened for Queue {
-    fn producer<'a>(&'a self, batches: &'a [Batch<'a>]) -> Box<dyn Producer + 'a> {
-        Box::new(Inserter { queue: self, batches })
-    }
-
-    fn consumer(&self) -> Box<dyn Consumer + '_> {
-        Box::new(Popper { queue: self, held: Vec::new() })
-    }
-}
-
-struct Inserter<'a> {
-    queue: &'a Queue,
-    batches: &'a [Batch<'a>],
-}
-
-impl Producer for Inserter<'_> {
-    fn append(&mut self, batch: usize) {
-        let (order, bodies, now) = (self.queue.order(), self.queue.bodies(), wall_micros());
+impl KeyedQueue for Queue {
+    fn append(&self, batch: &Batch<'_>) {
+        let (order, bodies, now) = (self.order(), self.bodies(), wall_micros());
         let mut write = WriteBatch::default();
-        for body in &self.batches[batch % self.batches.len()] {
-            let id = self.queue.ids.next();
+        for body in batch {
+            let id = self.ids.next();
             write.put_cf(order, key(now, id), 0_u32.to_be_bytes());
             write.put_cf(bodies, id.to_be_bytes(), body);
         }
-        self.queue.write(write);
-        lower(&self.queue.lowest, key(now, 0));
+        self.write(write);
+        lower(&self.lowest, key(now, 0));
     }
-}
 
-struct Popper<'a> {
-    queue: &'a Queue,
-    held: Vec<Key>,
-}
-
-impl Popper<'_> {
-    fn ack(&self, held: &[Key]) {
-        let mut write = WriteBatch::default();
-        for key in held {
-            write.delete_cf(self.queue.order(), key);
-            write.delete_cf(self.queue.bodies(), id(key).to_be_bytes());
-        }
-        self.queue.write(write);
-    }
-}
-
-impl Consumer for Popper<'_> {
-    fn pop(&mut self, messages_max: usize, lease: Duration) -> Popped {
-        let Queue { database, lowest, .. } = self.queue;
-        let order = self.queue.order();
+    fn pop(&self, messages_max: usize, lease: Duration, held: &mut Vec<Key>) -> Popped {
+        let Queue { database, lowest, .. } = self;
+        let order = self.order();
         let mut lowest = lowest.lock().expect("no panic under the lock");
         let (due, end) = (wall_micros() + lease.as_micros() as u64, visible_end());
         let mut write = WriteBatch::default();
-        self.held.clear();
         let mut last: Option<Box<[u8]>> = None;
         let from = IteratorMode::From(&*lowest, Direction::Forward);
         let entries = database.iterator_cf(order, from).map(|entry| entry.expect("an entry"));
@@ -118,28 +84,29 @@ impl Consumer for Popper<'_> {
             let new = key(due, id(&old));
             write.delete_cf(order, &old);
             write.put_cf(order, new, (attempt + 1).to_be_bytes());
-            self.held.push(new);
+            held.push(new);
             last = Some(old);
         }
-        self.queue.write(write);
+        self.write(write);
         if let Some(last) = last {
             *lowest = (u128::from_be_bytes(last[..16].try_into().expect("sixteen bytes")) + 1).to_be_bytes();
             *lowest = key(due, 0).min(*lowest);
         }
         drop(lowest);
         let mut popped = Popped::default();
-        for key in &self.held {
-            let body = database.get_pinned_cf(self.queue.bodies(), id(key).to_be_bytes());
+        for key in held.iter() {
+            let body = database.get_pinned_cf(self.bodies(), id(key).to_be_bytes());
             popped.add(&body.expect("looked").expect("there is a body"));
         }
         popped
     }
 
-    fn ack_each(&mut self) {
-        self.held.chunks(1).for_each(|one| self.ack(one));
-    }
-
-    fn ack_as_one(&mut self) {
-        self.ack(&self.held);
+    fn ack(&self, held: &[Key]) {
+        let mut write = WriteBatch::default();
+        for key in held {
+            write.delete_cf(self.order(), key);
+            write.delete_cf(self.bodies(), id(key).to_be_bytes());
+        }
+        self.write(write);
     }
 }
