@@ -1,105 +1,85 @@
-//! The blocks of a queue that hold something, by number: found at once where they are dense, and in little memory.
+//! The blocks of a queue that hold something, by number.
 //!
-//! New blocks come at the end, as the group reads on; old ones go from the front, as it settles what it read. What goes
-//! from the middle leaves a hole, an empty block, until it reaches the front or there are as many holes as blocks.
+//! Numbers come mostly in order and close together, and there are very many: neighbours lie side by side in chunks, and the
+//! chunks in a map. Whatever the order in which a log tells them, one costs no more than a look-up and a move in its chunk.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::block::Block;
 
-/// How much room is made at once when there is none: a part of what there is, so that little lies idle.
-const GROWTH: usize = 8;
-const ROOM_MIN: usize = 4;
+/// How many numbers belong to a chunk.
+const PER_CHUNK: u64 = 64;
 
-/// Blocks in the order of their numbers.
+/// Blocks by number.
+///
+/// Invariant: a chunk's blocks are in the order of their numbers; between two calls no chunk and no block is empty.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Blocks {
-    slots: VecDeque<(u64, Block)>,
-    holes: usize,
+    chunks: BTreeMap<u64, Vec<(u64, Block)>>,
 }
-
-/// Where a block is, until the next change of any.
-pub(crate) struct Slot(usize);
 
 impl Blocks {
     pub(crate) fn get(&self, number: u64) -> Option<&Block> {
-        Some(&self.slots[self.slot(number)?.0].1)
+        let chunk = self.chunks.get(&(number / PER_CHUNK))?;
+        Some(&chunk[find(chunk, number).ok()?].1)
     }
 
-    /// Where a block is that holds something.
-    pub(crate) fn slot(&self, number: u64) -> Option<Slot> {
-        self.find(number).ok().filter(|at| !self.slots[*at].1.is_hole()).map(Slot)
-    }
-
-    /// Where a block is, which is made if there is none.
-    pub(crate) fn slot_or_new(&mut self, number: u64) -> Slot {
-        Slot(self.find(number).unwrap_or_else(|at| {
-            self.make_room();
-            self.slots.insert(at, (number, Block::default()));
-            self.holes += 1;
-            at
-        }))
+    /// Changes a block if there is one of this number. Returns what the change returns.
+    pub(crate) fn change<T>(&mut self, number: u64, change: impl FnOnce(&mut Block) -> T) -> Option<T> {
+        let chunk = self.chunks.get_mut(&(number / PER_CHUNK))?;
+        let at = find(chunk, number).ok()?;
+        let changed = change(&mut chunk[at].1);
+        if chunk[at].1.is_hole() {
+            self.remove(number, at);
+        }
+        Some(changed)
     }
 
     /// Changes a block, which may be empty before and after. Returns what the change returns.
-    pub(crate) fn change<T>(&mut self, Slot(at): Slot, change: impl FnOnce(&mut Block) -> T) -> T {
-        let block = &mut self.slots[at].1;
-        let was_hole = block.is_hole();
-        let changed = change(block);
-        match (was_hole, block.is_hole()) {
-            (true, false) => self.holes -= 1,
-            (false, true) => self.holes += 1,
-            _ => {}
+    pub(crate) fn change_or_make<T>(&mut self, number: u64, change: impl FnOnce(&mut Block) -> T) -> T {
+        let chunk = self.chunks.entry(number / PER_CHUNK).or_default();
+        let at = find(chunk, number).unwrap_or_else(|at| {
+            chunk.insert(at, (number, Block::default()));
+            at
+        });
+        let changed = change(&mut chunk[at].1);
+        if chunk[at].1.is_hole() {
+            self.remove(number, at);
         }
-        self.fill_holes();
         changed
+    }
+
+    /// Removes the block of this number, which is there at that place of its chunk.
+    fn remove(&mut self, number: u64, at: usize) {
+        if let Entry::Occupied(mut chunk) = self.chunks.entry(number / PER_CHUNK) {
+            chunk.get_mut().remove(at);
+            if chunk.get().is_empty() {
+                chunk.remove();
+            }
+        }
     }
 
     /// The blocks from this number on, in order, up to the end if there is one.
     pub(crate) fn range(&self, from: u64, end: Option<u64>) -> impl DoubleEndedIterator<Item = (u64, &Block)> {
-        let place = |number: u64| self.find(number).unwrap_or_else(|at| at);
-        let (from, end) = (place(from), end.map_or(self.slots.len(), place));
-        let slots = self.slots.range(from..end.max(from));
-        slots.filter(|(_, block)| !block.is_hole()).map(|(number, block)| (*number, block))
+        let (first, last) = (from / PER_CHUNK, end.unwrap_or(u64::MAX) / PER_CHUNK);
+        let blocks = self.chunks.range(first..=last.max(first)).flat_map(|(_, chunk)| chunk);
+        let within = move |number: u64| number >= from && end.is_none_or(|end| number < end);
+        blocks.filter(move |(number, _)| within(*number)).map(|(number, block)| (*number, block))
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &Block)> {
         self.range(0, None)
     }
+}
 
-    /// Where a block is, or would be.
-    fn find(&self, number: u64) -> Result<usize, usize> {
-        let first = self.slots.front().map_or(number, |(first, _)| *first);
-        let guess = usize::try_from(number.wrapping_sub(first)).unwrap_or(usize::MAX);
-        if self.slots.get(guess).is_some_and(|(found, _)| *found == number) {
-            return Ok(guess);
-        }
-        self.slots.binary_search_by_key(&number, |(number, _)| *number)
-    }
-
-    fn make_room(&mut self) {
-        if self.slots.len() == self.slots.capacity() {
-            self.slots.reserve_exact(self.slots.len() / GROWTH + ROOM_MIN);
-        }
-    }
-
-    fn fill_holes(&mut self) {
-        while self.slots.front().is_some_and(|(_, block)| block.is_hole()) {
-            self.slots.pop_front();
-            self.holes -= 1;
-        }
-        if self.holes > self.slots.len() / 2 {
-            self.slots.retain(|(_, block)| !block.is_hole());
-            self.holes = 0;
-            self.slots.shrink_to(self.slots.len() * 2);
-        }
-    }
+/// Where a block is in its chunk, or would be.
+fn find(chunk: &[(u64, Block)], number: u64) -> Result<usize, usize> {
+    chunk.binary_search_by_key(&number, |(number, _)| *number)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::{Cohort, Counts, State, Time};
 
@@ -121,25 +101,26 @@ mod tests {
                 _ => step / 50 + (seed >> 40) % 40,
             };
             if seed >> 33 & 1 == 0 {
-                let slot = blocks.slot_or_new(number);
-                blocks.change(slot, |block| {
+                blocks.change_or_make(number, |block| {
                     if block.is_hole() {
                         block.insert(cohort(1 << (seed >> 50 & 31)), &mut counts);
                     }
                 });
                 map.entry(number).or_insert(1u64 << (seed >> 50 & 31));
             } else {
-                let slot = blocks.slot_or_new(number);
-                blocks.change(slot, |block| block.edit(u64::MAX, &mut counts, |_| Ok(None)));
-                map.remove(&number);
+                let mut settle = |block: &mut Block| block.edit(u64::MAX, &mut counts, |_| Ok(None));
+                match step % 3 {
+                    0 => assert!(blocks.change_or_make(number, settle) == map.remove(&number).unwrap_or(0)),
+                    _ => assert!(blocks.change(number, &mut settle) == map.remove(&number)),
+                }
             }
             assert_eq!(blocks.get(number).map(Block::mask), map.get(&number).copied());
-            assert_eq!(blocks.holes, blocks.slots.iter().filter(|(_, block)| block.is_hole()).count());
-            assert!(blocks.slots.len() <= 2 * map.len() + 1, "{} slots for {}", blocks.slots.len(), map.len());
+            assert!(blocks.chunks.values().all(|chunk| !chunk.is_empty()), "an empty chunk at step {step}");
             if step % 100 == 0 {
                 let (from, end) = (number.saturating_sub(20), number.saturating_add(20));
                 assert!(blocks.iter().map(|(n, block)| (n, block.mask())).eq(map.iter().map(|(n, mask)| (*n, *mask))));
                 assert!(blocks.range(from, Some(end)).map(|(n, _)| n).eq(map.range(from..end).map(|(n, _)| *n)));
+                assert_eq!(blocks.range(end, Some(from)).count(), 0);
                 assert_eq!(
                     blocks.range(from, None).next_back().map(|(n, _)| n),
                     map.range(from..).next_back().map(|(n, _)| *n)

@@ -192,7 +192,7 @@ impl Index {
 
     /// Whether a group has messages of a queue to deliver again.
     pub fn has_ready(&self, group: GroupId, queue: QueueId) -> bool {
-        self.queue(group, queue).is_some_and(|queue| !queue.ready.is_empty())
+        self.queue(group, queue).is_some_and(Queue::has_ready)
     }
 
     /// Everything a group was given before this place of a queue is settled.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::block::{Block, Retimed};
-use crate::blocks::{Blocks, Slot};
+use crate::blocks::Blocks;
 use crate::{Burial, Cohort, QueueId, QueueIndex, Run, State, Time};
 
 /// How many of the last burials per group and queue are remembered, so that a late handler can be told.
@@ -80,20 +80,50 @@ pub enum Standing {
     Unknown,
 }
 
+/// Blocks with messages to deliver again, by the turn they became so.
+#[derive(Clone, Debug, Default)]
+struct Turns {
+    ready: BTreeMap<u64, u64>,
+    next: u64,
+}
+
+impl Turns {
+    /// Changes a block, and its turn with it. Returns what the change returns, and what it means for the timers.
+    fn follow<T>(&mut self, number: u64, block: &mut Block, change: impl FnOnce(&mut Block) -> T) -> (T, Retimed) {
+        let changed = change(block);
+        match (block.has_ready(), block.ready_turn) {
+            (true, None) => {
+                block.ready_turn = Some(self.next);
+                self.ready.insert(self.next, number);
+                self.next += 1;
+            }
+            (false, Some(turn)) => {
+                block.ready_turn = None;
+                self.ready.remove(&turn);
+            }
+            _ => {}
+        }
+        (changed, block.retime())
+    }
+}
+
 /// A group's state in one queue.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     /// The next message that was never handed out.
     pub(crate) position: QueueIndex,
     pub(crate) blocks: Blocks,
-    /// Blocks with messages to deliver again, by the turn they became so.
-    pub(crate) ready: BTreeMap<u64, u64>,
-    next_turn: u64,
+    turns: Turns,
     pub(crate) buried: VecDeque<Buried>,
     pub(crate) counts: Counts,
 }
 
 impl Queue {
+    /// Whether it has messages to deliver again.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.turns.ready.is_empty()
+    }
+
     /// Chooses up to `limit` messages to hand out from those in `first..end`.
     pub(crate) fn pick(
         &self,
@@ -108,7 +138,7 @@ impl Queue {
             return;
         }
         let mut left = limit;
-        for block in self.ready.values() {
+        for block in self.turns.ready.values() {
             left -= self.pick_ready(id, *block, left, out);
             if left == 0 {
                 return;
@@ -197,7 +227,8 @@ impl Queue {
         number: u64,
         change: impl FnOnce(&mut Block, &mut Counts) -> T,
     ) -> Option<(T, Retimed)> {
-        self.blocks.slot(number).map(|slot| self.change_at(slot, number, change))
+        let Self { blocks, turns, counts, .. } = self;
+        blocks.change(number, |block| turns.follow(number, block, |block| change(block, counts)))
     }
 
     /// The same for a block that may hold nothing yet.
@@ -206,33 +237,8 @@ impl Queue {
         number: u64,
         change: impl FnOnce(&mut Block, &mut Counts) -> T,
     ) -> (T, Retimed) {
-        let slot = self.blocks.slot_or_new(number);
-        self.change_at(slot, number, change)
-    }
-
-    fn change_at<T>(
-        &mut self,
-        slot: Slot,
-        number: u64,
-        change: impl FnOnce(&mut Block, &mut Counts) -> T,
-    ) -> (T, Retimed) {
-        let Self { blocks, ready, next_turn, counts, .. } = self;
-        blocks.change(slot, |block| {
-            let changed = change(block, counts);
-            match (block.has_ready(), block.ready_turn) {
-                (true, None) => {
-                    block.ready_turn = Some(*next_turn);
-                    ready.insert(*next_turn, number);
-                    *next_turn += 1;
-                }
-                (false, Some(turn)) => {
-                    block.ready_turn = None;
-                    ready.remove(&turn);
-                }
-                _ => {}
-            }
-            (changed, block.retime())
-        })
+        let Self { blocks, turns, counts, .. } = self;
+        blocks.change_or_make(number, |block| turns.follow(number, block, |block| change(block, counts)))
     }
 
     /// Remembers a burial.
