@@ -9,9 +9,15 @@ use std::sync::Arc;
 use popstore_revive::TopicId;
 
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 use crate::format::checkpoint::{CheckpointRecord, Extent};
 use crate::options::Durability;
+use crate::queue::ConsumeQueue;
+use crate::topics::Topic;
+
+/// How many threads sync the files of many queues, and how many queues are worth a thread.
+const FLUSHERS: usize = 16;
+const QUEUES_EACH_MIN: usize = 16;
 
 /// What a mark says.
 #[derive(Clone, Debug, Default)]
@@ -90,18 +96,30 @@ impl Engine {
         let mut kept = self.kept.lock().expect("no panic under the lock");
         kept.flushed = kept.flushed.max(commit);
         drop(kept);
-        let mut topics = Vec::new();
+        let all = self.topics.all();
         // Everything before `commit` has its entry by now, since entries are pushed before the log's end moves; and no
         // file holds more than that, since only who keeps house flushes, and never beyond what was written.
-        for topic in self.topics.all() {
-            let mut extents = Vec::with_capacity(topic.queues.len());
-            for queue in &topic.queues {
-                queue.flush(&self.disk, commit)?;
-                extents.push(queue.extent());
-            }
-            topics.push((topic.id, Arc::clone(&topic.name), extents));
-        }
+        self.flush(&all.iter().flat_map(|topic| &topic.queues).collect::<Vec<_>>(), commit)?;
+        let extents = |topic: &Topic| topic.queues.iter().map(|queue| queue.extent()).collect();
+        let topics = all.iter().map(|topic| (topic.id, Arc::clone(&topic.name), extents(topic))).collect();
         Ok(Mark { commit, base, topics })
+    }
+
+    /// Makes the files of queues durable. Each takes a sync or two, most of it waiting, and syncs that wait together
+    /// share one write of the file system's journal: so those of many queues are asked for from several threads.
+    fn flush(&self, queues: &[&Arc<ConsumeQueue>], commit: u64) -> Result<()> {
+        let each = queues.len().div_ceil(FLUSHERS).max(QUEUES_EACH_MIN);
+        let flush = |some: &[&Arc<ConsumeQueue>]| some.iter().try_for_each(|queue| queue.flush(&self.disk, commit));
+        std::thread::scope(|threads| {
+            let (here, rest) = queues.split_at(each.min(queues.len()));
+            let mut others = Vec::new();
+            for some in rest.chunks(each) {
+                let named = std::thread::Builder::new().name("popstore-marks".to_string());
+                others.push(named.spawn_scoped(threads, move || flush(some)).at("start a thread for", &self.dir)?);
+            }
+            let flushed = flush(here);
+            others.into_iter().map(|other| other.join().expect("no panic while flushing")).fold(flushed, Result::and)
+        })
     }
 
     fn tell_mark(&self, mark: &Mark) -> Result<u64> {
