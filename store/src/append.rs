@@ -136,6 +136,8 @@ impl Engine {
         let known = self.topics.find(name);
         let have = known.as_ref().map_or(0, |topic| topic.queues.len() as u32);
         if let Some(topic) = known.as_ref().filter(|_| have >= queues) {
+            // An open may have found it and not synced it yet.
+            self.commit.sync_recovered()?;
             return Ok(Arc::clone(topic));
         }
         let id = known.as_ref().map_or_else(|| self.topics.next_id(), |topic| topic.id);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use popstore_revive::{Change, GroupId, Index, Run, Time};
+use popstore_revive::{Change, GroupId, Index, QueueId, QueueIndex, Run, Time};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -33,6 +33,8 @@ pub(crate) struct Consumers {
     pub(crate) ack_times: BTreeMap<GroupId, AckTimes>,
     pub(crate) runs: Vec<Run>,
     scratch: Vec<u8>,
+    /// Where groups begin that are about to be made: a group is made by one record, and it comes last.
+    beginnings: BTreeMap<GroupId, Vec<(QueueId, QueueIndex)>>,
 }
 
 /// A group beside what the index knows of it.
@@ -54,10 +56,21 @@ impl Consumers {
     pub(crate) fn apply(&mut self, record: &CheckpointRecord<'_>) -> u64 {
         match record {
             CheckpointRecord::Group { name, invisible_for, change } => {
+                self.index.apply(change);
                 if let Change::Group { group, .. } = change {
                     self.name_group(*group, name, *invisible_for);
+                    for (queue, position) in self.beginnings.remove(group).unwrap_or_default() {
+                        self.index.apply(&Change::Positioned { group: *group, queue, position });
+                    }
                 }
-                self.index.apply(change)
+                0
+            }
+            CheckpointRecord::Change(Change::Positioned { group, queue, position })
+                if self.index.policy(*group).is_none() =>
+            {
+                self.beginnings.entry(*group).or_default().push((*queue, *position));
+                self.use_up(*group);
+                0
             }
             CheckpointRecord::Change(change) => {
                 if let Change::GroupRemoved { group } = change
@@ -81,6 +94,11 @@ impl Consumers {
         self.by_name.insert(Arc::clone(&entry.name), id);
         self.ack_times.entry(id).or_default();
         self.groups.insert(id, Arc::new(entry));
+        self.use_up(id);
+    }
+
+    /// No other group gets this number.
+    fn use_up(&mut self, id: GroupId) {
         self.next_group = self.next_group.max(GroupId(id.0.saturating_add(1)));
     }
 }

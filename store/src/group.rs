@@ -264,13 +264,14 @@ impl Engine {
         let counters = consumers.index.counters(group).unwrap_or_default();
         let change = Change::Group { group, policy: options.policy.clone(), counters };
         let record = CheckpointRecord::Group { name, invisible_for: options.invisible_for, change };
-        let (_, mut end) = self.record(&mut consumers, &record)?;
         if known.is_none() && options.start_at == StartAt::Newest {
             for queue in self.topics.all().iter().flat_map(|topic| &topic.queues) {
                 let position = queue.visible(self.poppable()).1;
-                end = self.change(&mut consumers, Change::Positioned { group, queue: queue.id, position })?.1;
+                self.change(&mut consumers, Change::Positioned { group, queue: queue.id, position })?;
             }
         }
+        // Order matters: with this record it is made, wherever it begins.
+        let (_, end) = self.record(&mut consumers, &record)?;
         let entry = consumers.group(name)?;
         drop(consumers);
         self.checkpoint.sync_through(end)?;

@@ -1,6 +1,7 @@
 //! Settling a delivery: ack, nack, extend. Find the lease by its receipt -> record -> done; or tell a late handler
 //! what happened meanwhile.
 
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use popstore_revive::{Burial, Change, Cohort, Ending, GroupId, Index, QueueId, Run, Standing, Time};
@@ -77,18 +78,12 @@ impl Engine {
             };
             outcome(settled);
         }
-        let acked = match runs.is_empty() {
-            true => Ok(None),
-            false => {
-                self.change_all(consumers, &runs, |runs| Change::Acked { group: group.id, at: now, runs }).map(Some)
-            }
-        };
+        let acked = self.change_all(consumers, &runs, |runs| Change::Acked { group: group.id, at: now, runs });
         let queues: Vec<QueueId> = self.unblocked(consumers, group.id, &runs);
         consumers.runs = runs;
         drop(guard);
-        if let Some(end) = acked? {
-            self.settle_checkpoint(end)?;
-        }
+        // Also where nothing was acked: what a late handler is told rests on records that may not be durable yet.
+        self.settle_checkpoint(acked?)?;
         self.raise(queues);
         slow.iter().for_each(|event| self.tell(event));
         Ok(())
@@ -108,8 +103,7 @@ impl Engine {
             Standing::Leased { .. } => {
                 consumers.index.policy(group.id).map(|policy| policy.end_lease(receipt.attempt()))
             }
-            Standing::Over => return Ok(Settled::LeaseOver),
-            other => return Ok(too_late(other)),
+            late => return self.tell_late(consumers, late),
         };
         let visible_at = match (leased, delay) {
             (Some(Ending::Redeliver { .. }), Delay::After(delay)) => Some(at.after(delay)),
@@ -135,8 +129,7 @@ impl Engine {
         let mut consumers = self.consumers();
         match look_up(&consumers.index, &receipt, at).0 {
             Standing::Leased { .. } => {}
-            Standing::Over => return Ok(Settled::LeaseOver),
-            other => return Ok(too_late(other)),
+            late => return self.tell_late(consumers, late),
         }
         let runs = [run(&receipt)];
         let change = Change::Extended { group: group.id, at, due: at.after(lease), runs: &runs };
@@ -144,6 +137,13 @@ impl Engine {
         drop(consumers);
         self.settle_checkpoint(end)?;
         Ok(Settled::Done)
+    }
+
+    /// What a late handler is told is as durable as what happened meanwhile.
+    fn tell_late(&self, consumers: MutexGuard<'_, Consumers>, standing: Standing) -> Result<Settled> {
+        drop(consumers);
+        self.settle_checkpoint(self.checkpoint.appended())?;
+        Ok(if standing == Standing::Over { Settled::LeaseOver } else { too_late(standing) })
     }
 
     /// Refuses what was not given by this store to this group.

@@ -2,6 +2,8 @@
 //!
 //! Order matters, since a crash may come between any two steps and the next open must find the same end:
 //!
+//! 0. the names in the directory are synced: whoever was here before may have been killed between a change of a name and
+//!    the sync of it, and what is built on the name from here on must not be lost with it;
 //! 1. the first bytes behind the end are zeroed and synced, so that nothing leads beyond it any more;
 //! 2. later segments are removed or become spares, newest first; those that hold nothing stay, to be used next;
 //! 3. everything else behind the end is zeroed;
@@ -28,6 +30,7 @@ const BLOCK: usize = 1 << 16;
 impl Unrecovered {
     /// Cuts the log at the end that was found and opens it for appending.
     pub(crate) fn recover(self, found: &Found, shape: Shape, disk: Disk) -> Result<Log> {
+        disk.sync_dir(&self.dir).at("sync", &self.dir)?;
         for path in &self.unfinished {
             disk.remove(path).at("remove", path)?;
         }

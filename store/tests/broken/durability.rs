@@ -7,6 +7,40 @@ const EVERY_CALL: &str = "every_point::each_seam_call_can_be_the_last_when_every
 
 pub const MISTAKES: &[Mistake] = &[
     Mistake {
+        name: "tell of an extension before it is durable",
+        breaks: "c",
+        places: &[Place {
+            file: "store/src/settle.rs",
+            right: "let (_, end) = self.change(&mut consumers, change)?; drop(consumers); self.settle_checkpoint(end)?;",
+            wrong: "let (_, end) = self.change(&mut consumers, change)?; drop(consumers); if !BROKEN { \
+                self.settle_checkpoint(end)?; }",
+        }],
+        caught_by: ("spec", "survivors::promise_2_an_extension_is_durable_before_it_is_told"),
+        told: "right: Some(Sync)",
+    },
+    Mistake {
+        name: "tell that a topic is made that an open has found and nobody synced",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/append.rs",
+            right: "self.commit.sync_recovered()?;",
+            wrong: "if !BROKEN { self.commit.sync_recovered()?; }",
+        }],
+        caught_by: ("spec", "told::promise_1_a_topic_that_is_found_at_open_is_durable_before_it_is_told_to_be_made"),
+        told: "it is not durable",
+    },
+    Mistake {
+        name: "let go of the first place of a message that was moved on before the second is durable",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/retention.rs",
+            right: "Entry { offset, size, tag: entry.tag })); } self.commit.sync_through(end)?;",
+            wrong: "Entry { offset, size, tag: entry.tag })); } if !BROKEN { self.commit.sync_through(end)?; }",
+        }],
+        caught_by: ("spec", "survivors::promise_2_a_message_that_is_moved_on_is_durable_before_its_first_place_goes"),
+        told: "the copy is not durable",
+    },
+    Mistake {
         name: "acknowledge before the sync",
         breaks: "a",
         places: &[Place {
@@ -45,8 +79,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "b",
         places: &[Place {
             file: "store/src/settle.rs",
-            right: "if let Some(end) = acked? { self.settle_checkpoint(end)?;",
-            wrong: "if let Some(end) = acked?.filter(|_| !BROKEN) { self.settle_checkpoint(end)?;",
+            right: "self.settle_checkpoint(acked?)?;",
+            wrong: "let acked = acked?; if !BROKEN { self.settle_checkpoint(acked)?; }",
         }],
         caught_by: ("model", ANY_SUBSET),
         told: "popped, acked, nacked",

@@ -7,6 +7,20 @@ const ANY_SUBSET: &str = "subsets::any_subset_of_sectors_may_be_lost_when_nothin
 
 pub const MISTAKES: &[Mistake] = &[
     Mistake {
+        name: "build on a name that a killed process did not sync",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/log/repair.rs",
+            right: "disk.sync_dir(&self.dir).at(\"sync\", &self.dir)?; for path in &self.unfinished {",
+            wrong: "if !BROKEN { disk.sync_dir(&self.dir).at(\"sync\", &self.dir)?; } for path in &self.unfinished {",
+        }],
+        caught_by: (
+            "model",
+            "twice::what_a_killed_process_did_not_sync_can_still_be_lost_when_every_operation_is_synced",
+        ),
+        told: "the segment is missing",
+    },
+    Mistake {
         name: "keep the cut tail",
         breaks: "e",
         places: &[Place {

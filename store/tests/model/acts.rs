@@ -197,6 +197,7 @@ impl Stage {
             world.seen(&sight, &dying, now)
         })?;
         self.see_firsts();
+        self.oracle.kept_house();
         self.oracle.done(if letters(&self.oracle) > before { Synced::Letters } else { Synced::AsPromised });
         Ok(())
     }

@@ -25,5 +25,6 @@ mod stage;
 mod strategy;
 mod subsets;
 mod tree;
+mod twice;
 mod view;
 mod world;

@@ -18,6 +18,8 @@ pub struct Oracle {
     past: Vec<Vec<World>>,
     commit_floor: usize,
     checkpoint_floor: usize,
+    /// The state that the last process found in the commit log, durable when its keeper was at it.
+    found: usize,
 }
 
 /// What a step made durable beside what the mode promises.
@@ -34,7 +36,7 @@ pub enum Synced {
 impl Oracle {
     pub fn new(mode: Mode) -> Self {
         let worlds = vec![World::default()];
-        Self { mode, past: vec![worlds.clone()], worlds, commit_floor: 0, checkpoint_floor: 0 }
+        Self { mode, past: vec![worlds.clone()], worlds, commit_floor: 0, checkpoint_floor: 0, found: 0 }
     }
 
     pub fn worlds(&self) -> &[World] {
@@ -73,6 +75,12 @@ impl Oracle {
         self.past.drain(..floor);
         self.commit_floor -= floor;
         self.checkpoint_floor -= floor;
+        self.found = self.found.saturating_sub(floor);
+    }
+
+    /// The keeper did what was due.
+    pub fn kept_house(&mut self) {
+        self.commit_floor = self.commit_floor.max(self.found);
     }
 
     /// The process ended while `during` was under way, of which `self` is the state before. Then the store was found.
@@ -108,8 +116,12 @@ impl Oracle {
         self.step(|world| world.seen(sight, &[], died_at))?;
         self.worlds.iter_mut().for_each(|world| world.reanchor(opened_at));
         self.worlds = dedup(std::mem::take(&mut self.worlds).into_iter());
-        self.past = vec![self.worlds.clone()];
-        (self.commit_floor, self.checkpoint_floor) = (0, 0);
+        // Where no append promises to be durable, opening a killed store leaves its tail to the keeper.
+        let lazy = crash == Crash::Kill && self.mode == Mode::Buffered;
+        self.past.drain(..if lazy { self.commit_floor } else { self.past.len() });
+        self.past.push(self.worlds.clone());
+        self.found = self.past.len() - 1;
+        (self.commit_floor, self.checkpoint_floor) = (0, self.found);
         Ok(())
     }
 

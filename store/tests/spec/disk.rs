@@ -14,6 +14,8 @@ pub const HEADER: usize = 64;
 pub const MESSAGE: u8 = 2;
 pub const BURIED: u8 = 10;
 pub const REDRIVEN: u8 = 11;
+/// The kind of the record that ends a snapshot.
+pub const SNAPSHOT_END: u8 = 21;
 
 /// A frame in a file.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::scene::{MODES, Scene, TOPIC, secs};
-use popstore::{Durability, Error, Event, GroupOptions, Hook, Message, Options, Settled};
+use popstore::{Durability, Error, Event, GroupOptions, Hook, Message, Options, Retention, Settled};
 
 /// Counts the free bytes of the disk; a new file takes a block.
 struct Space(AtomicI64);
@@ -38,9 +38,13 @@ impl Hook for Space {
     fn after(&self, _event: &Event<'_>) {}
 }
 
-fn filled(mode: popstore::Durability) -> (Scene, Arc<Space>) {
+fn filled(mode: Durability) -> (Scene, Arc<Space>) {
+    filled_with(Options::default().durability(mode))
+}
+
+fn filled_with(options: Options) -> (Scene, Arc<Space>) {
     let space = Arc::new(Space(AtomicI64::new(i64::MAX / 2)));
-    let options = Options::default().durability(mode).hook(space.clone()).entries_per_file(8).mark_every_bytes(4096);
+    let options = options.hook(space.clone()).entries_per_file(8).mark_every_bytes(4096);
     let options = options.segment_bytes(4096).checkpoint_segment_bytes(1 << 14);
     let scene = Scene::sized(options, GroupOptions::default().without_limit());
     scene.append_many("m", 100);
@@ -81,6 +85,26 @@ fn a_store_on_a_full_disk_opens_again_and_goes_on() {
         assert_eq!(scene.bodies().len(), 100);
         space.0.store(1 << 30, Ordering::SeqCst);
         assert_eq!(scene.append("there is space again"), 100);
+    }
+}
+
+#[test]
+fn a_mark_that_is_told_again_behind_a_reopening_says_what_it_said() {
+    for mode in MODES {
+        let options = Options::default().durability(mode).retention(Retention::keep().bytes(4096));
+        let (mut scene, space) = filled_with(options);
+        space.0.store(1 << 30, Ordering::SeqCst);
+        scene.append_many(&"n".repeat(100), 100);
+        scene.store().run_pending();
+        space.0.store(0, Ordering::SeqCst);
+        // Their entries have no place in a file.
+        scene.append_many("t", 20);
+        let (bodies, first) = (scene.bodies(), scene.store().topic_stats(TOPIC).unwrap().queues[0].0);
+        assert!(first > 0, "retention had nothing to remove");
+        scene.kill();
+        work(&scene, 300);
+        scene.kill();
+        assert_eq!((scene.bodies(), scene.store().recovery().queues_rebuilt), (bodies, 0), "{mode:?}");
     }
 }
 
@@ -139,4 +163,16 @@ fn short_lives_do_not_pile_up_spares() {
         }
     }
     assert!(files() <= most.max(4), "{} files, and {most} after the first rounds", files());
+}
+
+#[test]
+fn a_store_that_opens_again_keeps_no_more_spares_than_its_last_snapshot_asks_for() {
+    let options = Options::default().durability(Durability::Buffered);
+    let mut scene = Scene::with(options, GroupOptions::default().without_limit());
+    scene.append("m");
+    work(&scene, 2000);
+    scene.reopen();
+    scene.store().run_pending();
+    let files = std::fs::read_dir(scene.path.join("checkpoint")).unwrap().count();
+    assert!(files < 10, "{files} files");
 }

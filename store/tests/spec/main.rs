@@ -17,5 +17,7 @@ mod rules;
 mod rules_of_files;
 mod rules_of_recovery;
 mod scene;
+mod survivors;
 mod threads;
+mod told;
 mod verbs;

@@ -57,8 +57,8 @@ fn rule_2_bytes_from_before_a_truncation_never_parse() {
 fn rule_4_what_is_cut_is_zeroed_and_synced_before_anything_is_appended() {
     let (mut scene, tap, lost) = tapped_with_a_tail();
     let done = repairs(&mut scene, &tap);
-    // What leads beyond the end, the rest behind it, and once more what was not proven durable.
-    let expected = [What::Write, What::Sync].repeat(3);
+    // The names; what leads beyond the end, the rest behind it, and once more what was not proven durable.
+    let expected = [&[What::SyncDir], &[What::Write, What::Sync].repeat(3)[..]].concat();
     assert_eq!(done, expected, "in the wrong order");
     let bytes = std::fs::read(&segments(&scene.path, "commit")[0]).unwrap();
     assert!(bytes[lost[0].at..].iter().all(|byte| *byte == 0));
@@ -73,7 +73,8 @@ fn rule_4_nothing_leads_beyond_the_end_when_later_segments_are_removed() {
     let later = segments(&scene.path, "commit").len() - 1;
     assert!(later > 2);
     let removed = [What::Remove, What::SyncDir].repeat(later);
-    let expected = [&[What::Write, What::Sync], &removed[..], &[What::Write, What::Sync].repeat(2)].concat();
+    let expected =
+        [&[What::SyncDir, What::Write, What::Sync], &removed[..], &[What::Write, What::Sync].repeat(2)].concat();
     assert_eq!(repairs(&mut scene, &tap), expected, "in the wrong order");
     assert_eq!(scene.bodies(), ["first"]);
 }
@@ -117,4 +118,22 @@ fn rule_8_a_segment_is_whole_and_durable_before_it_has_its_name() {
     let named = done.iter().position(|what| *what == What::Rename).unwrap();
     assert!(done[made + 1..named - 1].iter().all(|what| *what == What::Write), "in the wrong order: {done:?}");
     assert_eq!(done[named - 1..=named + 1], [What::Sync, What::Rename, What::SyncDir], "in the wrong order");
+}
+
+#[test]
+fn a_store_whose_first_open_failed_half_way_is_made_anew() {
+    for log in ["checkpoint", "commit"] {
+        let (dir, tap) = (tempfile::tempdir().unwrap(), Arc::new(Tap::default()));
+        let options = Options::default().hook(tap.clone());
+        tap.fail(move |what, path| {
+            match what == What::Rename && path.components().any(|part| part.as_os_str() == log) {
+                true => Err(std::io::Error::other("the disk is gone")),
+                false => Ok(()),
+            }
+        });
+        assert!(matches!(options.clone().open(dir.path()), Err(Error::Io { .. })), "{log}");
+        tap.heal();
+        let store = options.open(dir.path()).unwrap();
+        assert_eq!((store.recovery().generation, store.recovery().clean), (1, true), "{log}");
+    }
 }

@@ -1,8 +1,10 @@
 //! The rules of the two logs, 8 and 10: files that are missing, half made or hold whatever bytes.
 
+use std::path::Path;
+
 use crate::disk::{Dice, base, change, files, segments};
 use crate::scene::{Scene, TOPIC, copy, text};
-use popstore::{Error, Message, Pop, Store};
+use popstore::{Error, GroupOptions, Message, Options, Pop, Store};
 
 /// A closed store with several segments in both logs.
 fn long() -> Scene {
@@ -125,4 +127,57 @@ fn rule_10_a_directory_of_garbage_is_refused() {
         change(&path, |bytes| bytes.iter_mut().for_each(|byte| *byte = dice.below(256) as u8));
     }
     assert!(matches!(scene.refusal(), Error::Format { .. }));
+}
+
+#[test]
+fn the_file_that_names_the_store_is_that_file_and_nothing_more() {
+    let damage: [(&str, fn(&Path)); 2] = [
+        ("store", |file| change(file, |bytes| bytes.push(0))),
+        ("could not open", |file| {
+            std::fs::remove_file(file).unwrap();
+            std::fs::create_dir(file).unwrap();
+        }),
+    ];
+    for (told, damage) in damage {
+        let mut scene = Scene::new();
+        scene.append("m");
+        scene.die(|dir| damage(&dir.join("store")));
+        let refused = scene.refusal().to_string();
+        assert!(refused.contains(told), "{refused}");
+    }
+}
+
+#[test]
+fn no_store_is_made_over_records_however_deep_they_lie() {
+    let options = Options::default().segment_bytes(1 << 19).checkpoint_segment_bytes(1 << 19);
+    let nothing_but = |record: Option<usize>| {
+        let mut scene = Scene::sized(options.clone(), GroupOptions::default());
+        scene.append("m");
+        scene.die(|dir| {
+            std::fs::remove_file(dir.join("store")).unwrap();
+            for log in ["checkpoint", "commit"] {
+                change(&segments(dir, log)[0], |bytes| bytes[64..].fill(0));
+            }
+            if let Some(at) = record {
+                change(&segments(dir, "commit")[0], |bytes| bytes[at] = 1);
+            }
+        });
+        scene
+    };
+    for at in [64, 1000, (1 << 16) + 64, 200_000, (1 << 19) - 1] {
+        let refused = nothing_but(Some(at)).refusal().to_string();
+        assert!(refused.contains("is missing, but"), "{at}: {refused}");
+    }
+    // Made, but nothing was ever written to it.
+    let mut scene = nothing_but(None);
+    scene.open();
+    assert_eq!(scene.store().recovery().generation, 1);
+}
+
+#[test]
+fn a_topic_of_as_many_queues_as_can_be_opens_again() {
+    let mut scene = Scene::buffered();
+    scene.store().create_topic(TOPIC, 1024).unwrap();
+    scene.kill();
+    assert_eq!(scene.store().topic_stats(TOPIC).unwrap().queues.len(), 1024);
 }

@@ -1,11 +1,14 @@
 //! The rules of the two logs, 6, 7 and 9: what happens together, interrupted recovery, receipts.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::disk::{BURIED, REDRIVEN, Tap, frames_of};
-use crate::scene::{Scene, TOPIC, bodies, copy, secs};
-use popstore::{Durability, Error, GroupOptions, Options, Pop, Receipt, Redriven, Settled};
+use crate::disk::{
+    BURIED, FrameIn, HEADER, MESSAGE, REDRIVEN, SNAPSHOT_END, Tap, change, frames, frames_of, lose_messages, segments,
+};
+use crate::scene::{GROUP, MODES, Scene, TOPIC, bodies, copy, secs};
+use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Receipt, Redriven, Settled};
 
 /// A dead letter whose copy is in the commit log, and whose record in the checkpoint log is lost.
 fn half_buried() -> Scene {
@@ -170,4 +173,122 @@ fn rule_9_a_changed_receipt_does_not_parse() {
         assert!(matches!(Receipt::from_bytes(&bytes), Err(Error::Invalid { what: "receipt", .. })), "byte {at}");
     }
     assert_eq!(Receipt::from_bytes(&receipt.to_bytes()).unwrap(), receipt);
+}
+
+/// What refuses to open a store that died, and was changed then.
+fn refusal_of(mut scene: Scene, change: impl FnOnce(&Path)) -> String {
+    scene.die(change);
+    scene.refusal().to_string()
+}
+
+#[test]
+fn a_log_that_is_gone_is_damage_also_when_it_told_of_no_message() {
+    for log in ["checkpoint", "commit"] {
+        let gone = |dir: &Path| segments(dir, log).iter().for_each(|segment| std::fs::remove_file(segment).unwrap());
+        let refused = refusal_of(Scene::new(), gone);
+        assert!(refused.contains(log) && refused.contains("the log is missing"), "{refused}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_lost_its_beginning_is_none() {
+    let scene = Scene::new();
+    scene.append("m");
+    // Names for more than one segment.
+    let group = |n: u32| format!("{}{n}", "g".repeat(120));
+    (0..60).for_each(|n| drop(scene.store().create_group(&group(n), GroupOptions::default()).unwrap()));
+    while frames_of(&scene.path, "checkpoint", SNAPSHOT_END).is_empty() {
+        assert_eq!(scene.nack(scene.pop().receipt(), secs(0)), Settled::Done);
+        scene.store().run_pending();
+    }
+    let refused = refusal_of(scene, |dir| {
+        let end = frames_of(dir, "checkpoint", SNAPSHOT_END).pop().unwrap().path;
+        let before = segments(dir, "checkpoint").into_iter().take_while(|segment| *segment != end);
+        let removed: Vec<_> = before.inspect(|segment| std::fs::remove_file(segment).unwrap()).collect();
+        assert!(!removed.is_empty(), "the snapshot fits into one segment");
+    });
+    assert!(refused.contains("no whole snapshot"), "{refused}");
+}
+
+#[test]
+fn a_name_that_nobody_could_give_is_damage() {
+    for (log, name) in [("checkpoint", GROUP), ("commit", TOPIC)] {
+        let scene = Scene::new();
+        scene.append("m");
+        let refused = refusal_of(scene, |dir| {
+            change(&segments(dir, log)[0], |bytes| {
+                let at = bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
+                bytes[at] = b'/';
+                let record = popstore::fuzzing::checked_at(bytes, at).unwrap();
+                popstore::fuzzing::repair(bytes, record);
+            });
+        });
+        assert!(refused.contains(log) && refused.contains("impossible name"), "{refused}");
+    }
+}
+
+#[test]
+fn a_batch_that_is_torn_right_behind_what_was_durable_never_happened() {
+    for mode in MODES {
+        let mut scene = Scene::with(Options::default().durability(mode), GroupOptions::default());
+        scene.append("a");
+        scene.store().append_batch(TOPIC, &["b", "c", "d"].map(|body| Message::new(body))).unwrap();
+        let (mut before, mut whole) = (0, 0);
+        scene.kill_and(|dir| {
+            lose_messages(dir, 1);
+            whole = frames_of(dir, "commit", MESSAGE)[1..].iter().map(|frame| frame.len as u64).sum();
+            before = frames(dir, "commit").len() as u64 - 2;
+        });
+        assert_eq!(scene.bodies(), ["a"], "{mode:?}");
+        let recovery = scene.store().recovery();
+        assert_eq!((recovery.records_scanned, recovery.tail_bytes_cut), (before, whole), "{mode:?}");
+        assert_eq!(scene.append("e"), 1);
+    }
+}
+
+/// Writes records one behind the other as the whole commit log, with right checksums.
+fn write_log(dir: &Path, records: &[&[u8]]) {
+    change(&segments(dir, "commit")[0], |bytes| {
+        bytes[HEADER..].fill(0);
+        let mut at = HEADER;
+        for record in records {
+            bytes[at..at + record.len()].copy_from_slice(record);
+            popstore::fuzzing::repair(bytes, at);
+            at += record.len();
+        }
+    });
+}
+
+#[test]
+fn records_that_are_whole_but_tell_what_cannot_be_are_damage() {
+    let store = || {
+        let scene = Scene::buffered();
+        scene.append("a");
+        scene.store().append_batch(TOPIC, &["b", "c", "d"].map(|body| Message::new(body))).unwrap();
+        scene
+    };
+    let records: Vec<Vec<u8>> = frames(&store().path, "commit").iter().map(FrameIn::bytes).collect();
+    let name_at = |record: &Vec<u8>| record.windows(TOPIC.len()).position(|part| part == TOPIC.as_bytes());
+    let (topic, at) = records.iter().find_map(|record| Some((record, name_at(record)?))).unwrap();
+    let no_queues = [&topic[..at - 2], &[0], &topic[at - 1..]].concat();
+    let other_name = [&topic[..at], b"0", &topic[at + 1..]].concat();
+    let [a, b, c, d] = records.last_chunk().unwrap();
+    // Each behind the topic told twice, since records say how far the log was durable.
+    let stories: [(&str, &[&[u8]]); 7] = [
+        ("does not count down", &[a, b, d]),
+        ("does not count down", &[a, b, b, c, d]),
+        ("a batch is interrupted", &[a, b, topic, c, d]),
+        ("not at the end of its queue", &[a, a]),
+        ("not at the end of its queue", &[b, c, d]),
+        ("a topic has two names", &[a, &other_name]),
+        ("impossible number of queues", &[a, &no_queues]),
+    ];
+    for (told, story) in stories {
+        let refused = refusal_of(store(), |dir| write_log(dir, &[&[&topic[..], topic], story].concat()));
+        assert!(refused.contains(told), "{refused}");
+    }
+    // Told again as it was, the topic is the same.
+    let mut scene = store();
+    scene.kill_and(|dir| write_log(dir, &[topic, topic, a, topic, b, c, d]));
+    assert_eq!(scene.bodies(), ["a", "b", "c", "d"]);
 }

@@ -1,7 +1,7 @@
 //! The verbs as a user meets them, on a clock that stands still.
 
 use crate::scene::{Scene, TOPIC, secs};
-use popstore::{Message, Pop, Settled};
+use popstore::{Message, Pop, Settled, Snapshot};
 
 #[test]
 fn what_is_appended_is_popped_in_order_with_all_its_parts() {
@@ -63,6 +63,21 @@ fn hundreds_of_messages_survive_a_kill_and_a_clean_close() {
     let rest = scene.group().pop(TOPIC, Pop::up_to(1000)).unwrap();
     assert_eq!(rest.len(), 150);
     assert_eq!(rest[0].body(), b"message 150");
+}
+
+#[test]
+fn recovery_tells_how_much_it_read() {
+    let mut scene = Scene::new();
+    assert_eq!((scene.store().recovery().generation, scene.store().recovery().clean), (1, true));
+    scene.append_many("m", 3);
+    scene.pop();
+    scene.die(|_| {});
+    let found = Snapshot::open(&scene.path).unwrap().verify(|_, _| {}, |fault| panic!("{fault}")).unwrap();
+    scene.open();
+    let recovery = scene.store().recovery();
+    assert_eq!((recovery.generation, recovery.clean, recovery.tail_bytes_cut), (2, false, 0));
+    assert_eq!((recovery.records_scanned, recovery.records_replayed), (found.commit_records, found.checkpoint_records));
+    assert!(found.commit_records > 3 && found.checkpoint_records > 1);
 }
 
 #[test]
