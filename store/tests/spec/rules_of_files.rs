@@ -131,7 +131,8 @@ fn rule_10_a_directory_of_garbage_is_refused() {
 
 #[test]
 fn the_file_that_names_the_store_is_that_file_and_nothing_more() {
-    let damage: [(&str, fn(&Path)); 2] = [
+    type Damage = fn(&Path);
+    let damage: [(&str, Damage); 2] = [
         ("store", |file| change(file, |bytes| bytes.push(0))),
         ("could not open", |file| {
             std::fs::remove_file(file).unwrap();

@@ -232,7 +232,7 @@ fn a_batch_that_is_torn_right_behind_what_was_durable_never_happened() {
     for mode in MODES {
         let mut scene = Scene::with(Options::default().durability(mode), GroupOptions::default());
         scene.append("a");
-        scene.store().append_batch(TOPIC, &["b", "c", "d"].map(|body| Message::new(body))).unwrap();
+        scene.store().append_batch(TOPIC, &["b", "c", "d"].map(Message::new)).unwrap();
         let (mut before, mut whole) = (0, 0);
         scene.kill_and(|dir| {
             lose_messages(dir, 1);
@@ -264,7 +264,7 @@ fn records_that_are_whole_but_tell_what_cannot_be_are_damage() {
     let store = || {
         let scene = Scene::buffered();
         scene.append("a");
-        scene.store().append_batch(TOPIC, &["b", "c", "d"].map(|body| Message::new(body))).unwrap();
+        scene.store().append_batch(TOPIC, &["b", "c", "d"].map(Message::new)).unwrap();
         scene
     };
     let records: Vec<Vec<u8>> = frames(&store().path, "commit").iter().map(FrameIn::bytes).collect();
