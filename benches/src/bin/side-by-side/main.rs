@@ -113,6 +113,10 @@ fn main() -> ExitCode {
         eprintln!("side-by-side: {unknown}");
         return ExitCode::from(2);
     }
+    if let Err(error) = std::fs::create_dir_all(&args.dir) {
+        eprintln!("side-by-side: {:?} cannot be made: {error}", args.dir);
+        return ExitCode::from(2);
+    }
     let cases = run(&args, &chosen(&args, known));
     let judged = targets::judge(&cases);
     cases.iter().for_each(|case| println!("{}", table::of_case(case)));

@@ -1,4 +1,4 @@
-//! What issue 5 wants, as data, and whether it was seen. A target whose case was not measured is not judged.
+//! What is wanted, as data, and whether it was seen. A target whose case was not measured is not judged.
 
 use serde::Serialize;
 

@@ -43,7 +43,7 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// One of the sizes.
+    /// One of the sizes that count.
     pub(crate) fn scaled(&self, size: u64) -> u64 {
         (size / self.divide_by).max(1)
     }
