@@ -116,3 +116,54 @@ fn a_letter_that_was_put_back_and_removed_is_not_put_back_again_by_who_read_it_b
     let again = scene.group().redrive(&letter);
     assert!(matches!(again, Err(Error::Unknown { what: "dead letter", .. })), "{again:?}");
 }
+
+/// Takes a copy of the store whenever its messages are synced.
+#[derive(Default)]
+struct Moves {
+    store: Mutex<PathBuf>,
+    taken: Mutex<Vec<tempfile::TempDir>>,
+}
+
+impl Hook for Moves {
+    fn before(&self, event: &Event<'_>) -> io::Result<()> {
+        let store = self.store.lock().unwrap().clone();
+        if let Event::SyncFile(path) = event
+            && path.starts_with(store.join("commit"))
+        {
+            let taken = tempfile::tempdir().unwrap();
+            copy(&store, taken.path());
+            self.taken.lock().unwrap().push(taken);
+        }
+        Ok(())
+    }
+
+    fn after(&self, _event: &Event<'_>) {}
+}
+
+#[test]
+fn a_message_that_is_moved_on_is_held_beside_those_that_were_before_whenever_the_process_dies() {
+    let moves = Arc::new(Moves::default());
+    let options = Options::default().durability(Durability::Buffered).retention(Retention::keep().bytes(4096));
+    let scene = Scene::with(options.hook(moves.clone()), GroupOptions::default());
+    let mut held = Vec::new();
+    for at in 0..30 {
+        scene.append(&"x".repeat(if at % 10 == 3 { 1 } else { 900 }));
+        let delivery = scene.group().pop(TOPIC, Pop::up_to(1).invisible_for(secs(7 * 86_400))).unwrap().remove(0);
+        match at % 10 {
+            3 => held.push(at),
+            _ => assert!(scene.ack(delivery.receipt()).counted()),
+        }
+        moves.store.lock().unwrap().clone_from(&scene.path);
+        scene.advance(secs(1));
+        moves.store.lock().unwrap().clear();
+        for dir in std::mem::take(&mut *moves.taken.lock().unwrap()) {
+            let store = scene.options.clone().hook(Arc::new(Moves::default())).open(dir.path()).unwrap();
+            for index in &held {
+                let message = store.message(TOPIC, 0, *index).unwrap();
+                assert!(message.is_some(), "message {index} is gone behind {at}");
+            }
+        }
+    }
+    let first = scene.store().topic_stats(TOPIC).unwrap().queues[0].0;
+    assert!(first > 13, "retention only went to {first}");
+}
