@@ -1,4 +1,5 @@
-//! What is wanted, as data, and whether it was seen. A target whose case was not measured is not judged.
+//! What is wanted, as data, and whether it was seen. A target whose case was not measured, or
+//! nobody to compare with, is not judged.
 
 use serde::Serialize;
 
@@ -150,9 +151,9 @@ impl Wanted {
             TimesAnyone(times) => against(best(case, |shown| matches!(shown.class, AppendOnly | LeaseStore)), times),
             TimesOne(name, times) => against(case.of(name), times),
             AtLeastOrTimesLeaseStores(least, times) => {
-                let other = best(case, |shown| shown.class == LeaseStore);
-                let (ahead, name) = other.map_or((f64::INFINITY, "none"), |o| (o.first_is_ahead, o.name.as_str()));
-                let wanted = format!("at least {} and {times}x {name}", short(least));
+                let other = best(case, |shown| shown.class == LeaseStore)?;
+                let ahead = other.first_is_ahead;
+                let wanted = format!("at least {} and {times}x {}", short(least), other.name);
                 let seen = format!("{}, {ahead:.2}x", short(median));
                 Some((wanted, seen, median >= least && ahead >= times))
             }
