@@ -93,7 +93,9 @@ mod tests {
     fn blocks_come_and_go_as_in_a_map() {
         let (mut blocks, mut map, mut counts) = (Blocks::default(), BTreeMap::new(), Counts::default());
         let mut seed = 7u64;
-        for step in 0..20_000 {
+        // Miri takes a thousand times as long.
+        let steps = if cfg!(miri) { 2_000 } else { 20_000 };
+        for step in 0..steps {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let number = match seed >> 60 {
                 0 => u64::MAX - (seed >> 40) % 3,
@@ -115,8 +117,8 @@ mod tests {
                 }
             }
             assert_eq!(blocks.get(number).map(Block::mask), map.get(&number).copied());
-            assert!(blocks.chunks.values().all(|chunk| !chunk.is_empty()), "an empty chunk at step {step}");
             if step % 100 == 0 {
+                assert!(blocks.chunks.values().all(|chunk| !chunk.is_empty()), "an empty chunk at step {step}");
                 let (from, end) = (number.saturating_sub(20), number.saturating_add(20));
                 assert!(blocks.iter().map(|(n, block)| (n, block.mask())).eq(map.iter().map(|(n, mask)| (*n, *mask))));
                 assert!(blocks.range(from, Some(end)).map(|(n, _)| n).eq(map.range(from..end).map(|(n, _)| *n)));
