@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 use crate::scene::Scene;
 use popstore::{Durability, Event, GroupOptions, Hook, Options};
@@ -180,4 +181,51 @@ impl Dice {
         self.0 ^= self.0 << 17;
         (self.0 % end.max(1) as u64) as usize
     }
+}
+
+/// Holds back some calls of the disk while it is closed.
+pub struct Gate {
+    holds: fn(&Event<'_>) -> bool,
+    closed: AtomicBool,
+    held: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Gate {
+    /// An open gate for calls of that kind.
+    pub fn at(holds: fn(&Event<'_>) -> bool) -> Arc<Self> {
+        Arc::new(Self { holds, closed: AtomicBool::new(false), held: Mutex::new(false), changed: Condvar::new() })
+    }
+
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    pub fn wait_until_it_holds_one(&self) {
+        drop(self.changed.wait_while(self.held.lock().unwrap(), |held| !*held).unwrap());
+    }
+
+    pub fn open(&self) {
+        self.closed.store(false, Ordering::SeqCst);
+        *self.held.lock().unwrap() = false;
+        self.changed.notify_all();
+    }
+}
+
+impl Hook for Gate {
+    fn before(&self, event: &Event<'_>) -> io::Result<()> {
+        if self.closed.load(Ordering::SeqCst) && (self.holds)(event) {
+            *self.held.lock().unwrap() = true;
+            self.changed.notify_all();
+            drop(self.changed.wait_while(self.held.lock().unwrap(), |held| *held).unwrap());
+        }
+        Ok(())
+    }
+
+    fn after(&self, _event: &Event<'_>) {}
+}
+
+/// Whether it is a segment of that log.
+pub fn is_segment_of(path: &Path, log: &str) -> bool {
+    path.extension().is_none() && path.to_string_lossy().contains(log)
 }

@@ -1,13 +1,10 @@
 //! What was found once and must not come back, each as the shortest story that shows it.
 
-use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-use crate::disk::{MESSAGE, change, frames_of, segments};
+use crate::disk::{Gate, MESSAGE, change, frames_of, is_segment_of, segments};
 use crate::scene::{GROUP, Scene, TOPIC, copy, secs};
-use popstore::{Durability, Error, Event, GroupOptions, Hook, Message, Options, Pop, Retention, Store};
+use popstore::{Durability, Error, Event, GroupOptions, Message, Options, Pop, Retention, Store};
 
 fn when_done() -> Options {
     Options::default().retention(Retention::keep().when_done())
@@ -31,48 +28,24 @@ fn a_damaged_frame_does_not_make_retention_delete_what_lies_behind_it() {
     assert_eq!(scene.pop_up_to(1000).len(), 197);
 }
 
-/// Holds back writes to the commit log while it is closed.
-#[derive(Default)]
-struct Gate {
-    closed: AtomicBool,
-    held: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Hook for Gate {
-    fn before(&self, event: &Event<'_>) -> io::Result<()> {
-        let holds = |path: &std::path::Path| path.to_string_lossy().contains("commit") && path.extension().is_none();
-        if let Event::Write { path, len, .. } = event
-            && self.closed.load(Ordering::SeqCst)
-            && holds(path)
-            && !(*len).is_power_of_two()
-        {
-            *self.held.lock().unwrap() = true;
-            self.changed.notify_all();
-            let held = self.held.lock().unwrap();
-            drop(self.changed.wait_while(held, |held| *held).unwrap());
-        }
-        Ok(())
-    }
-
-    fn after(&self, _event: &Event<'_>) {}
-}
-
 #[test]
 fn a_group_commit_under_way_at_a_segments_end_is_not_deleted_by_retention() {
-    let gate = Arc::new(Gate::default());
+    let gate = Gate::at(|event| match event {
+        Event::Write { path, len, .. } => is_segment_of(path, "commit") && !len.is_power_of_two(),
+        _ => false,
+    });
     let scene = Scene::with(when_done().hook(gate.clone()), GroupOptions::default());
     for _ in 0..3 {
         scene.append(&"x".repeat(900));
         let _ = scene.ack(scene.pop().receipt());
     }
-    gate.closed.store(true, Ordering::SeqCst);
+    gate.close();
     let append = |bytes: usize| {
         let store = scene.store().clone();
         thread::spawn(move || store.append(TOPIC, Message::new(&vec![b'y'; bytes])).unwrap())
     };
     let first = append(10);
-    drop(gate.changed.wait_while(gate.held.lock().unwrap(), |held| !*held).unwrap());
+    gate.wait_until_it_holds_one();
     // The write of the first is held back; the second is staged behind it, the third rolls the log.
     let more = [append(20), append(3000)];
     while scene.store().stats().unwrap().unsynced_bytes < 3000 {
@@ -84,9 +57,7 @@ fn a_group_commit_under_way_at_a_segments_end_is_not_deleted_by_retention() {
         store.run_pending();
     });
     thread::sleep(std::time::Duration::from_millis(50));
-    gate.closed.store(false, Ordering::SeqCst);
-    *gate.held.lock().unwrap() = false;
-    gate.changed.notify_all();
+    gate.open();
     for thread in more.into_iter().chain([first]) {
         thread.join().unwrap();
     }

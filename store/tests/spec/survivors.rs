@@ -1,14 +1,12 @@
 //! What a sync must reach, and what must last, where a mistake was once made and nothing told.
 
-use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::disk::{MESSAGE, Tap, What, frames_of, segments, tapped};
+use crate::disk::{Gate, MESSAGE, Tap, What, frames_of, is_segment_of, segments, tapped};
 use crate::scene::{Scene, TOPIC, secs};
-use popstore::{Durability, Event, GroupOptions, Hook, Message, Options, Pop, Retention, Settled, Store};
+use popstore::{Durability, Event, GroupOptions, Message, Options, Pop, Retention, Settled, Store};
 
 /// A segment that was synced when it was half full is synced once more when it is full.
 #[test]
@@ -81,34 +79,10 @@ fn promise_2_a_message_that_is_moved_on_is_durable_before_its_first_place_goes()
     assert_eq!(scene.store().message(TOPIC, 0, 0).unwrap().unwrap().body(), b"held");
 }
 
-/// Holds back syncs of the commit log while it is closed.
-#[derive(Default)]
-struct Gate {
-    closed: AtomicBool,
-    held: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Hook for Gate {
-    fn before(&self, event: &Event<'_>) -> io::Result<()> {
-        if let Event::SyncFile(path) = event
-            && self.closed.load(Ordering::SeqCst)
-            && path.extension().is_none()
-            && path.to_string_lossy().contains("commit")
-        {
-            *self.held.lock().unwrap() = true;
-            self.changed.notify_all();
-            drop(self.changed.wait_while(self.held.lock().unwrap(), |held| *held).unwrap());
-        }
-        Ok(())
-    }
-
-    fn after(&self, _event: &Event<'_>) {}
-}
-
 #[test]
 fn promise_2_what_is_appended_while_a_sync_runs_is_synced_after_it() {
-    let (gate, dir) = (Arc::new(Gate::default()), tempfile::tempdir().unwrap());
+    let gate = Gate::at(|event| matches!(event, Event::SyncFile(path) if is_segment_of(path, "commit")));
+    let dir = tempfile::tempdir().unwrap();
     let every = Durability::SyncEvery(Duration::from_millis(10));
     let store = Store::options().durability(every).hook(gate.clone()).open(dir.path()).unwrap();
     let append = |body: &str| store.append(TOPIC, Message::new(body)).unwrap().offset;
@@ -117,12 +91,10 @@ fn promise_2_what_is_appended_while_a_sync_runs_is_synced_after_it() {
         tries.any(|()| store.synced_through() > offset)
     };
     assert!(synced(append("first")));
-    gate.closed.store(true, Ordering::SeqCst);
+    gate.close();
     append("under way");
-    drop(gate.changed.wait_while(gate.held.lock().unwrap(), |held| !*held).unwrap());
+    gate.wait_until_it_holds_one();
     let meanwhile = append("meanwhile");
-    gate.closed.store(false, Ordering::SeqCst);
-    *gate.held.lock().unwrap() = false;
-    gate.changed.notify_all();
+    gate.open();
     assert!(synced(meanwhile), "nobody syncs it");
 }

@@ -2,64 +2,33 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::disk::{What, frames_of, tapped};
+use crate::disk::{Gate, What, frames_of, tapped};
 use crate::scene::{GROUP, Scene, TOPIC, secs};
-use popstore::{Durability, Error, Event, GroupOptions, Hook, Options, Pop, Settled, StartAt};
+use popstore::{Durability, Error, Event, GroupOptions, Options, Pop, Settled, StartAt};
 
 /// The kind of a Positioned record.
 const POSITIONED: u8 = 4;
 
-/// Holds back writes to the segments of the consumers' log while it is closed.
-#[derive(Default)]
-struct Gate {
-    closed: AtomicBool,
-    held: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Gate {
-    fn open(&self) {
-        self.closed.store(false, Ordering::SeqCst);
-        *self.held.lock().unwrap() = false;
-        self.changed.notify_all();
-    }
-}
-
-impl Hook for Gate {
-    fn before(&self, event: &Event<'_>) -> io::Result<()> {
-        if let Event::Write { path, .. } = event
-            && self.closed.load(Ordering::SeqCst)
-            && path.to_string_lossy().contains("checkpoint")
-        {
-            *self.held.lock().unwrap() = true;
-            self.changed.notify_all();
-            drop(self.changed.wait_while(self.held.lock().unwrap(), |held| *held).unwrap());
-        }
-        Ok(())
-    }
-
-    fn after(&self, _event: &Event<'_>) {}
-}
-
 /// Who is told that a message is settled may throw away what it keeps of it, whoever settled it.
 #[test]
 fn promise_1_already_settled_is_not_told_before_the_settlement_outlives_a_kill() {
-    let gate = Arc::new(Gate::default());
+    let gate = Gate::at(|event| match event {
+        Event::Write { path, .. } => path.to_string_lossy().contains("checkpoint"),
+        _ => false,
+    });
     let mut scene = Scene::with(Options::default().hook(gate.clone()), GroupOptions::default());
     scene.append("m0");
     let receipt = scene.pop().receipt();
-    gate.closed.store(true, Ordering::SeqCst);
+    gate.close();
     let ack = || {
         let group = scene.group();
         thread::spawn(move || group.ack(receipt).unwrap())
     };
     let first = ack();
-    drop(gate.changed.wait_while(gate.held.lock().unwrap(), |held| !*held).unwrap());
+    gate.wait_until_it_holds_one();
     // The ack of the first is under way and nowhere on the disk.
     let second = ack();
     for _ in 0..20 {
