@@ -1,8 +1,9 @@
 //! Group commit: one sync in flight, for everybody who waits.
 //!
-//! Whoever needs a place durable and finds no sync running leads: it takes everything appended so far (in mapped logs the
-//! full segments only, when the place lies in those), writes and syncs it, and moves the durable mark. The others wait for the mark. A leader that had company last time yields until
-//! as many are there again, or nobody comes any more.
+//! Whoever needs a place durable and finds no sync running leads: it takes everything appended so far (in mapped logs
+//! the full segments only, when the place lies in those), writes and syncs it, and moves the durable mark. The others
+//! wait for the mark. A leader that had company last time yields until as many are there again, or nobody comes any
+//! more.
 
 use std::sync::atomic::Ordering;
 

@@ -116,8 +116,8 @@ impl Unrecovered {
         self.files.iter().rfind(|file| file.base <= position).map_or(0, |file| file.base)
     }
 
-    /// Walks over the frames from `from` on, which is where a frame begins or a segment, be it there still or not. `proven` is how far the log is
-    /// known to have been durable.
+    /// Walks over the frames from `from` on, which is where a frame begins or a segment, be it there still or not.
+    /// `proven` is how far the log is known to have been durable.
     pub(crate) fn walk(self, from: u64, proven: u64, generation_max: u32) -> Walk {
         let at = self.files.iter().rposition(|file| file.base <= from).unwrap_or(0);
         let inside = self.files.get(at).map_or(0, |file| from.saturating_sub(file.base));
