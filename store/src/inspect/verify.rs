@@ -70,6 +70,8 @@ struct QueueCheck {
     bytes: Vec<u8>,
     /// The entries from here on are in no file, and that was told.
     missing_from: Option<u64>,
+    /// The store's owner has let go of the messages before this one meanwhile.
+    gone_before: u64,
 }
 
 impl Snapshot {
@@ -228,7 +230,7 @@ impl Verify<'_, '_> {
     fn read_entry(&mut self, queue: QueueId, index: u64) -> Result<Option<(Entry, PathBuf, u64)>> {
         let chunks_full = self.chunks >= CHUNKS_MAX;
         let check = self.queues.entry(queue).or_default();
-        if check.missing_from.is_some_and(|from| index >= from) {
+        if index < check.gone_before || check.missing_from.is_some_and(|from| index >= from) {
             return Ok(None);
         }
         let within = |check: &QueueCheck| {
@@ -273,7 +275,8 @@ impl Verify<'_, '_> {
         if next_file >= marked {
             check.missing_from = Some(index);
         }
-        if retired(snapshot, queue, index) {
+        check.gone_before = first_now(snapshot, queue);
+        if index < check.gone_before {
             return Ok(());
         }
         let (path, at) = missing;
@@ -353,10 +356,10 @@ impl Verify<'_, '_> {
     }
 }
 
-/// Whether the store's owner has let go of a message since the snapshot was taken.
-fn retired(snapshot: &Snapshot, queue: QueueId, index: u64) -> bool {
+/// The first message of a queue now: the store's owner may have let go of some since the snapshot was taken.
+fn first_now(snapshot: &Snapshot, queue: QueueId) -> u64 {
     let now = Snapshot::open(&snapshot.dir).ok();
-    now.is_some_and(|now| now.state.queue(queue).is_some_and(|queue| queue.first > index))
+    now.and_then(|now| now.state.queue(queue).map(|queue| queue.first)).unwrap_or(0)
 }
 
 impl QueueCheck {
