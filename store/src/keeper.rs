@@ -19,17 +19,26 @@ use crate::options::Options;
 const BLOCKS_MAX: usize = 16;
 const REDRIVEN_MAX: usize = 64;
 const COHORT_BYTES_MAX: usize = 64;
+/// A mark tells of every queue: with more than so many of them, marks come less often.
+const QUEUES_MAX: u64 = 512;
 
 /// What the keeper did last.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
-    /// The files of the consume queues hold nothing from here on.
-    pub(crate) flushed: u64,
     /// The last mark.
     pub(crate) mark: Mark,
     /// Where the last snapshot began in the checkpoint log, and its length.
     pub(crate) snapshot_begin: u64,
     pub(crate) snapshot_bytes: u64,
+}
+
+impl Kept {
+    /// The end of the commit log from which on a mark is due.
+    pub(crate) fn next_mark(&self, options: &Options) -> u64 {
+        let queues = self.mark.topics.iter().map(|(.., queues)| queues.len() as u64).sum::<u64>();
+        let times = queues.div_ceil(QUEUES_MAX).max(1);
+        self.mark.commit.saturating_add(options.mark_every_bytes.saturating_mul(times))
+    }
 }
 
 /// What must be at hand on a full disk behind a snapshot of that length: until the next one is complete there may be
@@ -53,7 +62,7 @@ impl Due {
     }
 
     fn move_on(&self, kept: &Kept, options: &Options) {
-        self.mark.store(kept.mark.commit.saturating_add(options.mark_every_bytes), Ordering::Relaxed);
+        self.mark.store(kept.next_mark(options), Ordering::Relaxed);
         // From one segment on: the next one, which lies ready, then takes the snapshot even if the disk is full.
         let grown = options.checkpoint_segment_bytes.max(2 * kept.snapshot_bytes);
         self.snapshot.store(kept.snapshot_begin.saturating_add(grown), Ordering::Relaxed);
@@ -67,7 +76,7 @@ impl Engine {
         self.due.move_on(&kept, &self.options);
     }
 
-    /// Wakes the keeper when it may be time for a mark; not again before there is some more.
+    /// Wakes the keeper when it is time for a mark; not again before there is some more.
     pub(crate) fn wake_to_mark(&self, commit_end: u64) {
         if commit_end >= self.due.mark.load(Ordering::Relaxed) {
             self.due.mark.store(commit_end + self.options.mark_every_bytes / 8, Ordering::Relaxed);
@@ -131,7 +140,7 @@ impl Engine {
         let mut cursor = Cursor::default();
         while self.tell_piece(&mut cursor)? {}
         self.tell_redriven()?;
-        self.mark_or_tell_again()?;
+        self.tell_mark_again()?;
         let end = {
             let mut consumers = self.consumers();
             self.write_record(&mut consumers, &CheckpointRecord::SnapshotEnd { begin })?.end
@@ -186,7 +195,7 @@ impl Engine {
         let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
         self.commit.shut();
         self.commit.sync_all()?;
-        self.mark_all_or_tell_again()?;
+        self.mark_or_tell_again()?;
         let commit = self.commit.durable();
         let mut consumers = self.consumers();
         let end = self.write_record(&mut consumers, &CheckpointRecord::Closed { commit })?.end;

@@ -13,7 +13,7 @@ use super::{Head, Log, Next, Segment};
 use crate::error::{At, Result};
 use crate::format::frame::LogKind;
 use crate::format::header::{SEGMENT_HEADER, SegmentHeader};
-use crate::segment::{Disk, GROWS_UNDER_MAP, Populate, ReadMap, StoreFile, WriteMap};
+use crate::segment::{Beside, Disk, GROWS_UNDER_MAP, ReadMap, StoreFile, WriteMap};
 
 const STEP_MIN: u64 = 1 << 20;
 const STEP_MAX: u64 = 64 << 20;
@@ -40,7 +40,7 @@ impl Spares {
 }
 
 enum Plan {
-    Fill { segment: Arc<Segment>, populate: Option<Populate>, from: u64, end: u64 },
+    Fill { segment: Arc<Segment>, map: Option<Beside>, from: u64, end: u64 },
     Make { base: u64 },
 }
 
@@ -69,7 +69,7 @@ impl Log {
         };
         let done = match plan {
             None => return self.stock_spares(),
-            Some(Plan::Fill { segment, populate, from, end }) => self.fill(&segment, populate, from, end),
+            Some(Plan::Fill { segment, map, from, end }) => self.fill(&segment, map, from, end),
             Some(Plan::Make { base }) => self.make(base),
         };
         let mut head = self.head.lock().expect("no panic under the lock");
@@ -131,8 +131,8 @@ impl Log {
         let segment_end = head.segment.end();
         if head.ready < segment_end && head.ready < want {
             let end = segment_end.min(head.ready + FILL);
-            let (segment, populate) = (Arc::clone(&head.segment), head.map.as_ref().map(WriteMap::populate));
-            return Some(Plan::Fill { segment, populate, from: head.ready, end });
+            let (segment, map) = (Arc::clone(&head.segment), head.map.as_ref().map(WriteMap::beside));
+            return Some(Plan::Fill { segment, map, from: head.ready, end });
         }
         if head.ahead.is_empty() && want > segment_end {
             return Some(Plan::Make { base: segment_end });
@@ -143,8 +143,8 @@ impl Log {
         let unready = head.ahead.iter().find(|next| next.ready < next.segment.end() && next.ready < want);
         if let Some(next) = unready {
             let end = next.segment.end().min(next.ready + FILL);
-            let (segment, populate) = (Arc::clone(&next.segment), next.map.as_ref().map(WriteMap::populate));
-            return Some(Plan::Fill { segment, populate, from: next.ready, end });
+            let (segment, map) = (Arc::clone(&next.segment), next.map.as_ref().map(WriteMap::beside));
+            return Some(Plan::Fill { segment, map, from: next.ready, end });
         }
         let last = head.ahead.back()?.segment.end();
         // Only a load needs more than the next one; the consumers' log is told anew instead.
@@ -152,7 +152,7 @@ impl Log {
         more.then_some(Plan::Make { base: last })
     }
 
-    fn fill(&self, segment: &Arc<Segment>, populate: Option<Populate>, from: u64, end: u64) -> Result<()> {
+    fn fill(&self, segment: &Arc<Segment>, map: Option<Beside>, from: u64, end: u64) -> Result<()> {
         let file = segment.file(&self.disk).at("open", &segment.path)?;
         zero(&self.disk, &file, from - segment.base, end - segment.base)?;
         if self.shape.staged {
@@ -160,8 +160,8 @@ impl Log {
             let synced = self.disk.sync_file(&file);
             synced.map_err(|source| self.shape.poison.set(segment.path.clone(), source))?;
         }
-        if let Some(populate) = populate {
-            populate.range((from - segment.base) as usize, (end - from) as usize);
+        if let Some(map) = map {
+            map.populate((from - segment.base) as usize, (end - from) as usize);
         }
         let mut head = self.head.lock().expect("no panic under the lock");
         if head.segment.base == segment.base {

@@ -5,10 +5,12 @@
 //! wait for the mark. A leader that had company last time yields until as many are there again, or nobody comes any
 //! more.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use super::{Log, Segment};
 use crate::error::{Error, Result};
+use crate::segment::{Beside, SYNCS_MAPS, WriteMap};
 
 /// How often a leader looks whether its group has grown, at most, and in a row in which it has not.
 const GATHER_ROUNDS: usize = 256;
@@ -92,7 +94,7 @@ impl Log {
             let (segment, from) = (&chunk.segment, chunk.at - chunk.segment.base);
             let file = segment.file(&self.disk);
             let written = file.and_then(|file| self.disk.write_at(&file, from, &chunk.bytes));
-            written.map_err(|source| self.shape.poison.set(segment.path.clone(), source))?;
+            self.or_poison(segment, written)?;
             segment.map.publish(from as usize + chunk.bytes.len());
         }
         self.written.store(target, Ordering::Release);
@@ -106,23 +108,34 @@ impl Log {
 
     fn sync_written(&self, end: u64) -> Result<()> {
         let head_base = self.head_span().start;
-        // Where the appender writes, a sync costs it a page fault per page, those that lie ready included.
         let (from, target) = (self.durable(), if end <= head_base { head_base } else { self.written() });
         for segment in self.segments() {
             if segment.end() <= from || segment.base >= target {
                 continue;
             }
-            let flushed = self.flush_map(segment.base);
-            flushed.map_err(|source| self.shape.poison.set(segment.path.clone(), source))?;
-            self.sync_segment(&segment)?;
+            match self.map_of(segment.base) {
+                Some(map) => self.sync_part(&segment, &map, from.max(segment.base)..target)?,
+                None => self.sync_segment(&segment)?,
+            }
         }
         self.made_durable(target);
         Ok(())
     }
 
+    /// Syncs a part of the segment that is appended to, and not what lies ready in it: a sync costs the appender a page
+    /// fault for each page that it comes to next.
+    fn sync_part(&self, segment: &Segment, map: &Beside, part: Range<u64>) -> Result<()> {
+        let (at, len) = ((part.start - segment.base) as usize, (part.end - part.start) as usize);
+        self.or_poison(segment, self.disk.sync_range(&segment.path, map, at, len))?;
+        if SYNCS_MAPS { Ok(()) } else { self.sync_segment(segment) }
+    }
+
     fn sync_segment(&self, segment: &Segment) -> Result<()> {
-        let synced = segment.file(&self.disk).and_then(|file| self.disk.sync_file(&file));
-        synced.map_err(|source| self.shape.poison.set(segment.path.clone(), source))
+        self.or_poison(segment, segment.file(&self.disk).and_then(|file| self.disk.sync_file(&file)))
+    }
+
+    fn or_poison<T>(&self, segment: &Segment, done: std::io::Result<T>) -> Result<T> {
+        done.map_err(|source| self.shape.poison.set(segment.path.clone(), source))
     }
 
     pub(super) fn made_durable(&self, target: u64) {
@@ -135,11 +148,9 @@ impl Log {
         });
     }
 
-    fn flush_map(&self, base: u64) -> std::io::Result<()> {
+    /// The appender's map, if that is where it appends.
+    fn map_of(&self, base: u64) -> Option<Beside> {
         let head = self.head.lock().expect("no panic under the lock");
-        match &head.map {
-            Some(map) if head.segment.base == base => map.flush(),
-            _ => Ok(()),
-        }
+        head.map.as_ref().filter(|_| head.segment.base == base).map(WriteMap::beside)
     }
 }

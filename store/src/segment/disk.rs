@@ -1,6 +1,6 @@
 //! The narrow seam between the store and the file system: every change of a file or directory goes through here.
 //!
-//! The calls are create, open, map, write, sync file, sync directory, rename and remove. A [`Hook`] sees each before and
+//! The calls are create, open, map, write, sync file, sync range, sync directory, rename and remove. A [`Hook`] sees each before and
 //! after it happens and may refuse it: that is how tests take the disk's picture at every point and inject its faults.
 //! What is stored through a map is not seen as a call, only in the files; what recovery and `Snapshot` only look at is
 //! not seen at all.
@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::platform;
+use super::{Beside, platform};
 
 /// A call that changes the disk or may run out of something, about to happen or done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,15 @@ pub enum Event<'a> {
     },
     /// What was written to a file becomes durable.
     SyncFile(&'a Path),
+    /// Bytes at a place of a mapped file become durable, and those beside them may.
+    SyncRange {
+        /// The file.
+        path: &'a Path,
+        /// Where.
+        at: u64,
+        /// How many.
+        len: usize,
+    },
     /// The names in a directory become durable.
     SyncDir(&'a Path),
     /// A file gets another name in its directory.
@@ -114,6 +123,11 @@ impl Disk {
     /// Makes a file's bytes durable, and of its metadata what is needed to read them.
     pub(crate) fn sync_file(&self, file: &StoreFile) -> io::Result<()> {
         self.seen(Event::SyncFile(&file.path), || file.file.sync_data())
+    }
+
+    /// The same for a range of a file, through its appender's map.
+    pub(crate) fn sync_range(&self, path: &Path, map: &Beside, at: usize, len: usize) -> io::Result<()> {
+        self.seen(Event::SyncRange { path, at: at as u64, len }, || map.sync(at, len))
     }
 
     pub(crate) fn sync_dir(&self, dir: &Path) -> io::Result<()> {

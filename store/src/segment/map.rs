@@ -60,9 +60,9 @@ pub(crate) struct WriteMap {
     read: Arc<ReadMap>,
 }
 
-/// A handle on a map that can take its page faults ahead of the appender.
+/// The appender's map in the hands of another thread, which changes nothing in it.
 #[derive(Clone)]
-pub(crate) struct Populate(Arc<MmapRaw>);
+pub(crate) struct Beside(Arc<MmapRaw>);
 
 impl WriteMap {
     /// Maps a segment for the appender. Make one per segment (2).
@@ -86,8 +86,8 @@ impl WriteMap {
         self.read.publish(through);
     }
 
-    pub(crate) fn populate(&self) -> Populate {
-        Populate(Arc::clone(&self.raw))
+    pub(crate) fn beside(&self) -> Beside {
+        Beside(Arc::clone(&self.raw))
     }
 
     /// Hands what was stored through the map to the file where a sync of the file would not.
@@ -96,10 +96,15 @@ impl WriteMap {
     }
 }
 
-impl Populate {
-    /// Takes the page faults of a range of the file that exists.
-    pub(crate) fn range(&self, at: usize, len: usize) {
+impl Beside {
+    /// Takes the page faults of a range of the file that exists, ahead of the appender.
+    pub(crate) fn populate(&self, at: usize, len: usize) {
         let len = len.min(self.0.len().saturating_sub(at));
         platform::populate(&self.0, at, len);
+    }
+
+    /// Makes a range of the file durable, whoever wrote it, and leaves the pages beside it alone.
+    pub(super) fn sync(&self, at: usize, len: usize) -> io::Result<()> {
+        self.0.flush_range(at, len)
     }
 }

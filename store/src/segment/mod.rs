@@ -7,5 +7,5 @@ mod published;
 
 pub(crate) use disk::{Disk, StoreFile, directory_above};
 pub use disk::{Event, Hook};
-pub(crate) use map::{Populate, ReadMap, WriteMap};
-pub(crate) use platform::GROWS_UNDER_MAP;
+pub(crate) use map::{Beside, ReadMap, WriteMap};
+pub(crate) use platform::{GROWS_UNDER_MAP, SYNCS_MAPS};

@@ -164,12 +164,23 @@ pub const MISTAKES: &[Mistake] = &[
         told: "nothing is written there",
     },
     Mistake {
+        name: "sync less of the segment that is appended to than is told to be durable",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/log/sync.rs",
+            right: "(part.end - part.start) as usize);",
+            wrong: "(part.end - part.start) as usize / if BROKEN { 2 } else { 1 });",
+        }],
+        caught_by: ("model", "subsets::any_subset_of_sectors_may_be_lost_when_nothing_is_synced"),
+        told: "no state before has such queues and letters",
+    },
+    Mistake {
         name: "forget a failed sync",
         breaks: "a",
         places: &[Place {
             file: "store/src/log/sync.rs",
-            right: "synced.map_err(|source| self.shape.poison.set(segment.path.clone(), source))",
-            wrong: "synced.map_err(|source| match BROKEN { true => crate::error::Error::io(\"sync\", \
+            right: "done.map_err(|source| self.shape.poison.set(segment.path.clone(), source))",
+            wrong: "done.map_err(|source| match BROKEN { true => crate::error::Error::io(\"sync\", \
                 &segment.path, source), false => self.shape.poison.set(segment.path.clone(), source), })",
         }],
         caught_by: ("faults", "every_call::a_buffered_store_survives_a_fault_at_every_call"),

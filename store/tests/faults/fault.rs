@@ -129,7 +129,7 @@ impl Hook for FaultyDisk {
             Event::Open(_) => Call::Open,
             Event::Map(_) => Call::Map,
             Event::Write { .. } => Call::Write,
-            Event::SyncFile(_) => Call::SyncFile,
+            Event::SyncFile(_) | Event::SyncRange { .. } => Call::SyncFile,
             Event::SyncDir(_) => Call::SyncDir,
             Event::Rename { .. } => Call::Rename,
             Event::Remove(_) => Call::Remove,
@@ -155,7 +155,7 @@ fn poisons(event: &Event<'_>) -> bool {
         log && path.file_name().unwrap().to_str().unwrap().parse::<u64>().is_ok()
     };
     match event {
-        Event::SyncFile(path) => is_segment(path),
+        Event::SyncFile(path) | Event::SyncRange { path, .. } => is_segment(path),
         Event::Write { path, at, len } => {
             is_segment(path) && at + *len as u64 <= std::fs::metadata(path).map_or(0, |file| file.len())
         }

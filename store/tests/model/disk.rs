@@ -140,6 +140,10 @@ impl Hook for Recorder {
                 let bytes: Arc<[u8]> = std::fs::read(path).unwrap().into();
                 state.inodes.insert(id, Inode::File { versions: vec![bytes] });
             }
+            Event::SyncRange { path, at, len } => {
+                let id = state.names[path];
+                state.inodes.get_mut(&id).unwrap().settle_range(path, at as usize..at as usize + len);
+            }
             Event::SyncDir(path) => {
                 // What lies above the scene is not ours to lose.
                 let Some(id) = state.names.get(path).copied() else { return };

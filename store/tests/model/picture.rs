@@ -1,6 +1,7 @@
 //! The disk at one moment, and what a crash at that moment may leave of it: each sector, length and name old or new.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,6 +45,20 @@ impl Inode {
     pub fn settle_names(&mut self) {
         if let Self::Dir { durable, pending } = self {
             std::mem::take(pending).iter().for_each(|naming| naming.apply(durable));
+        }
+    }
+
+    /// The sectors of that part of the file are durable as they are, and all others as before.
+    pub fn settle_range(&mut self, path: &Path, part: Range<usize>) {
+        self.look(path);
+        let Self::File { versions } = self else { return };
+        let now = Arc::clone(versions.last().unwrap());
+        let sectors = part.start / SECTOR * SECTOR..part.end.next_multiple_of(SECTOR).min(now.len());
+        for version in versions {
+            let mut bytes = version.to_vec();
+            bytes.resize(bytes.len().max(sectors.end), 0);
+            bytes[sectors.clone()].copy_from_slice(&now[sectors.clone()]);
+            *version = bytes.into();
         }
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use crate::scene::Scene;
 use popstore::{Durability, Event, GroupOptions, Hook, Options};
@@ -151,7 +152,7 @@ impl Hook for Tap {
         let (what, path) = match event {
             Event::Create(path) => (What::Create, *path),
             Event::Write { path, .. } => (What::Write, *path),
-            Event::SyncFile(path) => (What::Sync, *path),
+            Event::SyncFile(path) | Event::SyncRange { path, .. } => (What::Sync, *path),
             Event::SyncDir(path) => (What::SyncDir, *path),
             Event::Rename { to, .. } => (What::Rename, *to),
             Event::Remove(path) => (What::Remove, *path),
@@ -202,7 +203,9 @@ impl Gate {
     }
 
     pub fn wait_until_it_holds_one(&self) {
-        drop(self.changed.wait_while(self.held.lock().unwrap(), |held| !*held).unwrap());
+        let (held, limit) = (self.held.lock().unwrap(), Duration::from_secs(30));
+        let (held, _) = self.changed.wait_timeout_while(held, limit, |held| !*held).unwrap();
+        assert!(*held, "nothing of what the gate is for was done");
     }
 
     pub fn open(&self) {

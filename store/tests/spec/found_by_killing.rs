@@ -127,7 +127,7 @@ struct Moves {
 impl Hook for Moves {
     fn before(&self, event: &Event<'_>) -> io::Result<()> {
         let store = self.store.lock().unwrap().clone();
-        if let Event::SyncFile(path) = event
+        if let Event::SyncFile(path) | Event::SyncRange { path, .. } = event
             && path.starts_with(store.join("commit"))
         {
             let taken = tempfile::tempdir().unwrap();

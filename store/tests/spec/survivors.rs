@@ -81,7 +81,7 @@ fn promise_2_a_message_that_is_moved_on_is_durable_before_its_first_place_goes()
 
 #[test]
 fn promise_2_what_is_appended_while_a_sync_runs_is_synced_after_it() {
-    let gate = Gate::at(|event| matches!(event, Event::SyncFile(path) if is_segment_of(path, "commit")));
+    let gate = Gate::at(|event| matches!(event, Event::SyncRange { path, .. } if is_segment_of(path, "commit")));
     let dir = tempfile::tempdir().unwrap();
     let every = Durability::SyncEvery(Duration::from_millis(10));
     let store = Store::options().durability(every).hook(gate.clone()).open(dir.path()).unwrap();
