@@ -33,6 +33,7 @@ use crate::segment::{Disk, ReadMap, StoreFile, WriteMap};
 pub(crate) use append::room_max;
 pub(crate) use prepare::segment_name;
 pub(crate) use read::Pages;
+pub(crate) use repair::Fate;
 pub(crate) use scan::{Found, FrameAt, Unrecovered};
 pub(crate) use walk::{Step, Walk};
 

@@ -27,6 +27,21 @@ use crate::segment::{Disk, GROWS_UNDER_MAP, StoreFile};
 
 const BLOCK: usize = 1 << 16;
 
+/// What opening makes of a segment file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It lies before the end of the log.
+    Stays,
+    /// The log ends in it, and what lies behind the end is wiped.
+    Ends,
+    /// It holds nothing and is the next one.
+    Waits,
+    /// It becomes a spare.
+    IsSpare,
+    /// It is removed.
+    Goes,
+}
+
 impl Unrecovered {
     /// Cuts the log at the end that was found and opens it for appending.
     pub(crate) fn recover(self, found: &Found, shape: Shape, disk: Disk) -> Result<Log> {
@@ -34,33 +49,28 @@ impl Unrecovered {
         for path in &self.unfinished {
             disk.remove(path).at("remove", path)?;
         }
-        // A spare is not synced before it has its name, and may be of any length after a crash.
-        let mut spares = Vec::new();
-        for path in &self.spares {
-            match std::fs::metadata(path).at("inspect", path)?.len() == shape.segment_bytes {
-                true => spares.push(path.clone()),
-                false => disk.remove(path).at("remove", path)?,
-            }
+        let mut spares = self.spares.clone();
+        for path in self.odd_spares(shape.segment_bytes)? {
+            disk.remove(&path).at("remove", &path)?;
+            spares.retain(|spare| *spare != path);
         }
+        let fates = self.fates(found, shape.segment_bytes, shape.ready_bytes);
+        let of = |wanted: Fate| fates.iter().filter(move |(fate, _)| *fate == wanted).map(|(_, file)| *file);
         let mut chain = BTreeMap::new();
-        let head_at = self.files.iter().rposition(|file| file.base < found.end);
-        if let Some(at) = head_at {
-            for file in &self.files[..at] {
-                let opened = disk.open_to_read(file.path.clone()).at("open", &file.path)?;
-                let segment = Segment::new(&disk, opened, file.base, file.capacity, file.len)?;
-                segment.close_file();
-                chain.insert(file.base, Arc::new(segment));
-            }
+        for file in of(Fate::Stays) {
+            let opened = disk.open_to_read(file.path.clone()).at("open", &file.path)?;
+            let segment = Segment::new(&disk, opened, file.base, file.capacity, file.len)?;
+            segment.close_file();
+            chain.insert(file.base, Arc::new(segment));
         }
-        let head = match head_at {
-            Some(at) if !self.files[at].half_made => self.cut(at, found, &shape, &disk, &mut spares)?,
-            Some(at) => shape.make_segment(&disk, self.files[at].base, shape.segment_bytes, SEGMENT_HEADER as u64)?,
+        let head = match of(Fate::Ends).next() {
+            Some(file) if !file.half_made => self.cut(file, &fates, found, &disk, &mut spares)?,
+            Some(file) => shape.make_segment(&disk, file.base, shape.segment_bytes, SEGMENT_HEADER as u64)?,
             None => shape.make_segment(&disk, 0, shape.segment_bytes, SEGMENT_HEADER as u64)?,
         };
         let end = found.end.max(SEGMENT_HEADER as u64);
         let log = Log::with_head(shape, disk, head, chain, found.proven.min(end)..end, spares)?;
-        let later = head_at.map_or(&[][..], |at| &self.files[at + 1..][..self.kept_ahead(at, found, &log.shape)]);
-        later.iter().try_for_each(|file| log.keep_ahead(file))?;
+        of(Fate::Waits).try_for_each(|file| log.keep_ahead(file))?;
         if !log.shape.lazy {
             log.write_again()?;
             log.sync_found()?;
@@ -68,29 +78,59 @@ impl Unrecovered {
         Ok(log)
     }
 
-    /// How many segments behind the end's can stay: those that hold nothing, are as long as new ones, and are wanted.
-    /// The consumers' log has a reserve instead.
-    fn kept_ahead(&self, at: usize, found: &Found, shape: &Shape) -> usize {
-        if self.kind != LogKind::Commit {
-            return 0;
+    /// The spares that are not as long as new segments: one is not synced before it has its name, and may be of any
+    /// length after a crash.
+    pub(crate) fn odd_spares(&self, segment_bytes: u64) -> Result<Vec<PathBuf>> {
+        let mut odd = Vec::new();
+        for path in &self.spares {
+            if std::fs::metadata(path).at("inspect", path)?.len() != segment_bytes {
+                odd.push(path.clone());
+            }
         }
-        let wanted = 2 + (shape.ready_bytes / shape.segment_bytes) as usize;
-        let fits = |file: &&SegmentFile| file.capacity == shape.segment_bytes;
-        self.files[at + 1..].iter().take(found.blank.min(wanted)).take_while(fits).count()
+        Ok(odd)
     }
 
-    /// Makes the segment number `at` the last one that holds something, and the found end its end.
-    fn cut(&self, at: usize, found: &Found, shape: &Shape, disk: &Disk, spares: &mut Vec<PathBuf>) -> Result<Segment> {
-        let SegmentFile { base, capacity, path, len, .. } = &self.files[at];
+    /// What becomes of each segment file when the log is cut at the end that was found.
+    pub(crate) fn fates(&self, found: &Found, segment_bytes: u64, ready_bytes: u64) -> Vec<(Fate, &SegmentFile)> {
+        // Segments that hold nothing can stay if they are as long as new ones and wanted. The consumers' log has a
+        // reserve instead: what a full disk has once given it, it may not give again.
+        let wanted = 2 + (ready_bytes / segment_bytes) as usize;
+        let mut waiting = if self.kind == LogKind::Commit { found.blank.min(wanted) } else { 0 };
+        let head = self.files.iter().rposition(|file| file.base < found.end);
+        let fate = |(at, file): (usize, &SegmentFile)| {
+            if Some(at) <= head {
+                return if Some(at) == head { Fate::Ends } else { Fate::Stays };
+            }
+            waiting = if file.capacity == segment_bytes { waiting } else { 0 };
+            if waiting > 0 {
+                waiting -= 1;
+                return Fate::Waits;
+            }
+            let spare = self.kind == LogKind::Checkpoint && file.len == segment_bytes;
+            if spare { Fate::IsSpare } else { Fate::Goes }
+        };
+        let fates: Vec<Fate> = self.files.iter().enumerate().map(fate).collect();
+        fates.into_iter().zip(&self.files).collect()
+    }
+
+    /// Makes a segment the last one that holds something, and the found end its end.
+    fn cut(
+        &self,
+        head: &SegmentFile,
+        fates: &[(Fate, &SegmentFile)],
+        found: &Found,
+        disk: &Disk,
+        spares: &mut Vec<PathBuf>,
+    ) -> Result<Segment> {
+        let SegmentFile { base, capacity, path, len, .. } = head;
         let file = disk.open(path.clone()).at("open", path)?;
         let end = found.end - base;
         let dirty = found.tail_bytes > 0;
         if dirty && self.wipe(disk, &file, end, (end + FRAME_HEADER as u64).min(*len))? {
             disk.sync_file(&file).at("sync", path)?;
         }
-        for later in self.files[at + 1 + self.kept_ahead(at, found, shape)..].iter().rev() {
-            // What a full disk has once given the consumers' log it may not give again.
-            if self.kind == LogKind::Checkpoint && later.len == shape.segment_bytes {
+        for (fate, later) in fates.iter().rev().filter(|(fate, _)| matches!(fate, Fate::IsSpare | Fate::Goes)) {
+            if *fate == Fate::IsSpare {
                 let spare = self.dir.join(format!("{SPARE}cut-{}", segment_name(later.base)));
                 disk.rename(&later.path, &spare).at("rename", &later.path)?;
                 spares.retain(|known| *known != spare);
@@ -167,8 +207,8 @@ impl Log {
 
     /// Makes what recovery found durable, if opening left that for later.
     pub(crate) fn sync_recovered(&self) -> Result<()> {
-        let unproven = self.unproven.lock().expect("no panic under the lock").clone();
-        if unproven.is_empty() { Ok(()) } else { self.sync_through(unproven.end) }
+        let found_end = self.unproven.lock().expect("no panic under the lock").end;
+        self.sync_through(found_end)
     }
 
     /// Makes what recovery found and is not proven durable so, with errors of opening and not of a poisoned log.

@@ -160,10 +160,6 @@ impl Unrecovered {
         self.files.first().map(|file| file.base)
     }
 
-    pub(crate) fn kind(&self) -> LogKind {
-        self.kind
-    }
-
     /// Files under construction, which recovery removes.
     pub(crate) fn unfinished(&self) -> &[PathBuf] {
         &self.unfinished

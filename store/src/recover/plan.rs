@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use popstore_revive::{Change, Decisions, Index, QueueId, QueueIndex, Verdict};
+use popstore_revive::{Change, Decisions, Index, QueueId, QueueIndex, Time, Verdict};
 
 use super::{Found, Messages, directory};
-use crate::clock::{Clock, SystemClock};
 use crate::error::{At, Error, Result};
 use crate::format::commit::Cause;
 use crate::format::frame::LogKind;
-use crate::log::{Found as LogEnd, Unrecovered};
+use crate::log::{Fate, Found as LogEnd, Unrecovered};
 use crate::options::Options;
 use crate::topics::Topics;
 
@@ -50,17 +49,25 @@ pub struct PlannedStep {
 }
 
 impl RecoveryPlan {
-    /// Finds out what [`crate::Store::open`] would do with a directory, with the options' defaults.
+    /// Finds out what [`crate::Store::open`] would do with a directory.
     ///
     /// # Errors
     /// The directory cannot be read. What opening would refuse is no error here.
     pub fn read(dir: impl AsRef<Path>) -> Result<Self> {
+        Self::read_for(dir, &Options::default())
+    }
+
+    /// Finds out what [`Options::open`] would do with a directory.
+    ///
+    /// # Errors
+    /// Those of [`RecoveryPlan::read`].
+    pub fn read_for(dir: impl AsRef<Path>, options: &Options) -> Result<Self> {
         let dir = dir.as_ref();
         std::fs::read_dir(dir).at("read", dir)?;
         let mut before = None;
         for look in 1.. {
             let mut plan = Self { generation: 1, clean: false, refused: None, steps: Vec::new() };
-            let Err(error) = plan.find(dir) else { return Ok(plan) };
+            let Err(error) = plan.find(dir, options) else { return Ok(plan) };
             let told = Some(error.to_string());
             // What looks the same twice is damage; what moves on is the work of who has the store open.
             if before == told || look == LOOKS {
@@ -72,7 +79,7 @@ impl RecoveryPlan {
         unreachable!("the last look returns")
     }
 
-    fn find(&mut self, dir: &Path) -> Result<()> {
+    fn find(&mut self, dir: &Path, options: &Options) -> Result<()> {
         directory::check_is_store_or_empty(dir)?;
         let Some(identity) = directory::read_identity(dir)? else {
             LogKind::BOTH.iter().try_for_each(|log| directory::refuse_records(&dir.join(log.name())))?;
@@ -82,13 +89,14 @@ impl RecoveryPlan {
         self.generation = identity.generation.saturating_add(1);
         let Found { checkpoint, commit, mut replay, messages } = Found::read(dir, identity, true)?;
         self.clean = replay.closed == Some(messages.found.end);
-        self.log(&checkpoint, &replay.found, replay.found.end);
-        self.log(&commit, &messages.found, replay.commit_start);
-        self.queues(dir, &messages);
+        self.log(&checkpoint, &replay.found, 0, options.checkpoint_segment_bytes, 0)?;
+        let segment_bytes = options.segment_bytes.max(commit.capacity_max());
+        self.log(&commit, &messages.found, replay.commit_start, segment_bytes, options.ready_bytes)?;
+        self.queues(dir, &messages, options.entries_per_file);
         let mut index = std::mem::take(&mut replay.consumers.index);
         self.void(&mut index, &messages);
         self.complete(&mut index, &messages);
-        self.due(&mut index);
+        self.due(&mut index, options.clock.now());
         Ok(())
     }
 
@@ -96,26 +104,33 @@ impl RecoveryPlan {
         self.steps.push(PlannedStep { action, path, offset, count, why: why.into() });
     }
 
-    fn log(&mut self, log: &Unrecovered, found: &LogEnd, start: u64) {
+    fn log(&mut self, log: &Unrecovered, found: &LogEnd, start: u64, segment_bytes: u64, ready: u64) -> Result<()> {
         for path in log.unfinished() {
             self.step("remove", Some(path.clone()), 0, 0, "a file under construction");
         }
-        let behind = |base: u64| base > found.end && log.kind() == LogKind::Commit;
-        let blank: Vec<u64> =
-            log.all_files().map(|(base, ..)| base).filter(|base| behind(*base)).take(found.blank).collect();
-        for (base, capacity, path) in log.all_files().filter(|(base, ..)| !blank.contains(base)) {
-            let end = base.saturating_add(capacity);
-            if base <= found.end && found.end < end.max(base + 1) && found.tail_bytes > 0 {
-                let rule = found.tail.map_or("the batch there is not whole".to_string(), |rule| rule.to_string());
-                let why = format!("{rule}; nothing says that it was durable, so it is a write that was under way");
-                self.step("cut", Some(path), found.end - base, found.tail_bytes, why);
-            } else if base > found.end && log.kind() == LogKind::Checkpoint {
-                let why = "it lies behind the end of the log: its space is kept for the next segment";
-                self.step("recycle", Some(path), 0, capacity, why);
-            } else if base > found.end {
-                self.step("remove", Some(path), 0, capacity, "it lies behind the end of the log");
-            } else if end <= start && log.kind() == LogKind::Commit {
-                self.step("remove", Some(path), 0, capacity, "retention was about to: the log begins behind it");
+        for path in log.odd_spares(segment_bytes)? {
+            self.step("remove", Some(path), 0, 0, "a spare that is not as long as new segments");
+        }
+        for (fate, file) in log.fates(found, segment_bytes, ready) {
+            let (path, len) = (Some(file.path.clone()), file.capacity);
+            match fate {
+                Fate::Ends if file.half_made => {
+                    self.step("create", path, 0, 0, "it has its name and nothing else: it is made anew");
+                }
+                Fate::Ends if found.tail_bytes > 0 => {
+                    let rule = found.tail.map_or("the batch there is not whole".to_string(), |rule| rule.to_string());
+                    let why = format!("{rule}; nothing says that it was durable, so it is a write that was under way");
+                    self.step("cut", path, found.end - file.base, found.tail_bytes, why);
+                }
+                Fate::IsSpare => {
+                    let why = "it lies behind the end of the log: its space is kept for the next segment";
+                    self.step("recycle", path, 0, len, why);
+                }
+                Fate::Goes => self.step("remove", path, 0, len, "it lies behind the end of the log"),
+                Fate::Stays if file.base + len <= start => {
+                    self.step("remove", path, 0, len, "retention was about to: the log begins behind it");
+                }
+                Fate::Stays | Fate::Ends | Fate::Waits => {}
             }
         }
         let unsynced = found.end.saturating_sub(found.proven);
@@ -123,10 +138,11 @@ impl RecoveryPlan {
             let why = "nothing says that these bytes were durable: they are written once more and synced";
             self.step("rewrite", Some(log.dir().to_path_buf()), found.proven, unsynced, why);
         }
+        Ok(())
     }
 
-    fn queues(&mut self, dir: &Path, messages: &Messages) {
-        let topics = Topics::new(dir, Options::default().entries_per_file, Default::default());
+    fn queues(&mut self, dir: &Path, messages: &Messages, entries_per_file: u64) {
+        let topics = Topics::new(dir, entries_per_file, Default::default());
         messages.clone().fill(&topics);
         for topic in topics.all() {
             for path in topic.queues.iter().flat_map(|queue| queue.left_files()) {
@@ -168,8 +184,7 @@ impl RecoveryPlan {
     }
 
     /// What happens right behind the open, because its time has come.
-    fn due(&mut self, index: &mut Index) {
-        let now = SystemClock::start().now();
+    fn due(&mut self, index: &mut Index, now: Time) {
         if index.reanchor(now) {
             self.step("shorten", None, 0, 0, "waits begin in the future: the clock was set back");
         }

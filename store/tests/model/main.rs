@@ -3,7 +3,7 @@
 //! A history (`op`) is played on a `stage` (`acts`); its `disk` tells what a crash at any moment may leave (`picture`).
 //! What the store shows (`view`) must be what one of the possible states (`world`, `claims`) would show; the `oracle`
 //! keeps those that are still possible. Histories are made by chance (`strategy`, `random`), or one is crashed at every
-//! point (`every_point`). `canaries` shows that each check can fail, and `found` keeps what was found once.
+//! point (`every_point`). `plans` holds the dry run against the open. `canaries` shows that each check can fail, and `found` keeps what was found once.
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 mod acts;
@@ -20,6 +20,7 @@ mod luck;
 mod op;
 mod oracle;
 mod picture;
+mod plans;
 mod random;
 mod stage;
 mod strategy;

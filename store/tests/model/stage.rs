@@ -12,6 +12,7 @@ use crate::disk::Recorder;
 use crate::op::{Crash, Mode, Op, Setup};
 use crate::oracle::Oracle;
 use crate::picture::Picture;
+use crate::plans;
 use crate::tree::scratch;
 use crate::view;
 use crate::world::{Policy, Queue, Secs};
@@ -210,6 +211,7 @@ impl Stage {
         let first = self.options().open(twin.path()).map_err(|error| format!("cannot open: {error}"))?;
         let seen = view::look(&first)?;
         drop(first);
+        drop(plans::open_as_planned(tree.plant().path(), &self.options())?);
         self.dir = tree.plant();
         self.recorder = match crash {
             Crash::Kill => Recorder::resume(self.dir.path(), picture),
