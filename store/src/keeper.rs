@@ -25,6 +25,8 @@ const QUEUES_MAX: u64 = 512;
 /// What the keeper did last.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
+    /// The files of the consume queues hold nothing from here on.
+    pub(crate) flushed: u64,
     /// The last mark.
     pub(crate) mark: Mark,
     /// Where the last snapshot began in the checkpoint log, and its length.
@@ -195,7 +197,7 @@ impl Engine {
         let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
         self.commit.shut();
         self.commit.sync_all()?;
-        self.mark_or_tell_again()?;
+        self.mark_all_or_tell_again()?;
         let commit = self.commit.durable();
         let mut consumers = self.consumers();
         let end = self.write_record(&mut consumers, &CheckpointRecord::Closed { commit })?.end;

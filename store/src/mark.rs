@@ -11,6 +11,7 @@ use popstore_revive::TopicId;
 use crate::engine::Engine;
 use crate::error::{At, Error, Result};
 use crate::format::checkpoint::{CheckpointRecord, Extent};
+use crate::options::Durability;
 use crate::queue::ConsumeQueue;
 use crate::topics::Topic;
 
@@ -31,27 +32,49 @@ pub(crate) struct Mark {
 
 impl Engine {
     pub(crate) fn mark_if_due(&self) -> Result<()> {
-        let due = self.kept.lock().expect("no panic under the lock").next_mark(&self.options);
-        if self.poppable() >= due { self.mark_from(self.commit.start()).map(|_| ()) } else { Ok(()) }
+        let (last, due) = {
+            let kept = self.kept.lock().expect("no panic under the lock");
+            (kept.mark.commit, kept.next_mark(&self.options))
+        };
+        if self.poppable() < due || self.place_of_mark() <= last {
+            return Ok(());
+        }
+        self.mark_from(self.commit.start()).map(|_| ())
+    }
+
+    /// Where the next mark should lie: the end of the last full segment, if that is not too far back.
+    ///
+    /// A mark syncs what lies before it. While the segment that is appended to is synced, room for more is made more
+    /// slowly, and appends that need much wait for it: they came to three quarters of their rate so.
+    fn place_of_mark(&self) -> u64 {
+        let head = self.commit.head_span();
+        let flushed = self.kept.lock().expect("no panic under the lock").flushed;
+        let mapped = self.options.durability != Durability::SyncEach;
+        let near = head.end - head.start < 2 * self.options.mark_every_bytes;
+        if mapped && near && head.start >= flushed { head.start } else { self.commit.appended() }
     }
 
     /// Makes messages and consume queues durable and says so, and that the commit log begins at `base`. Returns the end
     /// of the checkpoint log.
     pub(crate) fn mark_from(&self, base: u64) -> Result<u64> {
+        self.mark_at(base, || self.place_of_mark())
+    }
+
+    fn mark_at(&self, base: u64, place: impl FnOnce() -> u64) -> Result<u64> {
         // Order matters: a message that settles another lies before the mark only if its settlement is recorded.
         let commit = {
             let mut unrecorded = self.letters.lock().expect("no panic under the lock");
             self.record_unrecorded(&mut unrecorded)?;
-            self.commit.appended()
+            place()
         };
         // The syncs come after the lock: the reviver does not wait for them.
         let mark = self.make_mark(base, commit)?;
         self.tell_mark(&mark)
     }
 
-    /// Like [`Engine::mark_from`] the present start, but tells the last mark again when the disk is full.
-    pub(crate) fn mark_or_tell_again(&self) -> Result<u64> {
-        match self.mark_from(self.commit.start()) {
+    /// A mark for everything there is; on a full disk the last one again.
+    pub(crate) fn mark_all_or_tell_again(&self) -> Result<u64> {
+        match self.mark_at(self.commit.start(), || self.commit.appended()) {
             Err(Error::Full { .. }) => self.tell_mark_again(),
             marked => marked,
         }
@@ -65,6 +88,10 @@ impl Engine {
 
     fn make_mark(&self, base: u64, commit: u64) -> Result<Mark> {
         self.commit.sync_through(commit)?;
+        // Order matters: no later mark may lie before what the files hold, also if this one comes to nothing.
+        let mut kept = self.kept.lock().expect("no panic under the lock");
+        kept.flushed = kept.flushed.max(commit);
+        drop(kept);
         let all = self.topics.all();
         // Everything before `commit` has its entry by now, since entries are pushed before the log's end moves; and no
         // file holds more than that, since only who keeps house flushes, and never beyond what was written.

@@ -98,7 +98,7 @@ impl Default for Options {
             checkpoint_segment_bytes: 2 << 20,
             body_bytes_max: 4 << 20,
             entries_per_file: 1 << 16,
-            mark_every_bytes: 8 << 20,
+            mark_every_bytes: 32 << 20,
             queues: 1,
             retention: Retention::default(),
             clock: Arc::new(SystemClock::start()),
@@ -193,8 +193,8 @@ impl Options {
         self
     }
 
-    /// After how many bytes of messages the consume queues are made durable: the next open reads about as much. With very
-    /// many queues it is more.
+    /// After how many bytes of messages the consume queues are made durable, which is half of what the next open must read
+    /// at most. With very many queues it is more.
     #[doc(hidden)]
     #[must_use]
     pub fn mark_every_bytes(mut self, bytes: u64) -> Self {

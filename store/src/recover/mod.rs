@@ -145,6 +145,7 @@ pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Re
     let topics = Topics::new(dir, options.entries_per_file, replay.next_topic);
     messages.fill(&topics);
     let kept = Kept {
+        flushed: messages.mark,
         mark: replay.mark.retold(replay.commit_start),
         snapshot_begin: replay.snapshot_begin,
         snapshot_bytes: replay.snapshot_bytes,
