@@ -88,7 +88,7 @@ impl RecoveryPlan {
         };
         self.generation = identity.generation.saturating_add(1);
         let Found { checkpoint, commit, mut replay, messages } = Found::read(dir, identity, true)?;
-        self.clean = replay.closed == Some(messages.found.end);
+        self.clean = replay.closed == Some(messages.found.end) || self.generation == 1;
         self.log(&checkpoint, &replay.found, 0, options.checkpoint_segment_bytes, 0)?;
         let segment_bytes = options.segment_bytes.max(commit.capacity_max());
         self.log(&commit, &messages.found, replay.commit_start, segment_bytes, options.ready_bytes)?;
