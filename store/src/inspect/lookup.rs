@@ -143,7 +143,8 @@ impl Lookup<'_> {
         // The files reach as far as the mark says. Behind it they may lack what is not remembered from the log either:
         // the owner of the store is far ahead of its marks, or let go of it meanwhile.
         let marked = self.snapshot.state.queue(id).map_or(0, |state| state.marked);
-        if message.is_none() && entry == Entry::default() && index >= marked {
+        let not_there_yet = entry == Entry::default() && index >= marked;
+        if message.is_none() && (not_there_yet || self.is_gone(entry)) {
             return Ok(None);
         }
         let nowhere = (self.snapshot.queue_dir(id), index.saturating_mul(ENTRY as u64));
@@ -203,7 +204,11 @@ impl Lookup<'_> {
         let entry = match cached {
             Some(entry) => entry,
             None => {
-                let file = StoreFile::read_only(path.clone()).at("open", path)?;
+                let file = match StoreFile::read_only(path.clone()) {
+                    // Its owner let go of it meanwhile.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                    opened => opened.at("open", path)?,
+                };
                 let mut bytes = vec![0; CHUNK];
                 let read = file.read_at((index - first).saturating_mul(ENTRY as u64), &mut bytes).at("read", path)?;
                 bytes.truncate(read);

@@ -107,11 +107,12 @@ impl Snapshot {
     /// The queue's directory cannot be read.
     pub fn queue_files(&self, topic: &str, queue: u32) -> Result<Vec<(PathBuf, u64, u64)>> {
         let Some(id) = self.queue_id(topic, queue) else { return Ok(Vec::new()) };
-        let files = list(self.queue_dir(id))?.into_iter().map(|(first, path)| {
-            let bytes = std::fs::metadata(&path).at("inspect", &path)?.len();
-            Ok((path, first, bytes))
+        // A file that is gone by now had to go.
+        let files = list(self.queue_dir(id))?.into_iter().filter_map(|(first, path)| {
+            let bytes = std::fs::metadata(&path).ok()?.len();
+            Some((path, first, bytes))
         });
-        files.collect()
+        Ok(files.collect())
     }
 
     pub(super) fn segment_files(&self, log: LogKind) -> Vec<(u64, PathBuf)> {

@@ -83,7 +83,12 @@ impl Unrecovered {
     pub(crate) fn odd_spares(&self, segment_bytes: u64) -> Result<Vec<PathBuf>> {
         let mut odd = Vec::new();
         for path in &self.spares {
-            if std::fs::metadata(path).at("inspect", path)?.len() != segment_bytes {
+            let len = match std::fs::metadata(path) {
+                // Beside an owner it may be in use by now.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                found => found.at("inspect", path)?.len(),
+            };
+            if len != segment_bytes {
                 odd.push(path.clone());
             }
         }

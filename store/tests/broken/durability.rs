@@ -161,7 +161,7 @@ pub const MISTAKES: &[Mistake] = &[
             wrong: "if !BROKEN { self.commit.sync_through(commit)?; }",
         }],
         caught_by: ("model", "subsets::any_subset_of_sectors_may_be_lost_when_nothing_is_synced"),
-        told: "nothing is written there",
+        told: "no message lies where the consume queue says",
     },
     Mistake {
         name: "sync less of the segment that is appended to than is told to be durable",

@@ -191,6 +191,8 @@ impl Stage {
         let before = (self.oracle.clone(), self.now);
         self.recovered = Some(before.clone());
         self.advance(0)?;
+        let left = picture.tree(crash.sectors()).plant();
+        drop(plans::open_as_planned(left.path(), &self.options())?);
         self.after(before)
     }
 
@@ -211,7 +213,6 @@ impl Stage {
         let first = self.options().open(twin.path()).map_err(|error| format!("cannot open: {error}"))?;
         let seen = view::look(&first)?;
         drop(first);
-        drop(plans::open_as_planned(tree.plant().path(), &self.options())?);
         self.dir = tree.plant();
         self.recorder = match crash {
             Crash::Kill => Recorder::resume(self.dir.path(), picture),
