@@ -26,6 +26,8 @@ mod op;
 mod oracle;
 #[path = "../../store/tests/model/picture.rs"]
 mod picture;
+#[path = "../../store/tests/model/plans.rs"]
+mod plans;
 #[path = "../../store/tests/model/random.rs"]
 mod random;
 #[path = "../../store/tests/model/stage.rs"]
