@@ -78,7 +78,7 @@ impl Engine {
         self.due.move_on(&kept, &self.options);
     }
 
-    /// Wakes the keeper when it is time for a mark; not again before there is some more.
+    /// Wakes the keeper when it may be time for a mark; not again before there is some more.
     pub(crate) fn wake_to_mark(&self, commit_end: u64) {
         if commit_end >= self.due.mark.load(Ordering::Relaxed) {
             self.due.mark.store(commit_end + self.options.mark_every_bytes / 8, Ordering::Relaxed);

@@ -193,8 +193,8 @@ impl Options {
         self
     }
 
-    /// After how many bytes of messages the consume queues are made durable, which is half of what the next open must read
-    /// at most. With very many queues it is more.
+    /// After how many bytes of messages the consume queues are made durable, which is half of what the next open must
+    /// read at most. With very many queues it is more.
     #[doc(hidden)]
     #[must_use]
     pub fn mark_every_bytes(mut self, bytes: u64) -> Self {

@@ -1,9 +1,9 @@
 //! The narrow seam between the store and the file system: every change of a file or directory goes through here.
 //!
-//! The calls are create, open, map, write, sync file, sync range, sync directory, rename and remove. A [`Hook`] sees each before and
-//! after it happens and may refuse it: that is how tests take the disk's picture at every point and inject its faults.
-//! What is stored through a map is not seen as a call, only in the files; what recovery and `Snapshot` only look at is
-//! not seen at all.
+//! The calls are create, open, map, write, sync file, sync range, sync directory, rename and remove. A [`Hook`] sees
+//! each before and after it happens and may refuse it: that is how tests take the disk's picture at every point and
+//! inject its faults. What is stored through a map is not seen as a call, only in the files; what recovery and
+//! `Snapshot` only look at is not seen at all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

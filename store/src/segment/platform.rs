@@ -9,7 +9,8 @@ use memmap2::MmapRaw;
 /// A file may grow under a map that is longer than it.
 pub(crate) const GROWS_UNDER_MAP: bool = cfg!(target_os = "linux");
 
-/// Syncing a file also syncs what was stored through a map of it, and syncing a part of the map is as good for that part.
+/// Syncing a file also syncs what was stored through a map of it, and syncing a part of the map is as good for that
+/// part.
 pub(crate) const SYNCS_MAPS: bool = cfg!(target_os = "linux");
 
 /// Writes all bytes at a place of the file.
