@@ -204,10 +204,8 @@ impl Lookup<'_> {
         let entry = match cached {
             Some(entry) => entry,
             None => {
-                let file = match StoreFile::read_only(path.clone()) {
-                    // Its owner let go of it meanwhile.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                    opened => opened.at("open", path)?,
+                let Some(file) = StoreFile::read_only_if_there(path.clone()).at("open", path)? else {
+                    return Ok(None);
                 };
                 let mut bytes = vec![0; CHUNK];
                 let read = file.read_at((index - first).saturating_mul(ENTRY as u64), &mut bytes).at("read", path)?;
@@ -251,10 +249,8 @@ impl Lookup<'_> {
         let before = self.segments.partition_point(|(base, _)| *base <= offset);
         let Some((base, path)) = before.checked_sub(1).map(|at| &self.segments[at]) else { return Ok(Vec::new()) };
         if !self.open.contains_key(base) {
-            let file = match StoreFile::read_only(path.clone()) {
-                // Its owner let go of it meanwhile.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-                opened => opened.at("open", path)?,
+            let Some(file) = StoreFile::read_only_if_there(path.clone()).at("open", path)? else {
+                return Ok(Vec::new());
             };
             if self.open.len() >= OPEN_MAX {
                 self.open.clear();

@@ -370,10 +370,7 @@ impl QueueCheck {
         let Some((first, path)) = self.files.range(..=index).next_back() else { return Ok(()) };
         let next = self.files.range(index.saturating_add(1)..).next().map_or(u64::MAX, |(first, _)| *first);
         let len = CHUNK.min(usize::try_from((next - index).saturating_mul(ENTRY as u64)).unwrap_or(CHUNK));
-        let file = match StoreFile::read_only(path.clone()) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            opened => opened.at("open", path)?,
-        };
+        let Some(file) = StoreFile::read_only_if_there(path.clone()).at("open", path)? else { return Ok(()) };
         self.bytes.resize(len, 0);
         let read = file.read_at((index - first).saturating_mul(ENTRY as u64), &mut self.bytes).at("read", path)?;
         self.bytes.truncate(read);

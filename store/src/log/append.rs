@@ -97,7 +97,7 @@ impl Log {
         head.put(head.end, end);
         head.publish(head.end + end.len() as u64);
         if let Some(map) = &head.map {
-            map.flush().map_err(|source| self.shape.poison.set(head.segment.path.clone(), source))?;
+            self.or_poison(&head.segment, map.flush())?;
         }
         let base = next.segment.base;
         self.chain.write().expect("no panic under the lock").insert(base, Arc::clone(&next.segment));

@@ -157,8 +157,7 @@ impl Log {
         zero(&self.disk, &file, from - segment.base, end - segment.base)?;
         if self.shape.staged {
             // A file tells of a failure once, and frames that were written to this one may be what it concerns.
-            let synced = self.disk.sync_file(&file);
-            synced.map_err(|source| self.shape.poison.set(segment.path.clone(), source))?;
+            self.or_poison(segment, self.disk.sync_file(&file))?;
         }
         if let Some(map) = map {
             map.populate((from - segment.base) as usize, (end - from) as usize);

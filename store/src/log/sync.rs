@@ -134,7 +134,7 @@ impl Log {
         self.or_poison(segment, segment.file(&self.disk).and_then(|file| self.disk.sync_file(&file)))
     }
 
-    fn or_poison<T>(&self, segment: &Segment, done: std::io::Result<T>) -> Result<T> {
+    pub(super) fn or_poison<T>(&self, segment: &Segment, done: std::io::Result<T>) -> Result<T> {
         done.map_err(|source| self.shape.poison.set(segment.path.clone(), source))
     }
 

@@ -165,6 +165,14 @@ impl StoreFile {
         Ok(Self { file: File::open(&path)?, path })
     }
 
+    /// The same beside an owner, who may have let go of the file since it was listed.
+    pub(crate) fn read_only_if_there(path: PathBuf) -> io::Result<Option<Self>> {
+        match Self::read_only(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
     pub(crate) fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }

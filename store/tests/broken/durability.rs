@@ -203,9 +203,9 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/log/prepare.rs",
-            right: "synced.map_err(|source| self.shape.poison.set(segment.path.clone(), source))?;",
-            wrong: "synced.map_err(|source| match BROKEN { true => crate::error::Error::io(\"sync\", \
-                &segment.path, source), false => self.shape.poison.set(segment.path.clone(), source), })?;",
+            right: "self.or_poison(segment, self.disk.sync_file(&file))?;",
+            wrong: "match BROKEN { true => self.disk.sync_file(&file).at(\"sync\", &segment.path), \
+                false => self.or_poison(segment, self.disk.sync_file(&file)), }?;",
         }],
         caught_by: ("faults", "found::a_failed_sync_of_new_room_poisons_the_store"),
         told: "Err(Io",
