@@ -51,7 +51,10 @@ impl Log {
             state = self.sync.lock().expect("no panic under the lock");
             state.running = false;
             state.company = self.waiting.swap(0, Ordering::Relaxed);
-            self.synced.notify_all();
+            // To wake nobody is a system call, too.
+            if state.company > 0 {
+                self.synced.notify_all();
+            }
             done?;
         }
     }
