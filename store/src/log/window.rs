@@ -62,10 +62,28 @@ impl Window {
     }
 }
 
-/// How many bytes at the front are zero: by whole blocks first, since most of a tail is.
+/// How many bytes at the front are zero: by large blocks first, since most of a tail is.
 pub(super) fn leading_zeroes(bytes: &[u8]) -> usize {
-    const BLOCK: usize = 4096;
-    let blocks = bytes.chunks_exact(BLOCK).take_while(|block| **block == [0; BLOCK]).count();
-    let rest = &bytes[blocks * BLOCK..];
-    blocks * BLOCK + rest.iter().take(BLOCK).take_while(|byte| **byte == 0).count()
+    static ZEROES: [u8; 4096] = [0; 4096];
+    [ZEROES.len(), 64, 1].into_iter().fold(0, |at, size| {
+        let blocks = bytes[at..].chunks_exact(size).take_while(|block| **block == ZEROES[..size]);
+        at + size * blocks.count()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leading_zeroes;
+
+    #[test]
+    fn the_first_byte_that_is_not_zero_is_found_wherever_it_is() {
+        for len in [0, 1, 63, 64, 65, 4095, 4096, 4097, 9000] {
+            let mut bytes = vec![0; len];
+            assert_eq!(leading_zeroes(&bytes), len);
+            for at in (0..len).rev() {
+                bytes[at] = 1;
+                assert_eq!(leading_zeroes(&bytes), at, "of {len}");
+            }
+        }
+    }
 }
