@@ -21,6 +21,9 @@ const REDRIVEN_MAX: usize = 64;
 const COHORT_BYTES_MAX: usize = 64;
 /// A mark tells of every queue: with more than so many of them, marks come less often.
 const QUEUES_MAX: u64 = 512;
+/// When nothing is appended, this part of what is between two marks is enough for one, and not less than so many bytes.
+const QUIET_PART: u64 = 32;
+const QUIET_BYTES_MIN: u64 = 1 << 20;
 
 /// What the keeper did last.
 #[derive(Debug, Default)]
@@ -40,6 +43,12 @@ impl Kept {
         let queues = self.mark.topics.iter().map(|(.., queues)| queues.len() as u64).sum::<u64>();
         let times = queues.div_ceil(QUEUES_MAX).max(1);
         self.mark.commit.saturating_add(options.mark_every_bytes.saturating_mul(times))
+    }
+
+    /// The same while nothing is appended.
+    fn next_quiet_mark(&self, options: &Options) -> u64 {
+        let bytes = self.next_mark(options) - self.mark.commit;
+        self.mark.commit + (bytes / QUIET_PART).max(QUIET_BYTES_MIN).min(bytes)
     }
 }
 
@@ -64,7 +73,7 @@ impl Due {
     }
 
     fn move_on(&self, kept: &Kept, options: &Options) {
-        self.mark.store(kept.next_mark(options), Ordering::Relaxed);
+        self.mark.store(kept.next_quiet_mark(options), Ordering::Relaxed);
         // From one segment on: the next one, which lies ready, then takes the snapshot even if the disk is full.
         let grown = options.checkpoint_segment_bytes.max(2 * kept.snapshot_bytes);
         self.snapshot.store(kept.snapshot_begin.saturating_add(grown), Ordering::Relaxed);
@@ -86,6 +95,25 @@ impl Engine {
         }
     }
 
+    /// The end of the commit log, if a mark there is worth its syncs as soon as nothing is appended. What is appended
+    /// meanwhile wakes the keeper when a mark is due.
+    pub(crate) fn worth_a_mark(&self) -> Option<u64> {
+        let kept = self.kept.lock().expect("no panic under the lock");
+        let end = self.commit.appended();
+        if end < kept.next_quiet_mark(&self.options) {
+            return None;
+        }
+        self.due.mark.store(kept.next_mark(&self.options), Ordering::Relaxed);
+        Some(end)
+    }
+
+    /// Marks all there is, so that the next open has little to read.
+    pub(crate) fn mark_in_the_quiet(&self) {
+        let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
+        let marked = self.mark_all().and_then(|end| self.checkpoint.sync_through(end));
+        self.tell_failure("mark", marked);
+    }
+
     /// Whether the checkpoint log has grown enough beyond the live state to be told anew.
     pub(crate) fn checkpoint_is_due(&self, end: u64) -> bool {
         end > self.due.snapshot.load(Ordering::Relaxed)
@@ -102,11 +130,15 @@ impl Engine {
             ("retention", Self::retain),
         ];
         for (task, run) in tasks {
-            if let Err(error) = run(self)
-                && self.check().is_ok()
-            {
-                self.tell(&StoreEvent::BackgroundFailure { task, reason: error.to_string() });
-            }
+            self.tell_failure(task, run(self));
+        }
+    }
+
+    fn tell_failure(&self, task: &'static str, done: Result<()>) {
+        if let Err(error) = done
+            && self.check().is_ok()
+        {
+            self.tell(&StoreEvent::BackgroundFailure { task, reason: error.to_string() });
         }
     }
 
@@ -122,12 +154,8 @@ impl Engine {
         }
         let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
         // Someone else may have been at it meanwhile.
-        if self.checkpoint.prepare().is_err()
-            && self.checkpoint.segments().len() > 1
-            && let Err(error) = self.snapshot()
-            && self.check().is_ok()
-        {
-            self.tell(&StoreEvent::BackgroundFailure { task: "snapshot", reason: error.to_string() });
+        if self.checkpoint.prepare().is_err() && self.checkpoint.segments().len() > 1 {
+            self.tell_failure("snapshot", self.snapshot());
         }
     }
 

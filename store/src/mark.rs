@@ -72,9 +72,13 @@ impl Engine {
         self.tell_mark(&mark)
     }
 
+    pub(crate) fn mark_all(&self) -> Result<u64> {
+        self.mark_at(self.commit.start(), || self.commit.appended())
+    }
+
     /// A mark for everything there is; on a full disk the last one again.
     pub(crate) fn mark_all_or_tell_again(&self) -> Result<u64> {
-        match self.mark_at(self.commit.start(), || self.commit.appended()) {
+        match self.mark_all() {
             Err(Error::Full { .. }) => self.tell_mark_again(),
             marked => marked,
         }

@@ -18,6 +18,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// How often retention looks at the clock at least and at most.
 const RETAIN_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
+/// A log to which nothing was appended for so long is marked.
+const QUIET: Duration = Duration::from_millis(50);
+
 /// The ends of the channels the threads listen on.
 pub(crate) struct Listen {
     prepare: Receiver<()>,
@@ -129,10 +132,20 @@ fn keep_house(engine: &Engine, wake: &Receiver<()>) {
         (None, true) => Some(Duration::from_secs(1)),
         (None, false) => None,
     };
+    // The log's end that was last seen, if a mark there is worth while, and when it is made; and where one was tried.
+    let (mut seen, mut tried) = (None, None);
     while is_open(engine) {
         engine.keep_house();
-        match look {
-            Some(look) => drop(wake.recv_timeout(look)),
+        let (now, end) = (engine.now(), engine.worth_a_mark().filter(|end| tried != Some(*end)));
+        seen = end.map(|end| seen.filter(|(before, _)| *before == end).unwrap_or((end, now.after(QUIET))));
+        let left = seen.map(|(_, due)| due.since(now));
+        if left == Some(Duration::ZERO) {
+            engine.mark_in_the_quiet();
+            tried = end;
+            continue;
+        }
+        match left.or(look) {
+            Some(wait) => drop(wake.recv_timeout(wait)),
             None => drop(wake.recv()),
         }
     }
