@@ -96,15 +96,17 @@ impl Engine {
     }
 
     /// The end of the commit log, if a mark there is worth its syncs as soon as nothing is appended. What is appended
-    /// meanwhile wakes the keeper when a mark is due.
+    /// meanwhile wakes the keeper when a mark is due, or when retention has something to let go of.
     pub(crate) fn worth_a_mark(&self) -> Option<u64> {
         let kept = self.kept.lock().expect("no panic under the lock");
         let end = self.commit.appended();
-        if end < kept.next_quiet_mark(&self.options) {
-            return None;
-        }
-        self.due.mark.store(kept.next_mark(&self.options), Ordering::Relaxed);
-        Some(end)
+        let quiet = kept.next_quiet_mark(&self.options);
+        let mark = if end < quiet { quiet } else { kept.next_mark(&self.options) };
+        // What is too much already could not go.
+        let too_much = |bytes| self.commit.start().saturating_add(bytes).max(end + self.options.mark_every_bytes / 8);
+        let retain = self.options.retention.bytes.map_or(u64::MAX, too_much);
+        self.due.mark.store(mark.min(retain), Ordering::Relaxed);
+        Some(end).filter(|end| *end >= quiet)
     }
 
     /// Marks all there is, so that the next open has little to read.

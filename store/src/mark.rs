@@ -10,10 +10,12 @@ use popstore_revive::TopicId;
 
 use crate::engine::Engine;
 use crate::error::{At, Error, Result};
-use crate::format::checkpoint::{CheckpointRecord, Extent};
+use crate::format::checkpoint::CheckpointRecord;
+use crate::format::extent::{Extent, MarkPart};
+use crate::log::room_max;
 use crate::options::Durability;
 use crate::queue::ConsumeQueue;
-use crate::topics::Topic;
+use crate::topics::{NAME_MAX, Topic};
 
 /// How many threads sync the files of many queues, and how many queues are worth a thread.
 const FLUSHERS: usize = 16;
@@ -124,10 +126,12 @@ impl Engine {
 
     fn tell_mark(&self, mark: &Mark) -> Result<u64> {
         let Mark { commit, base, topics } = mark;
+        let room = room_max(self.options.checkpoint_segment_bytes) as usize;
         let mut consumers = self.consumers();
         for (topic, name, queues) in topics {
-            let record = CheckpointRecord::MarkTopic { topic: *topic, name, queues: queues.clone() };
-            self.write_record(&mut consumers, &record)?;
+            for part in MarkPart::all(queues, room / 2 - NAME_MAX) {
+                self.write_record(&mut consumers, &CheckpointRecord::MarkTopic { topic: *topic, name, part })?;
+            }
         }
         let count = topics.len() as u32;
         self.write_record(&mut consumers, &CheckpointRecord::Mark { commit: *commit, topics: count })?;

@@ -214,7 +214,7 @@ impl Options {
         Store::open_with(dir.as_ref(), self)
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let in_range = |what, value: u64, range: std::ops::RangeInclusive<u64>, rule| {
             if range.contains(&value) { Ok(()) } else { Err(Error::invalid(what, value.to_string(), rule)) }
         };

@@ -15,8 +15,8 @@ use std::sync::{Mutex, MutexGuard};
 use popstore_revive::{QueueId, QueueIndex, Run};
 
 use crate::error::{At, Error, Result};
-use crate::format::checkpoint::Extent;
 use crate::format::entry::{ENTRY, Entry};
+use crate::format::extent::Extent;
 use crate::segment::{Disk, StoreFile};
 
 /// How many written entries stay in memory for those who read close behind the appends.

@@ -22,7 +22,7 @@ use crate::topics::DEAD_LETTERS;
 
 /// At most this part of a segment is moved on; while more of it is needed, it stays.
 const MOVED_PART: u64 = 8;
-/// And not more messages than a mark can tell of.
+/// And not more messages than that.
 const MOVED_MAX: usize = 4096;
 /// How many segments go by one mark.
 const SEGMENTS_MAX: usize = 16;

@@ -127,10 +127,10 @@ fn revive_on_time(engine: &Engine, wake: &Receiver<()>) {
 
 fn keep_house(engine: &Engine, wake: &Receiver<()>) {
     let rules = &engine.options.retention;
-    let look = match (rules.after, rules.when_done) {
-        (Some(after), _) => Some((after / 10).clamp(RETAIN_EVERY.0, RETAIN_EVERY.1)),
-        (None, true) => Some(Duration::from_secs(1)),
-        (None, false) => None,
+    let look = match rules.after {
+        Some(after) => Some((after / 10).clamp(RETAIN_EVERY.0, RETAIN_EVERY.1)),
+        None if rules.when_done || rules.bytes.is_some() => Some(Duration::from_secs(1)),
+        None => None,
     };
     // The log's end that was last seen, if a mark there is worth while, and when it is made; and where one was tried.
     let (mut seen, mut tried) = (None, None);

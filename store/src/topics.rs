@@ -8,7 +8,7 @@ use std::sync::{Arc, RwLock};
 use popstore_revive::{QueueId, TopicId};
 
 use crate::error::{Error, Result};
-use crate::format::checkpoint::Extent;
+use crate::format::extent::Extent;
 use crate::queue::ConsumeQueue;
 use crate::wait::Signal;
 

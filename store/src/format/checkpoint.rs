@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use popstore_revive::{Burial, Change, Counters, GroupId, QueueId, QueueIndex, Run, Time, TopicId};
 
-use super::entry::Entry;
+use super::extent::MarkPart;
 use super::frame::{Frame, KIND_END};
 use super::varint::{Fields, put, put_bytes};
 use super::{Rule, image, policy};
@@ -42,8 +42,8 @@ pub(crate) enum CheckpointRecord<'a> {
     SnapshotBegin { next_group: GroupId, next_topic: TopicId },
     /// The snapshot that started at this position is complete.
     SnapshotEnd { begin: u64 },
-    /// One topic of the mark that follows: its queues' extents at that offset.
-    MarkTopic { topic: TopicId, name: &'a str, queues: Vec<Extent> },
+    /// One topic of the mark that follows: its queues' extents at that offset, or a part of them.
+    MarkTopic { topic: TopicId, name: &'a str, part: MarkPart },
     /// The consume queues of the `topics` topics told just before are durable for all messages before `commit`.
     Mark { commit: u64, topics: u32 },
     /// The store was opened.
@@ -52,14 +52,6 @@ pub(crate) enum CheckpointRecord<'a> {
     Closed { commit: u64 },
     /// The commit log starts here; what lies before it may be deleted.
     CommitStart { base: u64 },
-}
-
-/// How far a queue reaches, and the messages of it that retention has moved.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub(crate) struct Extent {
-    pub(crate) first: QueueIndex,
-    pub(crate) end: QueueIndex,
-    pub(crate) relocated: Vec<(QueueIndex, Entry)>,
 }
 
 impl CheckpointRecord<'_> {
@@ -82,11 +74,10 @@ impl CheckpointRecord<'_> {
                 put(out, u64::from(next_topic.0));
             }
             Self::SnapshotEnd { begin } => put(out, *begin),
-            Self::MarkTopic { topic, name, queues } => {
+            Self::MarkTopic { topic, name, part } => {
                 put(out, u64::from(topic.0));
                 put_bytes(out, name.as_bytes());
-                put(out, queues.len() as u64);
-                queues.iter().for_each(|queue| put_extent(queue, out));
+                part.put(out);
             }
             Self::Mark { commit, topics } => {
                 put(out, *commit);
@@ -150,9 +141,7 @@ impl<'a> CheckpointRecord<'a> {
             KIND_SNAPSHOT_END => Self::SnapshotEnd { begin: fields.u64()? },
             KIND_MARK_TOPIC => {
                 let (topic, name) = (TopicId(fields.u32()?), fields.text()?);
-                let count = fields.count(3)?;
-                let queues = (0..count).map(|_| extent(&mut fields)).collect::<Result<_, _>>()?;
-                Self::MarkTopic { topic, name, queues }
+                Self::MarkTopic { topic, name, part: MarkPart::take(&mut fields)? }
             }
             KIND_MARK => Self::Mark { commit: fields.u64()?, topics: fields.u32()? },
             KIND_OPENED => Self::Opened { generation: fields.u32()?, at: Time(fields.u64()?) },
@@ -355,27 +344,4 @@ fn counters(fields: &mut Fields<'_>) -> Result<Counters, Rule> {
         dead_lettered: fields.u64()?,
         discarded: fields.u64()?,
     })
-}
-
-fn put_extent(extent: &Extent, out: &mut Vec<u8>) {
-    put(out, extent.first.0);
-    put(out, extent.end.0);
-    put(out, extent.relocated.len() as u64);
-    for (index, entry) in &extent.relocated {
-        put(out, index.0);
-        out.extend_from_slice(&entry.encode());
-    }
-}
-
-fn extent(fields: &mut Fields<'_>) -> Result<Extent, Rule> {
-    let (first, end) = (QueueIndex(fields.u64()?), QueueIndex(fields.u64()?));
-    let count = fields.count(1 + super::entry::ENTRY)?;
-    let mut relocated = Vec::with_capacity(count);
-    for _ in 0..count {
-        let index = QueueIndex(fields.u64()?);
-        let entry: &[u8; super::entry::ENTRY] =
-            fields.take(super::entry::ENTRY)?.try_into().map_err(|_| Rule::Short)?;
-        relocated.push((index, Entry::decode(entry)));
-    }
-    Ok(Extent { first, end, relocated })
 }

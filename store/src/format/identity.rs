@@ -6,7 +6,7 @@ use super::{Rule, VERSION};
 
 const MAGIC: [u8; 8] = *b"popstore";
 const AT_VERSION: usize = MAGIC.len();
-const AT_GENERATION: usize = AT_VERSION + size_of::<u32>();
+pub(crate) const AT_GENERATION: usize = AT_VERSION + size_of::<u32>();
 const AT_ID: usize = AT_GENERATION + size_of::<u32>();
 const AT_CRC: usize = AT_ID + size_of::<u128>();
 /// The length of the file.

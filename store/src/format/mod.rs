@@ -5,6 +5,7 @@
 pub(crate) mod checkpoint;
 pub(crate) mod commit;
 pub(crate) mod entry;
+pub(crate) mod extent;
 pub(crate) mod frame;
 #[cfg(test)]
 pub(crate) mod golden;

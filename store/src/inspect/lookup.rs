@@ -10,6 +10,7 @@ use std::sync::Arc;
 use popstore_revive::{QueueId, QueueIndex};
 
 use super::records::{Names, SnapshotMessage};
+use super::verify::first_now;
 use super::{Snapshot, StoreLog};
 use crate::error::{At, Result};
 use crate::fault::Fault;
@@ -55,6 +56,8 @@ pub struct Lookup<'s> {
     /// The files of a queue by their first index.
     files: HashMap<QueueId, BTreeMap<u64, PathBuf>>,
     chunk: Option<(QueueId, u64, Vec<u8>)>,
+    /// Where queues without files begin by now.
+    firsts: HashMap<QueueId, u64>,
     /// Queues whose files mislead, as the commit log has them.
     rebuilt: HashMap<QueueId, BTreeMap<u64, Entry>>,
 }
@@ -69,6 +72,7 @@ impl Snapshot {
             open: HashMap::new(),
             files: HashMap::new(),
             chunk: None,
+            firsts: HashMap::new(),
             rebuilt: HashMap::new(),
         }
     }
@@ -192,8 +196,13 @@ impl Lookup<'_> {
             }
         };
         let Some((first, path)) = files.range(..=index).next_back() else {
-            // The files that begin later show that the owner of the store let go of this one.
-            return Ok(files.is_empty().then(|| (Entry::default(), None)));
+            // The owner of the store let go of this one, as the files that begin later show, or else a new look.
+            let gone = if index < state.marked && files.is_empty() {
+                index < *self.firsts.entry(queue).or_insert_with(|| first_now(self.snapshot, queue))
+            } else {
+                !files.is_empty()
+            };
+            return Ok((!gone).then(|| (Entry::default(), None)));
         };
         let first = *first;
         let inside = |chunk: &(QueueId, u64, Vec<u8>)| {

@@ -25,8 +25,9 @@ use crate::clock::{self, Clock, SystemClock};
 use crate::error::Result;
 use crate::fault::Fault;
 use crate::format::frame::{LogKind, Seed};
-use crate::format::identity::Identity;
+use crate::format::identity::{AT_GENERATION, Identity};
 use crate::group::GroupOptions;
+use crate::recover::directory;
 use crate::stats::{GroupStats, TopicStats};
 
 pub use leases::{HeldMessage, HeldState};
@@ -42,7 +43,7 @@ pub use verify::Verified;
 use state::{QueueState, State};
 
 /// How often reading starts over when the store's owner removes files under it.
-const RETRIES: usize = 8;
+const RETRIES: usize = 32;
 
 /// One of the two logs of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +117,18 @@ impl Snapshot {
         let identity = identity::find(dir, &mut faults)?;
         let mut state = State::default();
         state.read(dir, identity, &mut faults, &mut tails)?;
-        let disturbed = state.disturbed;
+        let mut disturbed = state.disturbed;
+        if let Some(generation) = state.too_late {
+            // An owner says so there first.
+            let now = identity::find(dir, &mut Vec::new())?;
+            disturbed |= now != identity;
+            let path = dir.join(directory::STORE);
+            let expected = format!("generation {generation} at least, as in the logs");
+            faults.extend((now == identity).then(|| {
+                Fault::new(&path, AT_GENERATION as u64, "3", expected, format!("generation {}", identity.generation))
+                    .of_len(4)
+            }));
+        }
         let by_place = |one: &Fault, other: &Fault| (&one.path, one.offset).cmp(&(&other.path, other.offset));
         faults.sort_by(by_place);
         Ok((Self { dir: dir.to_path_buf(), identity, faults, tails, state }, disturbed))

@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) closed: bool,
     /// The files changed while they were read.
     pub(super) disturbed: bool,
+    /// The latest generation of a record, if the file `store` knows none so late.
+    pub(super) too_late: Option<u32>,
     tails: usize,
 }
 
@@ -122,7 +124,7 @@ impl State {
         tails: &mut Vec<Fault>,
     ) -> Result<Replay> {
         let log_dir = dir.join(LogKind::Checkpoint.name());
-        let log = Unrecovered::look(&log_dir, LogKind::Checkpoint, identity.id, faults)?;
+        let log = look(&log_dir, LogKind::Checkpoint, identity, faults)?;
         let start = log.start().unwrap_or(0);
         let mut replay = Replay::beginning_at(start);
         let mut runs = Vec::new();
@@ -149,7 +151,9 @@ impl State {
             }
         }
         self.checkpoint = (start, end, walk.proven().min(end));
+        self.too_late = walk.too_late();
         if start > 0 && !replay.has_snapshot() {
+            self.disturbed = true;
             let expected = "a whole snapshot, since the log begins in its middle";
             faults.push(Fault::new(&log_dir, 0, "11.2", expected, "none"));
         }
@@ -165,7 +169,7 @@ impl State {
         tails: &mut Vec<Fault>,
     ) -> Result<()> {
         let log_dir = dir.join(LogKind::Commit.name());
-        let log = Unrecovered::look(&log_dir, LogKind::Commit, identity.id, faults)?;
+        let log = look(&log_dir, LogKind::Commit, identity, faults)?;
         let start = log.start().unwrap_or(0);
         // With a part of the checkpoint log lost, nobody knows where the log should begin.
         let told = faults.iter().all(|fault| !fault.path.starts_with(dir.join(LogKind::Checkpoint.name())));
@@ -224,6 +228,7 @@ impl State {
             end = entry.offset;
         }
         self.disturbed |= start > replay.commit_start;
+        self.too_late = self.too_late.max(walk.too_late());
         self.commit = (start, end, walk.proven().min(end));
         self.closed = replay.closed == Some(end);
         // There are not more messages than bytes, whatever an extent says.
@@ -268,6 +273,15 @@ impl QueueState {
         let moved = self.relocated.range((Unbounded, Excluded(self.first))).map(|(index, _)| *index);
         moved.chain(self.first..self.end)
     }
+}
+
+fn look(dir: &Path, kind: LogKind, identity: Identity, faults: &mut Vec<Fault>) -> Result<Unrecovered> {
+    let before = faults.len();
+    let log = Unrecovered::look(dir, kind, identity.id, faults)?;
+    if log.is_missing() && identity.generation > 0 && faults.len() == before {
+        faults.push(Fault::new(dir, 0, "11.2", "the segments of a log", "none"));
+    }
+    Ok(log)
 }
 
 fn pending(message: &MessageRecord<'_>, at: &FrameAt<'_>) -> Pending {

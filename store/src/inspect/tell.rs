@@ -32,11 +32,14 @@ impl Names {
                 entry.field("next_topic", next_topic.0);
             }
             CheckpointRecord::SnapshotEnd { begin } => entry.field("begin", begin),
-            CheckpointRecord::MarkTopic { topic, name, queues } => {
+            CheckpointRecord::MarkTopic { topic, name, part } => {
                 self.topics.insert(*topic, Arc::from(*name));
                 entry.field("topic", name);
                 let extents: Vec<String> =
-                    queues.iter().map(|extent| format!("{}..{}", extent.first.0, extent.end.0)).collect();
+                    part.queues.iter().map(|extent| format!("{}..{}", extent.first.0, extent.end.0)).collect();
+                if part.goes_on > 0 {
+                    entry.field("from", part.goes_on - 1);
+                }
                 entry.field("queues", extents.join(" "));
             }
             CheckpointRecord::Mark { commit, topics } => {

@@ -357,7 +357,7 @@ impl Verify<'_, '_> {
 }
 
 /// The first message of a queue now: the store's owner may have let go of some since the snapshot was taken.
-fn first_now(snapshot: &Snapshot, queue: QueueId) -> u64 {
+pub(super) fn first_now(snapshot: &Snapshot, queue: QueueId) -> u64 {
     let now = Snapshot::open(&snapshot.dir).ok();
     now.and_then(|now| now.state.queue(queue).map(|queue| queue.first)).unwrap_or(0)
 }

@@ -27,6 +27,8 @@ pub(crate) struct Unrecovered {
     pub(super) unfinished: Vec<PathBuf>,
     /// Somebody may be appending to it.
     in_use: bool,
+    /// Segments that were listed had gone when they were looked at.
+    pub(super) gone: bool,
 }
 
 /// A segment file as it is found.
@@ -88,7 +90,8 @@ impl Unrecovered {
 
     pub(super) fn empty(dir: PathBuf, kind: LogKind, store: u128) -> Self {
         let seed = Seed::new(store, kind);
-        Self { kind, dir, store, seed, files: Vec::new(), spares: Vec::new(), unfinished: Vec::new(), in_use: false }
+        let (files, spares, unfinished) = Default::default();
+        Self { kind, dir, store, seed, files, spares, unfinished, in_use: false, gone: false }
     }
 
     /// The same log for a reader beside its owner: what the owner appends while it is read is no damage, and the log
@@ -138,16 +141,18 @@ impl Unrecovered {
         // A segment gets its name when its header is durable. If the file system broke that promise, nothing was ever
         // appended; if there is a record, the header was whole once and is damaged now.
         let half_made = newest && base < i64::MAX as u64 && matches!(rule, Rule::Short | Rule::Empty);
-        if !half_made || self.is_frame(&file.path, base, base + SEGMENT_HEADER as u64)? {
+        if !half_made || self.is_frame(&file.path, base, base + SEGMENT_HEADER as u64, u32::MAX)? {
             return Err(Error::corrupt(&file.path, 0, format!("segment header: {rule}")));
         }
         Ok(SegmentFile { base, capacity: 0, path: file.path, len, half_made })
     }
 
-    /// Whether there is a whole frame now at this position of the segment that begins at `base`.
-    fn is_frame(&self, path: &Path, base: u64, position: u64) -> Result<bool> {
+    /// Whether there is a whole frame now at this position of the segment that begins at `base`, of no later generation
+    /// than that.
+    fn is_frame(&self, path: &Path, base: u64, position: u64, generation_max: u32) -> Result<bool> {
         let mut window = Window::open(path.to_path_buf())?;
-        Ok(Frame::decode(window.frame(position - base)?, position, self.seed).is_ok())
+        let frame = Frame::decode(window.frame(position - base)?, position, self.seed);
+        Ok(frame.is_ok_and(|frame| frame.generation <= generation_max))
     }
 
     /// The length of its longest segment.
@@ -204,7 +209,9 @@ impl Unrecovered {
             };
             let (read, end) = (found.clone(), found.end);
             return match self.judge(at, rule, found) {
-                Err(Error::Corrupt { .. }) if self.in_use && self.is_frame(&segment.path, segment.base, end)? => {
+                Err(Error::Corrupt { .. })
+                    if self.in_use && self.is_frame(&segment.path, segment.base, end, generation_max)? =>
+                {
                     Ok(read)
                 }
                 judged => judged,

@@ -47,6 +47,8 @@ pub(crate) struct Walk {
     /// The walk does not go beyond what there was when it began: a writer may be as fast as it.
     limit: u64,
     over: bool,
+    /// The latest generation of a frame that is later than it may be.
+    too_late: u32,
 }
 
 impl Unrecovered {
@@ -62,7 +64,11 @@ impl Unrecovered {
         };
         let newest = bases.last().map(|(base, _)| *base);
         for (base, path) in bases {
-            log.look_at(base, &path, newest == Some(base), faults)?;
+            if !log.look_at(base, &path, newest == Some(base), faults)? {
+                // Those before it went first.
+                log.files.clear();
+                log.gone = true;
+            }
         }
         Ok(log)
     }
@@ -82,17 +88,29 @@ impl Unrecovered {
         SegmentHeader::decode(window.at_least(0, SEGMENT_HEADER).ok()?).ok()
     }
 
+    /// Whether it has no segment, and had none when it was listed.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.files.is_empty() && !self.gone
+    }
+
     /// The segment files: base, capacity, path.
     pub(crate) fn all_files(&self) -> impl Iterator<Item = (u64, u64, PathBuf)> + '_ {
         self.files.iter().map(|file| (file.base, file.capacity, file.path.clone()))
     }
 
-    fn look_at(&mut self, base: u64, path: &Path, newest: bool, faults: &mut Vec<Fault>) -> Result<()> {
+    /// Takes in a segment that was listed. Returns whether it is still there.
+    fn look_at(&mut self, base: u64, path: &Path, newest: bool, faults: &mut Vec<Fault>) -> Result<bool> {
+        let file = self.segment_file(self.store, base, path.to_path_buf(), newest);
+        if let Err(Error::Io { source, .. }) = &file
+            && source.kind() == ErrorKind::NotFound
+        {
+            return Ok(false);
+        }
         if let Some(end) = self.files.last().map(SegmentFile::end).filter(|end| *end != base) {
             let missing = self.dir.join(segment_name(end));
             faults.push(Fault::new(&missing, 0, "10.7", "a segment", "none").of_len(base.saturating_sub(end)));
         }
-        match self.segment_file(self.store, base, path.to_path_buf(), newest) {
+        match file {
             Ok(file) => self.files.push(file),
             Err(Error::Corrupt { path, found, .. }) => {
                 let fault = Fault::new(&path, 0, "4", "the header of this segment", found);
@@ -100,15 +118,13 @@ impl Unrecovered {
                 let len = std::fs::metadata(&path).at("inspect", &path)?.len();
                 self.files.push(SegmentFile { base, capacity: 0, path, len, half_made: false });
             }
-            // It was removed since it was listed.
-            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
             Err(Error::Io { source, .. }) => {
                 faults.push(Fault::new(path, 0, "4", "a segment that can be read", source));
                 self.files.push(SegmentFile { base, capacity: 0, path: path.to_path_buf(), len: 0, half_made: false });
             }
             Err(error) => return Err(error),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Where the segment begins that holds this position.
@@ -123,10 +139,24 @@ impl Unrecovered {
         let inside = self.files.get(at).map_or(0, |file| from.saturating_sub(file.base));
         let offset = inside.max(SEGMENT_HEADER as u64);
         let (window, generation) = (None, 0);
-        let removed = self.start().is_some_and(|start| from < start);
+        let removed = self.gone || self.start().is_some_and(|start| from < start);
         let (searched, over) = (false, false);
         let limit = self.files.last().map_or(0, |file| file.base.saturating_add(file.len));
-        Walk { log: self, at, window, offset, generation, generation_max, proven, searched, removed, limit, over }
+        let too_late = 0;
+        Walk {
+            log: self,
+            at,
+            window,
+            offset,
+            generation,
+            generation_max,
+            proven,
+            searched,
+            removed,
+            limit,
+            over,
+            too_late,
+        }
     }
 }
 
@@ -164,6 +194,9 @@ impl Walk {
             let Some(window) = self.window.as_mut() else { break };
             match Frame::decode(window.frame(self.offset)?, position, seed).and_then(|frame| {
                 let in_order = frame.generation >= self.generation && frame.generation <= self.generation_max;
+                if frame.generation > self.generation_max {
+                    self.too_late = self.too_late.max(frame.generation);
+                }
                 let fits = in_order && frame.durable_through <= position;
                 if fits {
                     Ok((frame.kind, frame.len(), frame.generation, frame.durable_through))
@@ -227,6 +260,11 @@ impl Walk {
         self.proven
     }
 
+    /// The latest generation that was met, if that is later than the store's is known to be.
+    pub(crate) fn too_late(&self) -> Option<u32> {
+        Some(self.too_late).filter(|generation| *generation > self.generation_max)
+    }
+
     fn base(&self) -> u64 {
         self.log.files.get(self.at).map_or(0, |file| file.base)
     }
@@ -260,7 +298,7 @@ impl Walk {
             // It may have been made since.
             let known = self.base();
             for (base, path) in self.log.list()?.into_iter().filter(|(base, _)| *base > known) {
-                self.log.look_at(base, &path, true, &mut Vec::new())?;
+                self.removed |= !self.log.look_at(base, &path, true, &mut Vec::new())?;
             }
         }
         let here = self.log.files[self.at].end();

@@ -6,7 +6,8 @@ use popstore_revive::TopicId;
 
 use crate::consumers::Consumers;
 use crate::error::{Error, Result};
-use crate::format::checkpoint::{CheckpointRecord, Extent};
+use crate::format::checkpoint::CheckpointRecord;
+use crate::format::extent::Extent;
 use crate::log::{Found, FrameAt, Unrecovered};
 use crate::topics::is_written_name;
 
@@ -99,9 +100,13 @@ impl Replay {
         self.consumers.apply(record);
         self.closed = None;
         match record {
-            CheckpointRecord::MarkTopic { topic, name, queues } => {
-                let queues = queues.clone();
-                self.pending.insert(*topic, MarkedTopic { name: name.to_string(), queues });
+            CheckpointRecord::MarkTopic { topic, name, part } => {
+                let new = || MarkedTopic { name: name.to_string(), queues: Vec::new() };
+                let marked = self.pending.entry(*topic).or_insert_with(new);
+                if !part.clone().add_to(&mut marked.queues) {
+                    // The mark is short of it then.
+                    self.pending.remove(topic);
+                }
             }
             CheckpointRecord::Mark { commit, topics } => {
                 let told = std::mem::take(&mut self.pending);

@@ -7,9 +7,9 @@ use popstore_revive::{QueueId, QueueIndex, TopicId};
 
 use super::checkpoint::Replay;
 use crate::error::{Error, Result};
-use crate::format::checkpoint::Extent;
 use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
 use crate::format::entry::{Entry, tag_hash};
+use crate::format::extent::Extent;
 use crate::log::{Found, FrameAt, Unrecovered};
 use crate::topics::{QUEUES_MAX, Topics, is_written_name};
 
@@ -128,7 +128,7 @@ impl Messages {
         let Some(topic) = self.topics.get_mut(&message.queue.topic) else { return false };
         let Some((extent, tail)) = topic.queues.get_mut(message.queue.queue as usize) else { return false };
         if message.relocated {
-            extent.relocated.retain(|(index, _)| *index != message.index);
+            // Of one message the last that was told counts.
             extent.relocated.push((message.index, message.entry));
             return true;
         }

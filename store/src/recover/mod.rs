@@ -89,6 +89,10 @@ impl Found {
     }
 }
 
+fn next_generation(dir: &Path, identity: Identity) -> Result<u32> {
+    identity.generation.checked_add(1).ok_or_else(|| Error::format(dir, "it was opened too often"))
+}
+
 /// Opens the store in a directory that is locked.
 pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Result<Engine> {
     let begun = options.clock.now();
@@ -96,7 +100,7 @@ pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Re
     let identity = directory::identify(dir, &disk)?;
     let Found { checkpoint, commit, mut replay, mut messages, .. } = Found::read(dir, identity, false)?;
 
-    let generation = identity.generation.checked_add(1).ok_or_else(|| Error::format(dir, "it was opened too often"))?;
+    let generation = next_generation(dir, identity)?;
     let identity = Identity { generation, ..identity };
     if generation > 1 {
         match directory::write_identity(dir, &disk, &identity) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use popstore_revive::{Change, Decisions, Index, QueueId, QueueIndex, Time, Verdict};
 
-use super::{Found, Messages, directory};
+use super::{Found, Messages, directory, next_generation};
 use crate::error::{At, Error, Result};
 use crate::format::commit::Cause;
 use crate::format::frame::LogKind;
@@ -80,13 +80,14 @@ impl RecoveryPlan {
     }
 
     fn find(&mut self, dir: &Path, options: &Options) -> Result<()> {
+        options.check()?;
         directory::check_is_store_or_empty(dir)?;
         let Some(identity) = directory::read_identity(dir)? else {
             LogKind::BOTH.iter().try_for_each(|log| directory::refuse_records(&dir.join(log.name())))?;
             self.step("create", Some(dir.to_path_buf()), 0, 0, "there is no store yet");
             return Ok(());
         };
-        self.generation = identity.generation.saturating_add(1);
+        self.generation = next_generation(dir, identity)?;
         let Found { checkpoint, commit, mut replay, messages } = Found::read(dir, identity, true)?;
         self.clean = replay.closed == Some(messages.found.end) || self.generation == 1;
         self.log(&checkpoint, &replay.found, 0, options.checkpoint_segment_bytes, 0)?;
@@ -111,7 +112,9 @@ impl RecoveryPlan {
         for path in log.odd_spares(segment_bytes)? {
             self.step("remove", Some(path), 0, 0, "a spare that is not as long as new segments");
         }
+        let mut unsynced = 0;
         for (fate, file) in log.fates(found, segment_bytes, ready) {
+            unsynced += found.end.min(file.base + file.len).saturating_sub(found.proven.max(file.base));
             let (path, len) = (Some(file.path.clone()), file.capacity);
             match fate {
                 Fate::Ends if file.half_made => {
@@ -133,7 +136,6 @@ impl RecoveryPlan {
                 Fate::Stays | Fate::Ends | Fate::Waits => {}
             }
         }
-        let unsynced = found.end.saturating_sub(found.proven);
         if unsynced > 0 {
             let why = "nothing says that these bytes were durable: they are written once more and synced";
             self.step("rewrite", Some(log.dir().to_path_buf()), found.proven, unsynced, why);
@@ -186,7 +188,13 @@ impl RecoveryPlan {
     /// What happens right behind the open, because its time has come.
     fn due(&mut self, index: &mut Index, now: Time) {
         if index.reanchor(now) {
-            self.step("shorten", None, 0, 0, "waits begin in the future: the clock was set back");
+            self.step(
+                "shorten",
+                None,
+                0,
+                0,
+                "waits begin in the future: the clock was set back; the consumers' log is told anew",
+            );
         }
         let mut decided = Decisions::default();
         index.advance(now, usize::MAX, &mut decided);

@@ -122,4 +122,15 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("spec", "rules_of_recovery::rule_9_a_receipt_is_good_for_one_generation_only"),
         told: "left: (Done",
     },
+    Mistake {
+        name: "forget the parts of a mark behind the first",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/format/extent.rs",
+            right: "last.relocated.extend(rest.relocated);",
+            wrong: "last.relocated.extend(rest.relocated.into_iter().filter(|_| !BROKEN));",
+        }],
+        caught_by: ("spec", "found_by_breaking::a_mark_can_tell_of_more_moved_messages_than_fit_into_a_segment"),
+        told: "panicked",
+    },
 ];

@@ -190,9 +190,9 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "h",
         places: &[Place {
             file: "store/src/recover/mod.rs",
-            right: "let generation = identity.generation.checked_add(1)",
-            wrong: "let generation = identity.generation.max(1).checked_add(u32::from(identity.generation > 0 && \
-                !BROKEN))",
+            right: "let generation = next_generation(dir, identity)?;",
+            wrong: "let generation = if BROKEN && identity.generation > 0 { identity.generation } \
+                else { next_generation(dir, identity)? };",
         }],
         caught_by: ("spec", "rules_of_recovery::rule_9_a_receipt_is_good_for_one_generation_only"),
         told: "left: (Done",

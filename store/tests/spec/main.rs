@@ -4,6 +4,7 @@
 mod bad_input;
 mod disk;
 mod found;
+mod found_by_breaking;
 mod found_by_killing;
 mod full_disk;
 mod groups;

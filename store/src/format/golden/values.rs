@@ -7,9 +7,10 @@ use popstore_revive::{
     QueueIndex, Run, State, Time, TopicId,
 };
 
-use crate::format::checkpoint::{CheckpointRecord, Extent};
+use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{Cause, CommitRecord, MessageRecord, Settlement, TopicRecord};
 use crate::format::entry::Entry;
+use crate::format::extent::{Extent, MarkPart};
 
 pub(super) const STORE: u128 = 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100;
 pub(super) const AT: Time = Time(1_700_000_000_000_000);
@@ -110,12 +111,15 @@ pub(super) fn checkpoint_records() -> Vec<(&'static str, CheckpointRecord<'stati
         Extent { first: QueueIndex(64), end: QueueIndex(300), relocated: vec![(QueueIndex(9), ENTRY)] },
         Extent::default(),
     ];
+    let more = vec![Extent { relocated: vec![(QueueIndex(10), ENTRY)], ..Extent::default() }];
+    let mark = |goes_on, queues| MarkPart { goes_on, queues };
     let mut records = vec![
         ("End", CheckpointRecord::End),
         ("Group", CheckpointRecord::Group { name: "billing", invisible_for: Duration::from_secs(30), change }),
         ("SnapshotBegin", CheckpointRecord::SnapshotBegin { next_group: GroupId(8), next_topic: TopicId(4) }),
         ("SnapshotEnd", CheckpointRecord::SnapshotEnd { begin: 4160 }),
-        ("MarkTopic", CheckpointRecord::MarkTopic { topic: TopicId(1), name: "orders", queues }),
+        ("MarkTopic", CheckpointRecord::MarkTopic { topic: TopicId(1), name: "orders", part: mark(0, queues) }),
+        ("MarkTopic, more", CheckpointRecord::MarkTopic { topic: TopicId(1), name: "orders", part: mark(2, more) }),
         ("Mark", CheckpointRecord::Mark { commit: 8256, topics: 1 }),
         ("Opened", CheckpointRecord::Opened { generation: 3, at: AT }),
         ("Closed", CheckpointRecord::Closed { commit: 8256 }),
