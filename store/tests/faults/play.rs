@@ -11,7 +11,6 @@ use crate::scene::{secs, text};
 use crate::script::ORDERS;
 
 pub struct Play {
-    pub dir: tempfile::TempDir,
     pub disk: Arc<FaultyDisk>,
     pub clock: Arc<ManualClock>,
     pub store: Option<Store>,
@@ -25,6 +24,8 @@ pub struct Play {
     /// How many bodies were made up.
     pub bodies: u32,
     troubles: Arc<Mutex<Vec<String>>>,
+    /// It goes last: a store that closes makes its directories anew.
+    pub dir: tempfile::TempDir,
 }
 
 impl Play {

@@ -23,12 +23,13 @@ pub fn secs(seconds: u64) -> Duration {
 }
 
 pub struct Scene {
-    dir: Option<tempfile::TempDir>,
     pub path: PathBuf,
     pub clock: Arc<ManualClock>,
     pub options: Options,
     pub settings: GroupOptions,
     store: Option<Store>,
+    /// It goes last: a store that closes makes its directories anew.
+    dir: Option<tempfile::TempDir>,
 }
 
 impl Scene {

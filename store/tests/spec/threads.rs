@@ -16,9 +16,9 @@ const MS: Duration = Duration::from_millis(1);
 const FOR_EVER: Duration = Duration::from_secs(60);
 
 struct Live {
-    dir: tempfile::TempDir,
     store: Store,
     group: Group,
+    dir: tempfile::TempDir,
 }
 
 fn live(durability: Durability, settings: GroupOptions) -> Live {

@@ -50,7 +50,8 @@ struct Args {
     /// A smoke run: a tenth of all sizes.
     #[arg(long)]
     quick: bool,
-    /// Only these workloads: W1 to W7, L.
+    /// Only these workloads: W1 appends, W2 durable appends, W3 pops and acks, W4 redelivery, W5 opening after a kill, W6
+    /// bytes, W7 growth, L latencies.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Only cases with this in their workload and name, such as "W1 256 B, batch 1,".
