@@ -10,6 +10,7 @@ mod full_disk;
 mod groups;
 mod late;
 mod order_on_disk;
+mod plans;
 mod policies;
 mod promises;
 mod promises_of_life;
