@@ -120,14 +120,14 @@ impl Snapshot {
         let mut disturbed = state.disturbed;
         if let Some(generation) = state.too_late {
             // An owner says so there first.
-            let now = identity::find(dir, &mut Vec::new())?;
-            disturbed |= now != identity;
-            let path = dir.join(directory::STORE);
-            let expected = format!("generation {generation} at least, as in the logs");
-            faults.extend((now == identity).then(|| {
-                Fault::new(&path, AT_GENERATION as u64, "3", expected, format!("generation {}", identity.generation))
-                    .of_len(4)
-            }));
+            if identity::find(dir, &mut Vec::new())? == identity {
+                let expected = format!("generation {generation} at least, as in the logs");
+                let found = format!("generation {}", identity.generation);
+                let fault = Fault::new(&dir.join(directory::STORE), AT_GENERATION as u64, "3", expected, found);
+                faults.push(fault.of_len(size_of::<u32>() as u64));
+            } else {
+                disturbed = true;
+            }
         }
         let by_place = |one: &Fault, other: &Fault| (&one.path, one.offset).cmp(&(&other.path, other.offset));
         faults.sort_by(by_place);
