@@ -74,11 +74,12 @@ impl Engine {
         self.tell_mark(&mark)
     }
 
+    /// A mark for everything there is. Returns the end of the checkpoint log.
     pub(crate) fn mark_all(&self) -> Result<u64> {
         self.mark_at(self.commit.start(), || self.commit.appended())
     }
 
-    /// A mark for everything there is; on a full disk the last one again.
+    /// The same; on a full disk the last mark again.
     pub(crate) fn mark_all_or_tell_again(&self) -> Result<u64> {
         match self.mark_all() {
             Err(Error::Full { .. }) => self.tell_mark_again(),

@@ -48,7 +48,7 @@ pub(crate) struct Walk {
     limit: u64,
     over: bool,
     /// The latest generation of a frame that is later than it may be.
-    too_late: u32,
+    too_late: Option<u32>,
 }
 
 impl Unrecovered {
@@ -142,7 +142,7 @@ impl Unrecovered {
         let removed = self.gone || self.start().is_some_and(|start| from < start);
         let (searched, over) = (false, false);
         let limit = self.files.last().map_or(0, |file| file.base.saturating_add(file.len));
-        let too_late = 0;
+        let too_late = None;
         Walk {
             log: self,
             at,
@@ -195,7 +195,7 @@ impl Walk {
             match Frame::decode(window.frame(self.offset)?, position, seed).and_then(|frame| {
                 let in_order = frame.generation >= self.generation && frame.generation <= self.generation_max;
                 if frame.generation > self.generation_max {
-                    self.too_late = self.too_late.max(frame.generation);
+                    self.too_late = self.too_late.max(Some(frame.generation));
                 }
                 let fits = in_order && frame.durable_through <= position;
                 if fits {
@@ -262,7 +262,7 @@ impl Walk {
 
     /// The latest generation that was met, if that is later than the store's is known to be.
     pub(crate) fn too_late(&self) -> Option<u32> {
-        Some(self.too_late).filter(|generation| *generation > self.generation_max)
+        self.too_late
     }
 
     fn base(&self) -> u64 {

@@ -131,6 +131,6 @@ pub const MISTAKES: &[Mistake] = &[
             wrong: "last.relocated.extend(rest.relocated.into_iter().filter(|_| !BROKEN));",
         }],
         caught_by: ("spec", "found_by_breaking::a_mark_can_tell_of_more_moved_messages_than_fit_into_a_segment"),
-        told: "panicked",
+        told: "no message orders/",
     },
 ];
