@@ -5,7 +5,7 @@
 //! not seen.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use popstore_revive::Time;
 
@@ -28,8 +28,10 @@ pub trait Clock: Send + Sync {
 #[derive(Debug)]
 pub struct SystemClock {
     opened_at: Time,
-    since: Instant,
-    /// What the clock that `since` is of showed then, in microseconds, where a coarse one goes with it.
+    #[cfg(not(target_os = "linux"))]
+    since: std::time::Instant,
+    /// What the monotonic clock showed then, in microseconds. An `Instant` is the same one, for twice the work and
+    /// without a coarse one beside it.
     #[cfg(target_os = "linux")]
     showed: u64,
 }
@@ -45,10 +47,18 @@ impl SystemClock {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             opened_at: Time(0).after(wall),
-            since: Instant::now(),
+            #[cfg(not(target_os = "linux"))]
+            since: std::time::Instant::now(),
             #[cfg(target_os = "linux")]
             showed: micros(rustix::time::ClockId::Monotonic),
         }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl SystemClock {
+    fn since_opened(&self, clock: rustix::time::ClockId) -> Time {
+        Time(self.opened_at.0.saturating_add(micros(clock).saturating_sub(self.showed)))
     }
 }
 
@@ -60,14 +70,19 @@ fn micros(clock: rustix::time::ClockId) -> u64 {
 }
 
 impl Clock for SystemClock {
+    #[cfg(not(target_os = "linux"))]
     fn now(&self) -> Time {
         self.opened_at.after(self.since.elapsed())
     }
 
     #[cfg(target_os = "linux")]
+    fn now(&self) -> Time {
+        self.since_opened(rustix::time::ClockId::Monotonic)
+    }
+
+    #[cfg(target_os = "linux")]
     fn coarse(&self) -> Time {
-        let shows = micros(rustix::time::ClockId::MonotonicCoarse);
-        Time(self.opened_at.0.saturating_add(shows.saturating_sub(self.showed)))
+        self.since_opened(rustix::time::ClockId::MonotonicCoarse)
     }
 
     fn runs(&self) -> bool {
