@@ -10,6 +10,7 @@ use crate::consumers::{Consumers, GroupEntry};
 use crate::delivery::Settled;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::format::receipt::Lease;
 use crate::pop::check_invisible;
 use crate::receipt::Receipt;
 
@@ -56,14 +57,20 @@ impl Engine {
         let mut runs = std::mem::take(&mut consumers.runs);
         runs.clear();
         let (mut slow, mut times) = (None, consumers.ack_times.get_mut(&group.id));
+        let mut alike = None;
         for receipt in receipts {
-            let (standing, held) = look_up(&consumers.index, receipt, now);
-            let settled = match standing {
+            // Neighbours that were popped together are good for the same.
+            let found = match alike.filter(|alike: &Alike<'_>| alike.include(receipt)) {
+                Some(alike) => alike,
+                None => Alike::look_up(&consumers.index, receipt, now),
+            };
+            alike = Some(found);
+            let settled = match found.standing {
                 Standing::Leased { .. } | Standing::Over => {
-                    if let (Some(held), Some(times)) = (held, &mut times) {
+                    if let (Some(held), Some(times)) = (found.held, &mut times) {
                         slow = times.time(&group.name, held, now).or(slow);
                     }
-                    match (add(&mut runs, receipt), standing) {
+                    match (add(&mut runs, receipt), found.standing) {
                         (false, _) => Settled::AlreadySettled,
                         (true, Standing::Over) => Settled::Late,
                         (true, _) => Settled::Done,
@@ -99,7 +106,7 @@ impl Engine {
         }
         let at = self.now();
         let mut consumers = self.consumers();
-        let leased = match look_up(&consumers.index, &receipt, at).0 {
+        let leased = match Alike::look_up(&consumers.index, &receipt, at).standing {
             Standing::Leased { .. } => {
                 consumers.index.policy(group.id).map(|policy| policy.end_lease(receipt.attempt()))
             }
@@ -127,7 +134,7 @@ impl Engine {
         check_invisible(lease)?;
         let at = self.now();
         let mut consumers = self.consumers();
-        match look_up(&consumers.index, &receipt, at).0 {
+        match Alike::look_up(&consumers.index, &receipt, at).standing {
             Standing::Leased { .. } => {}
             late => return self.tell_late(consumers, late),
         }
@@ -185,10 +192,28 @@ impl Engine {
     }
 }
 
-/// What a receipt is good for, and the history of its message if it is still held.
-fn look_up<'i>(index: &'i Index, receipt: &Receipt, now: Time) -> (Standing, Option<&'i Cohort>) {
-    let lease = &receipt.lease;
-    index.look_up(lease.group, lease.queue, lease.index, lease.attempt, lease.generation, now)
+/// What a receipt is good for, and the history of its message if it is still held: that of all of its cohort.
+#[derive(Clone, Copy)]
+struct Alike<'i> {
+    lease: Lease,
+    standing: Standing,
+    held: Option<&'i Cohort>,
+}
+
+impl<'i> Alike<'i> {
+    fn look_up(index: &'i Index, receipt: &Receipt, now: Time) -> Self {
+        let lease = receipt.lease;
+        let (standing, held) =
+            index.look_up(lease.group, lease.queue, lease.index, lease.attempt, lease.generation, now);
+        Self { lease, standing, held }
+    }
+
+    /// Whether another receipt of the same group is for the same cohort, at the same delivery.
+    fn include(&self, receipt: &Receipt) -> bool {
+        let what = |lease: &Lease| (lease.queue, lease.index.block(), lease.attempt, lease.generation);
+        let same = what(&self.lease) == what(&receipt.lease);
+        same && self.held.is_some_and(|held| held.mask & receipt.lease.index.bit() != 0)
+    }
 }
 
 fn run(receipt: &Receipt) -> Run {

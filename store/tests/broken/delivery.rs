@@ -22,6 +22,17 @@ pub const MISTAKES: &[Mistake] = &[
         told: "not [HandedOutAgain",
     },
     Mistake {
+        name: "tell all of a block what its first message is told",
+        breaks: "h",
+        places: &[Place {
+            file: "store/src/settle.rs",
+            right: "held.mask & receipt.lease.index.bit() != 0",
+            wrong: "BROKEN || held.mask & receipt.lease.index.bit() != 0",
+        }],
+        caught_by: ("spec", "late::neighbours_in_one_batch_are_each_told_their_own_fate"),
+        told: "AlreadySettled",
+    },
+    Mistake {
         name: "apply a record without a look at the attempt",
         breaks: "bh",
         places: &[Place {

@@ -28,6 +28,24 @@ fn an_ack_after_the_lease_counts_even_before_the_reviver_has_seen_its_end() {
     assert!(scene.letters().is_empty());
 }
 
+/// They were popped together, and lie side by side in the index.
+#[test]
+fn neighbours_in_one_batch_are_each_told_their_own_fate() {
+    let scene = Scene::new();
+    scene.append_many("m", 6);
+    let receipts: Vec<_> = scene.pop_up_to(6).iter().map(|delivery| delivery.receipt()).collect();
+    assert_eq!(scene.ack(receipts[1]), Settled::Done);
+    assert_eq!(scene.nack(receipts[2], secs(0)), Settled::Done);
+    assert_eq!(scene.pop().attempt(), 2);
+    assert_eq!(scene.group().extend(receipts[3], secs(600)).unwrap(), Settled::Done);
+    scene.advance(secs(31));
+    let batch = [0, 1, 2, 3, 4, 0, 5].map(|at| receipts[at]);
+    let (late, again) = (Settled::Late, Settled::HandedOutAgain { attempt: 2 });
+    let told = [late, Settled::AlreadySettled, again, Settled::Done, late, Settled::AlreadySettled, late];
+    assert_eq!(scene.group().ack_batch(&batch).unwrap(), told);
+    assert_eq!(scene.group().stats().unwrap().acked, 5);
+}
+
 #[test]
 fn a_late_ack_cancels_a_redelivery_that_waits_for_its_backoff() {
     let settings = GroupOptions::default().backoff(popstore::Backoff::Fixed(secs(60)));
