@@ -71,9 +71,7 @@ pub(crate) struct Probe {
 impl Probe {
     /// Prepares its file in this directory.
     pub(crate) fn new(dir: &Path) -> Self {
-        let path = dir.join("probe");
-        let file = File::options().read(true).write(true).create_new(true).open(&path).expect("a file can be made");
-        fs::remove_file(path).expect("removed");
+        let file = tempfile::tempfile_in(dir).expect("a file can be made");
         (0..PROBE_PAGES).for_each(|page| file.write_all_at(&[0; 4096], page * 4096).expect("written"));
         file.sync_all().expect("synced");
         Self { file, syncs: 0, took: Duration::ZERO }

@@ -14,6 +14,7 @@ mod table;
 mod targets;
 mod workloads;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::contenders::Contender;
 use crate::measure::{Bench, Case};
+use crate::targets::Judged;
 use crate::workloads::{Scene, Sizes};
 
 /// What `--quick` divides all sizes and times by.
@@ -83,6 +85,8 @@ enum Child {
         messages: u64,
         #[arg(long)]
         leases: u64,
+        #[arg(long)]
+        appends_on: bool,
     },
     /// Holds leases, and tells what that costs.
     #[command(hide = true)]
@@ -100,9 +104,9 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let known = contenders::all();
     match &args.child {
-        Some(Child::Fill { name, dir, messages, leases }) => {
+        Some(Child::Fill { name, dir, messages, leases, appends_on }) => {
             let contender = known.iter().find(|one| one.name() == name).expect("the parent knows it");
-            workloads::reopen::fill(contender.as_ref(), dir, *messages, *leases);
+            workloads::reopen::fill(contender.as_ref(), dir, *messages, *leases, *appends_on);
         }
         Some(Child::Hold { dir, leases, cycles }) => {
             workloads::growth::hold(dir, *leases, *cycles);
@@ -119,16 +123,30 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let cases = run(&args, &chosen(&args, known));
-    let judged = targets::judge(&cases);
+    if cases.is_empty() {
+        eprintln!("side-by-side: no case has {:?} in its name", args.case);
+        return ExitCode::from(2);
+    }
     cases.iter().for_each(|case| println!("{}", table::of_case(case)));
-    println!("{}\n\n{}", table::FOOTNOTE, table::of_targets(&judged));
-    let written = args.json.as_ref().map_or(Ok(()), |path| report::write(path, &cases, &judged));
+    println!("{}\n", table::FOOTNOTE);
+    if args.quick {
+        println!("A smoke run: the sizes are a tenth of what the names say, and nothing is judged.");
+    } else {
+        println!("{}", table::of_targets(&judged(&args, &cases)));
+    }
+    let written = args.json.as_ref().map_or(Ok(()), |path| report::write(path, &cases, &judged(&args, &cases)));
     let plotted = args.plots.as_ref().map_or(Ok(()), |dir| plot::write(dir, &cases));
     if let Err(error) = written.and(plotted) {
         eprintln!("side-by-side: {error}");
         return ExitCode::from(2);
     }
-    ExitCode::SUCCESS
+    let failed = cases.iter().any(|case| case.failed.iter().any(|(name, _)| *name == case.first));
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn judged(args: &Args, cases: &[Case]) -> Vec<Judged> {
+    let all_took_part = cfg!(feature = "contenders") && args.contender.is_empty();
+    if args.quick { Vec::new() } else { targets::judge(cases, all_took_part) }
 }
 
 /// What was asked for and is not there.
@@ -142,8 +160,13 @@ fn unknown(args: &Args, known: &[Box<dyn Contender>]) -> Option<String> {
 }
 
 fn chosen(args: &Args, known: Vec<Box<dyn Contender>>) -> Vec<Box<dyn Contender>> {
+    for (there, feature) in [(cfg!(feature = "contenders"), "contenders"), (cfg!(feature = "rocksdb"), "rocksdb")] {
+        if !there {
+            eprintln!("side-by-side: this build leaves out who needs `--features {feature}`");
+        }
+    }
     // Whoever asks for popstore means all its variants.
-    let names = |name: &str, one: &dyn Contender| one.name().split(", ").next() == Some(name) || one.name() == name;
+    let names = |name: &str, one: &dyn Contender| one.name().split(" (").next() == Some(name) || one.name() == name;
     let asked = |one: &dyn Contender| args.contender.is_empty() || args.contender.iter().any(|name| names(name, one));
     let asked = known.into_iter().filter(|one| asked(one.as_ref()));
     let here = asked.filter(|one| {
@@ -169,7 +192,17 @@ fn run(args: &Args, contenders: &[Box<dyn Contender>]) -> Vec<Case> {
     let bench = Bench { rounds: args.rounds.max(1), dir: &args.dir, bar: &bar, only: &args.case };
     let scene = Scene { bench, contenders, sizes };
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
-    let cases = workloads::ALL.iter().filter(|(name, _)| wanted(name)).flat_map(|(_, run)| run(&scene)).collect();
+    let mut cases = Vec::new();
+    for (name, run) in workloads::ALL.iter().filter(|(name, _)| wanted(name)) {
+        // A workload that cannot be prepared does not take the figures of the others along.
+        match catch_unwind(AssertUnwindSafe(|| run(&scene))) {
+            Ok(of_it) => cases.extend(of_it),
+            Err(_) => eprintln!("side-by-side: {name} failed"),
+        }
+        if let Some(Err(error)) = args.json.as_ref().map(|path| report::write(path, &cases, &judged(args, &cases))) {
+            eprintln!("side-by-side: {error}");
+        }
+    }
     bar.finish_and_clear();
     cases
 }

@@ -1,7 +1,7 @@
 //! Interleaved measuring: each round runs all contenders once, beginning with another one each time, each in a fresh
 //! directory; and what comes out: median, least, most, and the median over the rounds of popstore's ratio to each.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
@@ -49,8 +49,11 @@ pub(crate) struct Case {
     pub(crate) workload: &'static str,
     pub(crate) name: String,
     pub(crate) metric: Metric,
-    /// The first is the one that the others are compared with.
+    /// The one that the others are compared with.
+    pub(crate) first: String,
     pub(crate) shown: Vec<Shown>,
+    /// Who failed, and in how many of the rounds.
+    pub(crate) failed: Vec<(String, usize)>,
 }
 
 /// What one entrant showed.
@@ -83,9 +86,11 @@ pub(crate) struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Whether a case was asked for.
+    /// Whether a case was asked for: what was given stands in its name, and no number goes on behind it.
     pub(crate) fn wants(&self, workload: &str, name: &str) -> bool {
-        format!("{workload} {name}").contains(self.only)
+        let name = format!("{workload} {name}");
+        let ends = |at: usize| !name[at + self.only.len()..].starts_with(|next: char| next.is_ascii_digit());
+        name.match_indices(self.only).any(|(at, _)| ends(at))
     }
 
     /// Runs every entrant once a round. `run` gets the entrant's number and an empty directory, and returns one value for
@@ -101,6 +106,7 @@ impl Bench<'_> {
             return Vec::new();
         }
         let mut seen = vec![vec![Vec::new(); entrants.len()]; metrics.len()];
+        let mut failures = vec![0; entrants.len()];
         for round in 0..self.rounds {
             for turn in 0..entrants.len() {
                 let at = (turn + round) % entrants.len();
@@ -108,17 +114,22 @@ impl Bench<'_> {
                 self.bar.set_message(tell);
                 self.bar.tick();
                 let values = self.run_fresh(|dir| run(at, dir));
+                failures[at] += usize::from(values.is_none());
                 for (metric, values_of) in seen.iter_mut().enumerate() {
                     let value = values.as_ref().and_then(|values| values.get(metric));
                     values_of[at].push(value.copied().unwrap_or(f64::NAN));
                 }
             }
         }
+        let failed = entrants.iter().zip(failures).filter(|(_, failures)| *failures > 0);
+        let failed: Vec<(String, usize)> = failed.map(|(one, failures)| (one.name.clone(), failures)).collect();
         let case = |(metric, rounds): (&Metric, Vec<Vec<f64>>)| Case {
             workload,
             name: name.to_string(),
             metric: *metric,
+            first: entrants.first().map_or_else(String::new, |first| first.name.clone()),
             shown: show(*metric, entrants, rounds),
+            failed: failed.clone(),
         };
         metrics.iter().zip(seen).map(case).collect()
     }
@@ -126,7 +137,10 @@ impl Bench<'_> {
     fn run_fresh<T>(&self, run: impl FnOnce(&Path) -> T) -> Option<T> {
         let scratch = tempfile::Builder::new().prefix("side-by-side.").tempdir_in(self.dir).expect("a directory");
         let done = catch_unwind(AssertUnwindSafe(|| run(scratch.path())));
-        scratch.close().expect("removed");
+        // A file that a contender's thread still makes does not end the measuring.
+        if let Err(error) = scratch.close() {
+            eprintln!("side-by-side: {error}");
+        }
         settle();
         done.ok()
     }
@@ -177,8 +191,10 @@ pub(crate) fn together<P, T: Send>(
 ) -> (Vec<T>, Duration) {
     let barrier = Barrier::new(threads);
     let one = |thread| {
-        let mut prepared = prepare(thread);
+        let prepared = catch_unwind(AssertUnwindSafe(|| prepare(thread)));
+        // Also when it failed: the others wait here.
         barrier.wait();
+        let mut prepared = prepared.unwrap_or_else(|panic| resume_unwind(panic));
         let begun = now();
         let done = work(&mut prepared, begun);
         (done, begun, now())

@@ -1,5 +1,5 @@
-//! A plot per workload, as SVG: a panel per case with a bar per entrant on a logarithmic scale, and a line from the least
-//! to the most of its rounds.
+//! A plot per workload, as SVG: a panel per case with a dot per entrant on a logarithmic scale, where its median is, and a
+//! line from the least to the most of its rounds. The number in brackets is how many times the first one is ahead.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::table::{ratio, short};
 const WIDTH: f64 = 860.0;
 const LEFT: f64 = 170.0;
 const RIGHT: f64 = 110.0;
-const BAR: f64 = 18.0;
+const ROW: f64 = 18.0;
 const TITLE: f64 = 34.0;
 const GAP: f64 = 18.0;
 const STYLE: &str = "text{font:12px sans-serif;fill:#222}.title{font-weight:bold}.tick{fill:#777;font-size:10px}\
@@ -29,6 +29,13 @@ pub(crate) fn write(dir: &Path, cases: &[Case]) -> std::io::Result<()> {
     Ok(())
 }
 
+const CLASSES: [(Class, &str); 4] = [
+    (Class::Popstore, "popstore"),
+    (Class::Limit, "the limit"),
+    (Class::AppendOnly, "append-only"),
+    (Class::LeaseStore, "with leases"),
+];
+
 fn color(class: Class) -> &'static str {
     match class {
         Class::Popstore => "#2166ac",
@@ -39,13 +46,25 @@ fn color(class: Class) -> &'static str {
 }
 
 fn svg(cases: &[&Case]) -> String {
-    let panel = |case: &Case| TITLE + BAR * case.shown.len() as f64 + GAP;
-    let height: f64 = cases.iter().map(|case| panel(case)).sum();
+    let panel = |case: &Case| TITLE + ROW * case.shown.len() as f64 + GAP;
+    let height: f64 = TITLE + cases.iter().map(|case| panel(case)).sum::<f64>();
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\"><style>{STYLE}</style>\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
-    let mut top = 0.0;
+    for (at, (class, name)) in CLASSES.into_iter().enumerate() {
+        let x = 16.0 + 130.0 * at as f64;
+        dot(&mut out, (x, 18.0), class);
+        text(&mut out, (x + 10.0, 22.0), "name", "start", name);
+    }
+    text(
+        &mut out,
+        (16.0 + 130.0 * CLASSES.len() as f64, 22.0),
+        "tick",
+        "start",
+        "(n x: so far is the first one ahead)",
+    );
+    let mut top = TITLE;
     for case in cases {
         draw(&mut out, case, top);
         top += panel(case);
@@ -68,7 +87,7 @@ fn draw(out: &mut String, case: &Case, top: f64) {
         let part = (value.max(1e-12).log10() - f64::from(from)) / f64::from(to - from);
         LEFT + part.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
     };
-    let bottom = top + TITLE + BAR * case.shown.len() as f64;
+    let bottom = top + TITLE + ROW * case.shown.len() as f64;
     let better = if case.metric.more_is_better { "more is better" } else { "less is better" };
     let title = format!("{} {}: {}, {}, {better}", case.workload, case.name, case.metric.name, case.metric.unit);
     text(out, (10.0, top + 16.0), "title", "start", &title);
@@ -79,20 +98,23 @@ fn draw(out: &mut String, case: &Case, top: f64) {
         text(out, (at, top + TITLE - 6.0), "tick", "middle", &tick);
     }
     for (row, shown) in case.shown.iter().enumerate() {
-        bar(out, shown, top + TITLE + BAR * row as f64, x);
+        row_of(out, shown, top + TITLE + ROW * row as f64, x);
     }
 }
 
-fn bar(out: &mut String, shown: &Shown, top: f64, x: impl Fn(f64) -> f64) {
-    let (end, height, middle) = (x(shown.median), BAR - 4.0, top + BAR / 2.0 - 1.0);
-    let (width, fill) = ((end - LEFT).max(1.0), color(shown.class));
-    let _ = writeln!(out, "<rect x=\"{LEFT}\" y=\"{top}\" width=\"{width:.1}\" height=\"{height}\" fill=\"{fill}\"/>");
+fn row_of(out: &mut String, shown: &Shown, top: f64, x: impl Fn(f64) -> f64) {
+    let (end, middle) = (x(shown.median), top + ROW / 2.0 - 1.0);
     let (least, most) = (x(shown.min), x(shown.max));
     let ends = format!("x1=\"{least:.1}\" x2=\"{most:.1}\" y1=\"{middle}\" y2=\"{middle}\"");
     let _ = writeln!(out, "<line class=\"range\" {ends}/>");
-    text(out, (LEFT - 6.0, top + BAR - 7.0), "name", "end", &shown.name);
+    dot(out, (end, middle), shown.class);
+    text(out, (LEFT - 6.0, top + ROW - 7.0), "name", "end", &shown.name);
     let value = format!("{} ({})", short(shown.median), ratio(shown.first_is_ahead));
-    text(out, (end.max(most) + 6.0, top + BAR - 7.0), "value", "start", &value);
+    text(out, (end.max(most) + 10.0, top + ROW - 7.0), "value", "start", &value);
+}
+
+fn dot(out: &mut String, (x, y): (f64, f64), class: Class) {
+    let _ = writeln!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{}\"/>", color(class));
 }
 
 fn text(out: &mut String, (x, y): (f64, f64), class: &str, anchor: &str, text: &str) {

@@ -18,7 +18,7 @@ syncs\" divides by what a probe of pwrite and fdatasync reached between the slic
 pub(crate) fn of_case(case: &Case) -> String {
     let mut table = Table::new();
     let unit = case.metric.unit;
-    let first = case.shown.first().map_or("the first", |first| first.name.as_str());
+    let first = &case.first;
     table.load_preset(UTF8_FULL_CONDENSED).set_header(vec![
         String::new(),
         format!("median {unit}"),
@@ -31,7 +31,8 @@ pub(crate) fn of_case(case: &Case) -> String {
         table.add_row([shown.name.clone()].into_iter().chain(figures).chain([ratio(shown.first_is_ahead)]));
     }
     table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    format!("{} {}: {}\n{table}\n", case.workload, case.name, case.metric.name)
+    let failed = case.failed.iter().map(|(name, rounds)| format!("{name} failed in {rounds} rounds\n"));
+    format!("{} {}: {}\n{table}\n{}", case.workload, case.name, case.metric.name, failed.collect::<String>())
 }
 
 /// The targets.

@@ -30,6 +30,8 @@ impl Contender for Commitlog {
     fn open(&self, setup: &Setup) -> Box<dyn Opened> {
         let mut options = LogOptions::new(setup.dir.join("log"));
         options.message_max_bytes(MESSAGE_BYTES_MAX);
+        // A segment that is full is synced; none is.
+        options.index_max_items(setup.messages_max as usize + 1);
         Box::new(Log(Mutex::new(CommitLog::new(options).expect("commitlog opens"))))
     }
 }
@@ -38,22 +40,23 @@ struct Log(Mutex<CommitLog>);
 
 impl Opened for Log {
     fn producer<'a>(&'a self, batches: &'a [Batch<'a>]) -> Box<dyn Producer + 'a> {
-        Box::new(Writer { log: self, batches })
+        Box::new(Writer { log: self, batches, messages: MessageBuf::default() })
     }
 }
 
 struct Writer<'a> {
     log: &'a Log,
     batches: &'a [Batch<'a>],
+    messages: MessageBuf,
 }
 
 impl Producer for Writer<'_> {
     fn append(&mut self, batch: usize) {
-        let mut messages = MessageBuf::default();
+        self.messages.clear();
         for body in &self.batches[batch % self.batches.len()] {
-            messages.push(body).expect("serialized");
+            self.messages.push(body).expect("serialized");
         }
         let mut log = self.log.0.lock().expect("no panic under the lock");
-        log.append(&mut messages).expect("appended");
+        log.append(&mut self.messages).expect("appended");
     }
 }

@@ -4,12 +4,13 @@
 //! header of 16 bytes, checksums it and writes an index entry of 20 bytes. A pop looks up the entries and reads the
 //! bodies through the map; it and an ack set bits and write a checksummed record of 40 bytes each.
 //!
-//! Durable: one thread writes what all producers together append at once, and syncs: a group commit that never misses
-//! anyone. The others sleep.
+//! Durable: one thread writes what all producers together append at once, in whole pages as the probe of bare syncs does,
+//! and syncs: a group commit that never misses anyone. The others sleep. Consumers write a page each time, and share the
+//! syncs.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use memmap2::{Advice, MmapMut};
@@ -21,8 +22,9 @@ const HEADER: usize = 16;
 const ENTRY: usize = 20;
 const RECORD: usize = 40;
 /// Room for the records of the consumers, gone round.
-const RECORDS_BYTES: u64 = 64 << 20;
-const SYNCED_BYTES: u64 = 256 << 20;
+const RECORDS_BYTES: u64 = 4 << 20;
+const PAGE: usize = 4096;
+const SYNCED_BYTES: u64 = 64 << 20;
 
 pub(crate) struct Limit;
 
@@ -39,6 +41,7 @@ impl Contender for Limit {
         let log_bytes = setup.messages_max * (setup.body_bytes + HEADER as u64);
         let synced = (setup.sync == Sync::Each).then(|| zeros(setup, "synced", SYNCED_BYTES));
         let at = Position { log: map(&zeros(setup, "log", log_bytes)), ..Position::empty(setup) };
+        let synced = synced.map(|file| Syncs { file, state: Mutex::default(), done: Condvar::new() });
         Box::new(Prepared { at: Mutex::new(at), synced, producers: setup.producers as usize })
     }
 }
@@ -130,51 +133,103 @@ impl Position {
 
 struct Prepared {
     at: Mutex<Position>,
-    synced: Option<File>,
+    synced: Option<Syncs>,
     producers: usize,
 }
 
 impl Opened for Prepared {
     fn producer<'a>(&'a self, batches: &'a [Batch<'a>]) -> Box<dyn Producer + 'a> {
         match &self.synced {
-            Some(file) if batches[0].len() < 1000 => {
+            Some(syncs) if batches[0].len() < 1000 => {
                 let bytes = batches[0].iter().map(|body| body.len() + HEADER).sum::<usize>() * self.producers;
-                Box::new(Syncer { file, bytes: vec![1; bytes], at: 0 })
+                Box::new(Syncer { syncs, bytes: vec![1; bytes.next_multiple_of(PAGE)] })
             }
-            _ => Box::new(Copier { at: &self.at, batches }),
+            _ if self.producers == 1 => {
+                Box::new(Copier { at: Shared::Held(self.at.lock().expect("no panic under the lock")), batches })
+            }
+            _ => Box::new(Copier { at: Shared::Locked(&self.at), batches }),
         }
     }
 
     fn consumer(&self) -> Box<dyn Consumer + '_> {
-        let syncer = self.synced.as_ref().map(|file| Syncer { file, bytes: vec![1; RECORD], at: 0 });
+        let syncer = self.synced.as_ref().map(|syncs| Syncer { syncs, bytes: vec![1; PAGE] });
         Box::new(Reader { at: &self.at, syncer, held: 0..0 })
     }
 }
 
+/// Alone there is nothing to lock.
+enum Shared<'a> {
+    Held(MutexGuard<'a, Position>),
+    Locked(&'a Mutex<Position>),
+}
+
 struct Copier<'a> {
-    at: &'a Mutex<Position>,
+    at: Shared<'a>,
     batches: &'a [Batch<'a>],
 }
 
 impl Producer for Copier<'_> {
     fn append(&mut self, batch: usize) {
-        let mut at = self.at.lock().expect("no panic under the lock");
-        self.batches[batch % self.batches.len()].iter().for_each(|body| at.append(body));
+        let batch = &self.batches[batch % self.batches.len()];
+        match &mut self.at {
+            Shared::Held(at) => batch.iter().for_each(|body| at.append(body)),
+            Shared::Locked(at) => {
+                let mut at = at.lock().expect("no panic under the lock");
+                batch.iter().for_each(|body| at.append(body));
+            }
+        }
     }
 }
 
-/// Writes and syncs, behind what it wrote before.
-struct Syncer<'a> {
-    file: &'a File,
-    bytes: Vec<u8>,
+/// Syncs that all who wait share.
+struct Syncs {
+    file: File,
+    state: Mutex<Synced>,
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct Synced {
+    /// Where the next bytes go.
     at: u64,
+    /// How many were written, and how many of those are durable.
+    written: u64,
+    durable: u64,
+    running: bool,
+}
+
+impl Syncs {
+    /// Writes behind what was written before, and returns when it is durable.
+    fn write(&self, bytes: &[u8]) {
+        let mut state = self.state.lock().expect("no panic under the lock");
+        self.file.write_all_at(bytes, state.at).expect("written");
+        state.at = (state.at + bytes.len() as u64) % (SYNCED_BYTES - bytes.len() as u64);
+        state.written += 1;
+        let mine = state.written;
+        while state.durable < mine {
+            if state.running {
+                state = self.done.wait(state).expect("no panic under the lock");
+                continue;
+            }
+            state.running = true;
+            let through = state.written;
+            drop(state);
+            self.file.sync_data().expect("synced");
+            state = self.state.lock().expect("no panic under the lock");
+            (state.durable, state.running) = (through, false);
+            self.done.notify_all();
+        }
+    }
+}
+
+struct Syncer<'a> {
+    syncs: &'a Syncs,
+    bytes: Vec<u8>,
 }
 
 impl Producer for Syncer<'_> {
     fn append(&mut self, _: usize) {
-        self.file.write_all_at(&self.bytes, self.at).expect("written");
-        self.file.sync_data().expect("synced");
-        self.at = (self.at + self.bytes.len() as u64) % (SYNCED_BYTES - self.bytes.len() as u64);
+        self.syncs.write(&self.bytes);
     }
 }
 

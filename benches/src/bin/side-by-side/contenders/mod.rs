@@ -83,6 +83,10 @@ pub(crate) trait Contender {
     fn missing(&self) -> Option<String> {
         None
     }
+    /// Whether it differs from the others of its kind in this workload.
+    fn takes_part(&self, _workload: &str) -> bool {
+        true
+    }
     /// The most threads that can append.
     fn producers_max(&self) -> usize {
         usize::MAX
@@ -111,6 +115,10 @@ pub(crate) trait Opened: std::marker::Sync {
     }
     /// Makes sure that a killed process would lose nothing of what was appended.
     fn settle(&self) {}
+    /// How many records opening it had to read, if it tells.
+    fn records_read(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// One thread that appends.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use popstore::{Delivery, Durability, Group, GroupOptions, Message, Options, Pop, Receipt, Store};
+use popstore::{Delivery, Durability, Group, GroupOptions, Message, Options, Pop, Receipt, Retention, Store};
 
 use super::{Class, Consumer, Contender, Opened, Popped, Producer, Setup, Sync};
 use crate::bodies::Batch;
@@ -13,13 +13,18 @@ pub(crate) const TOPIC: &str = "bench";
 pub(crate) const GROUP: &str = "consumers";
 
 /// As it is when nothing is said: room is made while the appends go on, by a thread that competes for the processor.
-pub(crate) const DEFAULTS: Popstore = Popstore { name: "popstore", tune: |options, _| options };
+pub(crate) const DEFAULTS: Popstore = Popstore { name: "popstore", tune: |options, _| options, only: &[] };
 /// With room for all that will be appended before the first append, as the limit has it.
 const READY: Popstore =
-    Popstore { name: "popstore, room ready", tune: |options, setup| options.ready_bytes(bytes(setup)) };
-/// The ways popstore is opened where appends and the lease cycle are timed; elsewhere it is as it is by default. The
-/// others are compared with the first.
-pub(crate) const VARIANTS: [Popstore; 2] = [DEFAULTS, READY];
+    Popstore { name: "popstore (room ready)", tune: |options, setup| options.ready_bytes(bytes(setup)), only: &["W1"] };
+/// Deletes what every group has settled, as the other lease stores do with each ack.
+const WHEN_DONE: Popstore = Popstore {
+    name: "popstore (deletes)",
+    tune: |options, _| options.retention(Retention::keep().when_done()),
+    only: &["W3"],
+};
+/// The ways popstore is opened. The others are compared with the first.
+pub(crate) const VARIANTS: [Popstore; 3] = [DEFAULTS, READY, WHEN_DONE];
 /// How quickly room is made, with much to spare.
 const READY_BYTES_A_SECOND: u64 = 400_000_000;
 
@@ -33,6 +38,8 @@ pub(crate) struct Popstore {
     name: &'static str,
     /// What is set beyond the durability, given what will be appended.
     tune: fn(Options, &Setup) -> Options,
+    /// The workloads in which that makes a difference; none means all.
+    only: &'static [&'static str],
 }
 
 /// What popstore calls it.
@@ -74,6 +81,10 @@ impl Contender for Popstore {
         Class::Popstore
     }
 
+    fn takes_part(&self, workload: &str) -> bool {
+        self.only.is_empty() || self.only.contains(&workload)
+    }
+
     fn open(&self, setup: &Setup) -> Box<dyn Opened> {
         let (store, group) = self.store(setup);
         self.opened(store, group)
@@ -93,6 +104,11 @@ impl Opened for Open {
 
     fn consumer(&self) -> Box<dyn Consumer + '_> {
         Box::new(Popper { group: &self.group, receipts: Vec::new() })
+    }
+
+    fn records_read(&self) -> Option<u64> {
+        let recovery = self.store.recovery();
+        Some(recovery.records_scanned + recovery.records_replayed)
     }
 }
 

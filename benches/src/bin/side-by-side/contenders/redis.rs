@@ -13,21 +13,29 @@ const PROGRAM: &str = "redis-server";
 /// ARGV: now, when the lease ends, how many.
 const POP: &str = "
     local ids = redis.call('ZRANGEBYSCORE', 'order', '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])
-    local out = {}
-    for _, id in ipairs(ids) do
-        redis.call('ZADD', 'order', ARGV[2], id)
+    if #ids == 0 then return ids end
+    local bodies = redis.call('HMGET', 'bodies', unpack(ids))
+    local order, out = {}, {}
+    for at, id in ipairs(ids) do
+        order[2 * at - 1], order[2 * at] = ARGV[2], id
+        out[2 * at - 1], out[2 * at] = id, bodies[at]
         redis.call('HINCRBY', 'attempts', id, 1)
-        out[#out + 1] = id
-        out[#out + 1] = redis.call('HGET', 'bodies', id)
     end
+    redis.call('ZADD', 'order', unpack(order))
     return out";
 /// ARGV: now, then the bodies.
 const APPEND: &str = "
     local last = redis.call('INCRBY', 'last', #ARGV - 1)
+    local order, bodies = {}, {}
     for at = 2, #ARGV do
         local id = last - #ARGV + at
-        redis.call('ZADD', 'order', ARGV[1], id)
-        redis.call('HSET', 'bodies', id, ARGV[at])
+        order[#order + 1], bodies[#bodies + 1] = ARGV[1], id
+        order[#order + 1], bodies[#bodies + 1] = id, ARGV[at]
+        if #order == 2000 or at == #ARGV then
+            redis.call('ZADD', 'order', unpack(order))
+            redis.call('HSET', 'bodies', unpack(bodies))
+            order, bodies = {}, {}
+        end
     end
     return #ARGV - 1";
 /// ARGV: the ids.
@@ -57,7 +65,8 @@ impl Contender for Redis {
 
     fn open(&self, setup: &Setup) -> Box<dyn Opened> {
         let mut command = Command::new(PROGRAM);
-        command.arg("--dir").arg(&setup.dir).args(["--save", "", "--appendonly", "yes", "--appendfsync"]);
+        command.arg("--dir").arg(&setup.dir).args(["--save", "", "--auto-aof-rewrite-percentage", "0"]);
+        command.args(["--appendonly", "yes", "--appendfsync"]);
         command.arg(if setup.sync == Sync::Each { "always" } else { "no" });
         Box::new(Queue(Server::start(command, "--port")))
     }

@@ -1,7 +1,8 @@
 //! SQLite with a write-ahead log: `synchronous` is OFF when buffered, which loses nothing to a killed process, and FULL
-//! when every commit must be durable. One connection a thread.
+//! when every commit must be durable. One connection that the threads share: with one each they would sleep until the
+//! other's lock is gone.
 
-use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
@@ -34,42 +35,33 @@ impl Contender for Sqlite {
     }
 
     fn open(&self, setup: &Setup) -> Box<dyn Opened> {
-        let connect = Connect { path: setup.dir.join("queue.db").into(), sync: setup.sync };
-        let first = connect.connection();
-        first.execute_batch(TABLE).expect("the table can be made");
-        Box::new(Database { connect, _first: std::sync::Mutex::new(first) })
+        let connection = Connection::open(setup.dir.join("queue.db")).expect("SQLite opens");
+        let synchronous = if setup.sync == Sync::Each { "FULL" } else { "OFF" };
+        for (name, value) in [("locking_mode", "EXCLUSIVE"), ("journal_mode", "WAL"), ("synchronous", synchronous)] {
+            connection.pragma_update(None, name, value).expect("set");
+        }
+        // 64 MiB of the file in memory.
+        connection.pragma_update(None, "cache_size", -65_536).expect("set");
+        connection.execute_batch(TABLE).expect("the table can be made");
+        Box::new(Database(Mutex::new(connection)))
     }
 }
 
-struct Connect {
-    path: Box<Path>,
-    sync: Sync,
-}
+struct Database(Mutex<Connection>);
 
-impl Connect {
-    fn connection(&self) -> Connection {
-        let connection = Connection::open(&self.path).expect("SQLite opens");
-        connection.busy_timeout(Duration::from_secs(60)).expect("set");
-        connection.pragma_update(None, "journal_mode", "WAL").expect("set");
-        let synchronous = if self.sync == Sync::Each { "FULL" } else { "OFF" };
-        connection.pragma_update(None, "synchronous", synchronous).expect("set");
-        connection
+impl Database {
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.0.lock().expect("no panic under the lock")
     }
-}
-
-struct Database {
-    connect: Connect,
-    /// Open as long as the database is, so that the log is not folded in between.
-    _first: std::sync::Mutex<Connection>,
 }
 
 impl Opened for Database {
     fn producer<'a>(&'a self, batches: &'a [Batch<'a>]) -> Box<dyn Producer + 'a> {
-        Box::new(Inserter { connection: self.connect.connection(), batches })
+        Box::new(Inserter { database: self, batches })
     }
 
     fn consumer(&self) -> Box<dyn Consumer + '_> {
-        Box::new(Popper { connection: self.connect.connection(), held: Vec::new() })
+        Box::new(Popper { database: self, held: Vec::new() })
     }
 }
 
@@ -77,8 +69,13 @@ fn run(connection: &Connection, sql: &str) {
     connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).expect("executed");
 }
 
+fn ack(connection: &Connection, id: i64) {
+    let acked = connection.prepare_cached(ACK).and_then(|mut statement| statement.execute([id]));
+    assert_eq!(acked.expect("acked"), 1);
+}
+
 struct Inserter<'a> {
-    connection: Connection,
+    database: &'a Database,
     batches: &'a [Batch<'a>],
 }
 
@@ -86,32 +83,34 @@ impl Producer for Inserter<'_> {
     fn append(&mut self, batch: usize) {
         let batch = &self.batches[batch % self.batches.len()];
         let now = wall_micros() as i64;
+        let connection = self.database.connection();
         if batch.len() > 1 {
-            run(&self.connection, "BEGIN IMMEDIATE");
+            run(&connection, "BEGIN IMMEDIATE");
         }
-        let mut insert = self.connection.prepare_cached(APPEND).expect("prepared");
+        let mut insert = connection.prepare_cached(APPEND).expect("prepared");
         for body in batch {
             insert.execute(params![body, now]).expect("inserted");
         }
         drop(insert);
         if batch.len() > 1 {
-            run(&self.connection, "COMMIT");
+            run(&connection, "COMMIT");
         }
     }
 }
 
-struct Popper {
-    connection: Connection,
+struct Popper<'a> {
+    database: &'a Database,
     held: Vec<i64>,
 }
 
-impl Consumer for Popper {
+impl Consumer for Popper<'_> {
     fn pop(&mut self, messages_max: usize, lease: Duration) -> Popped {
         let now = wall_micros();
         let due = now + lease.as_micros() as u64;
         let (mut popped, held) = (Popped::default(), &mut self.held);
         held.clear();
-        let mut pop = self.connection.prepare_cached(POP).expect("prepared");
+        let connection = self.database.connection();
+        let mut pop = connection.prepare_cached(POP).expect("prepared");
         let mut rows = pop.query(params![due as i64, now as i64, messages_max as i64]).expect("popped");
         while let Some(row) = rows.next().expect("a row") {
             held.push(row.get(0).expect("an id"));
@@ -121,15 +120,13 @@ impl Consumer for Popper {
     }
 
     fn ack_each(&mut self) {
-        let mut ack = self.connection.prepare_cached(ACK).expect("prepared");
-        for id in &self.held {
-            assert_eq!(ack.execute([id]).expect("acked"), 1);
-        }
+        self.held.iter().for_each(|id| ack(&self.database.connection(), *id));
     }
 
     fn ack_as_one(&mut self) {
-        run(&self.connection, "BEGIN IMMEDIATE");
-        self.ack_each();
-        run(&self.connection, "COMMIT");
+        let connection = self.database.connection();
+        run(&connection, "BEGIN IMMEDIATE");
+        self.held.iter().for_each(|id| ack(&connection, *id));
+        run(&connection, "COMMIT");
     }
 }

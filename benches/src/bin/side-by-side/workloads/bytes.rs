@@ -16,7 +16,11 @@ const APPEND: [Metric; 3] = [
     Metric::cost("allocated", "bytes/message"),
     Metric::cost("written by appending", "bytes/message"),
 ];
-const CYCLE: [Metric; 1] = [Metric::cost("written by the lease cycle", "bytes/message")];
+const CYCLE: [Metric; 3] = [
+    Metric::cost("written by the lease cycle", "bytes/message"),
+    Metric::cost("used beyond the body after it", "bytes/message"),
+    Metric::cost("allocated after it", "bytes/message"),
+];
 const GROWTH: [Metric; 1] = [Metric::cost("checkpoint log growth by the lease cycle", "bytes/message")];
 
 pub(crate) fn run(scene: &Scene) -> Vec<Case> {
@@ -24,8 +28,8 @@ pub(crate) fn run(scene: &Scene) -> Vec<Case> {
     let Bench { dir, bar, only, .. } = scene.bench;
     let once = Bench { rounds: 1, dir, bar, only };
     let in_process = |one: &dyn Contender| one.in_process() && one.class() != Class::Limit && one.can_buffer();
-    let who = scene.who(in_process);
-    let leasing = scene.who(|one| in_process(one) && one.class() != Class::AppendOnly);
+    let who = scene.who("W6", in_process);
+    let leasing = scene.who("W6", |one| in_process(one) && one.class() != Class::AppendOnly);
     let mut cases = once.compare(("W6", "append"), &APPEND, &entrants(&who), |at, dir| appended(scene, who[at], dir));
     for (name, ack) in [("pop 32, ack each", Ack::Each), ("pop 32, ack as one", Ack::AsOne)] {
         let run = |at: usize, dir: &Path| cycled(scene, leasing[at], dir, ack);
@@ -66,7 +70,9 @@ fn cycled(scene: &Scene, contender: &dyn Contender, dir: &Path, ack: Ack) -> Vec
     let came = consume(opened.consumer().as_mut(), POP, ack, LEASE);
     assert_eq!(came.messages, messages);
     opened.settle();
-    vec![(disk::written() - before) as f64 / messages as f64]
+    let (taken, written) = (disk::taken(dir), disk::written() - before);
+    let a_message = |bytes: u64| bytes as f64 / messages as f64;
+    vec![a_message(written), a_message(taken.used) - BODY as f64, a_message(taken.allocated)]
 }
 
 fn grown(scene: &Scene, popstore: &Popstore, dir: &Path, ack: Ack) -> Vec<f64> {

@@ -17,7 +17,7 @@ pub(crate) fn run(scene: &Scene) -> Vec<Case> {
 }
 
 fn one(scene: &Scene, batch: usize, threads: usize) -> Vec<Case> {
-    let who = scene.who(|one| one.can_sync() && one.producers_max() >= threads);
+    let who = scene.who("W2", |one| one.can_sync() && one.producers_max() >= threads);
     let bodies = Bodies::of(BODY);
     let batches = bodies.batches(batch);
     let name = format!("batch {batch}, threads {threads}");

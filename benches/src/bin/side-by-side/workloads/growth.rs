@@ -2,7 +2,7 @@
 //! flight? Only popstore; each case's first entrant is the smallest size, and the others are compared with it.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use popstore::{Delivery, Group, GroupOptions, Message, Pop, Receipt, Store};
@@ -25,7 +25,7 @@ const ROUNDS_MAX: usize = 3;
 const SMALL_BODY: usize = 16;
 
 const TIMES: [Metric; 2] = [Metric::cost("append", "ns/message"), Metric::cost("pop 32 and ack as one", "ns/message")];
-const HELD: [Metric; 2] = [Metric::cost("pop 32 and ack as one", "ns/message"), Metric::cost("memory", "bytes/lease")];
+const HELD: [Metric; 3] = [TIMES[0], TIMES[1], Metric::cost("memory", "bytes/lease")];
 
 pub(crate) fn run(scene: &Scene) -> Vec<Case> {
     if !scene.contenders.iter().any(|one| one.class() == Class::Popstore) {
@@ -103,14 +103,10 @@ fn topics(scene: &Scene, count: u64, dir: &Path) -> Vec<f64> {
     });
     rustix::fs::sync();
     let consume = time(|| {
-        let mut left = messages;
-        for name in names.iter().cycle() {
-            left -= cycle(&group, name);
-            if left == 0 {
-                break;
-            }
-        }
-        messages
+        let rounds = (messages / count).div_ceil(POP) as usize + 1;
+        let consumed = (0..rounds).flat_map(|_| &names).map(|name| cycle(&group, name)).sum();
+        assert_eq!(consumed, messages, "lost or doubled");
+        consumed
     });
     vec![append, consume]
 }
@@ -129,14 +125,9 @@ fn groups(scene: &Scene, count: u64, dir: &Path) -> Vec<f64> {
         messages
     });
     rustix::fs::sync();
-    // As many deliveries in all, whatever the number of groups.
-    let consume = time(|| {
-        let mut delivered = 0;
-        for group in groups.iter().cycle().take((messages / POP) as usize) {
-            delivered += cycle(group, TOPIC);
-        }
-        delivered
-    });
+    // Each reads the same part, in turns.
+    let pops = messages / POP / 10;
+    let consume = time(|| (0..pops).flat_map(|_| &groups).map(|group| cycle(group, TOPIC)).sum());
     vec![append, consume]
 }
 
@@ -182,13 +173,14 @@ fn leases(scene: &Scene, count: u64, dir: &Path) -> Vec<f64> {
     let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
     command.arg("hold").arg("--dir").arg(dir).args(["--leases", &count.to_string()]);
     command.args(["--cycles", &(scene.sizes.scaled(200_000) / POP).to_string()]);
-    let told = command.output().expect("this program starts");
+    let told = command.stderr(Stdio::inherit()).output().expect("this program starts");
+    assert!(told.status.success(), "the child held its leases");
     let told = String::from_utf8_lossy(&told.stdout);
     told.split_whitespace().map(|number| number.parse().expect("a number")).collect()
 }
 
-/// What the child does: pops so many leases, then times the cycles beside them. Prints the nanoseconds a message and the
-/// bytes of memory a lease.
+/// What the child does: pops so many leases, then times appends and cycles beside them. Prints the nanoseconds a message of
+/// both, and the bytes of memory a lease.
 pub(crate) fn hold(dir: &Path, count: u64, cycles: u64) {
     let store = open(dir);
     let group = group(&store, 0);
@@ -203,6 +195,13 @@ pub(crate) fn hold(dir: &Path, count: u64, cycles: u64) {
         left -= group.pop(TOPIC, Pop::up_to(left.min(POP) as u32).invisible_for(LEASE)).expect("popped").len() as u64;
     }
     let memory = disk::anonymous().saturating_sub(before);
-    let nanos = time(|| (0..cycles).map(|_| cycle(&group, TOPIC)).sum());
-    println!("{nanos} {}", memory as f64 / count as f64);
+    let body = [1; SMALL_BODY];
+    let append = time(|| {
+        for _ in 0..cycles * POP {
+            store.append(TOPIC, Message::new(&body)).expect("appended");
+        }
+        cycles * POP
+    });
+    let consume = time(|| (0..cycles).map(|_| cycle(&group, TOPIC)).sum());
+    println!("{append} {consume} {}", memory as f64 / count as f64);
 }

@@ -1,4 +1,5 @@
-//! L: how long one buffered append takes at full speed, alone, and with the flusher syncing every ten milliseconds.
+//! L: how long one buffered append takes at full speed, alone, and with the flusher syncing every ten milliseconds; for as
+//! long as a run may last, so that the disk writes back meanwhile.
 
 use std::path::Path;
 
@@ -13,9 +14,12 @@ use crate::measure::{Case, Metric};
 const METRICS: [Metric; 4] =
     [Metric::cost("p50", "us"), Metric::cost("p99", "us"), Metric::cost("p99.9", "us"), Metric::cost("slowest", "us")];
 
+/// More messages than a run has time for.
+const LONGER: u64 = 8;
+
 pub(crate) fn run(scene: &Scene) -> Vec<Case> {
-    let all = scene.who(|one| one.can_buffer());
-    let popstore = scene.who(|one| one.class() == Class::Popstore);
+    let all = scene.who("L", |one| one.can_buffer());
+    let popstore = scene.who("L", |one| one.class() == Class::Popstore);
     let alone = |at: usize, dir: &Path| quantiles(scene, all[at], Sync::Buffered, dir);
     let flushed = |at: usize, dir: &Path| quantiles(scene, popstore[at], Sync::Every10Ms, dir);
     let mut cases = scene.bench.compare(("L", "append, alone"), &METRICS, &entrants(&all), alone);
@@ -24,7 +28,7 @@ pub(crate) fn run(scene: &Scene) -> Vec<Case> {
 }
 
 fn quantiles(scene: &Scene, contender: &dyn Contender, sync: Sync, dir: &Path) -> Vec<f64> {
-    let messages = scene.sizes.messages;
+    let messages = scene.sizes.messages * LONGER;
     let opened = contender.open(&Setup { sync, ..usual(dir, messages) });
     let bodies = Bodies::of(BODY);
     let batches = bodies.batches(1);

@@ -77,9 +77,10 @@ pub(crate) const ALL: [(&str, Run); 8] = [
 ];
 
 impl Scene<'_> {
-    /// The contenders that can do something.
-    pub(crate) fn who(&self, can: impl Fn(&dyn Contender) -> bool) -> Vec<&dyn Contender> {
-        self.contenders.iter().map(Box::as_ref).filter(|contender| can(*contender)).collect()
+    /// The contenders that take part in a workload and can do something.
+    pub(crate) fn who(&self, workload: &str, can: impl Fn(&dyn Contender) -> bool) -> Vec<&dyn Contender> {
+        let all = self.contenders.iter().map(Box::as_ref);
+        all.filter(|contender| contender.takes_part(workload) && can(*contender)).collect()
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn run(scene: &Scene) -> Vec<Case> {
         let count = scene.sizes.preloaded(leases_count);
         let small = leases_count == LEASES[0];
         let can = |one: &dyn Contender| leases(one) && one.in_process() && one.class() != Class::Limit;
-        let who = scene.who(|one| can(one) && (small || one.class() == Class::Popstore));
+        let who = scene.who("W4", |one| can(one) && (small || one.class() == Class::Popstore));
         let name = format!("{leases_count} leases");
         let run = |at: usize, dir: &Path| delivered(who[at], dir, count);
         cases.extend(scene.bench.compare(("W4", &name), &DELIVERED, &entrants(&who), run));

@@ -1,5 +1,6 @@
-//! W5: opening after kill -9. A child process fills a store, half of it acked, some of the rest leased, and is killed; what
-//! it leaves is copied for each round, so that every open finds the same. The copies are synced and in the page cache.
+//! W5: opening after kill -9. A child process fills a store, half of it acked, some of the rest leased, and is killed, at rest
+//! or while it goes on appending as fast as it can; what it leaves is copied for each round, so that every open finds the
+//! same. The copies are synced and in the page cache. What popstore's recovery had to read is told beside the time.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -14,7 +15,9 @@ use crate::measure::{Case, Metric};
 
 const MESSAGES: [u64; 2] = [1_000_000, 20_000_000];
 const LEASES: [u64; 3] = [0, 100_000, 1_000_000];
-const METRIC: Metric = Metric::cost("open", "ms");
+const METRICS: [Metric; 2] = [Metric::cost("open", "ms"), Metric::cost("records read", "records")];
+/// How long a child goes on appending before it is killed.
+const APPENDS_ON_FOR: Duration = Duration::from_millis(500);
 const READY: &str = "READY";
 
 pub(crate) fn run(scene: &Scene) -> Vec<Case> {
@@ -25,18 +28,20 @@ pub(crate) fn run(scene: &Scene) -> Vec<Case> {
             let others = messages == MESSAGES[0] && leased == 0;
             let of_popstore = |one: &dyn Contender| one.name() == DEFAULTS.name();
             let other = |one: &dyn Contender| leases(one) && one.in_process() && one.class() == Class::LeaseStore;
-            let who = scene.who(|one| of_popstore(one) || (others && other(one)));
-            cases.extend(one(scene, &who, messages, leased));
+            let who = scene.who("W5", |one| of_popstore(one) || (others && other(one)));
+            cases.extend(one(scene, &who, messages, leased, false));
         }
     }
-    let a_million_leased = one(scene, &scene.who(|one| one.name() == DEFAULTS.name()), 4 * LEASES[2], LEASES[2]);
-    cases.extend(a_million_leased);
+    let popstore = scene.who("W5", |one| one.name() == DEFAULTS.name());
+    cases.extend(one(scene, &popstore, 4 * LEASES[2], LEASES[2], false));
+    cases.extend(one(scene, &popstore, MESSAGES[0], 0, true));
     cases
 }
 
-fn one(scene: &Scene, who: &[&dyn Contender], messages: u64, leased: u64) -> Vec<Case> {
-    let name = format!("{messages} messages, {leased} leases");
-    if !scene.bench.wants("W5", &name) {
+fn one(scene: &Scene, who: &[&dyn Contender], messages: u64, leased: u64, appends_on: bool) -> Vec<Case> {
+    let name =
+        format!("{messages} messages, {leased} leases{}", if appends_on { ", killed while appending" } else { "" });
+    if who.is_empty() || !scene.bench.wants("W5", &name) {
         return Vec::new();
     }
     let left = tempfile::Builder::new().prefix("side-by-side.").tempdir_in(scene.bench.dir).expect("a directory");
@@ -45,9 +50,9 @@ fn one(scene: &Scene, who: &[&dyn Contender], messages: u64, leased: u64) -> Vec
         scene.bench.bar.set_message(format!("W5 {name}: filling {}", contender.name()));
         let dir = left.path().join(contender.name());
         std::fs::create_dir(&dir).expect("a directory can be made");
-        fill_and_kill(contender.name(), &dir, messages, leased);
+        fill_and_kill(contender.name(), &dir, (messages, leased), appends_on);
     }
-    scene.bench.compare(("W5", &name), &[METRIC], &entrants(who), |at, dir| {
+    scene.bench.compare(("W5", &name), &METRICS, &entrants(who), |at, dir| {
         let mut copy = Command::new("cp");
         copy.args(["-r", "--reflink=auto", "-T"]).arg(left.path().join(who[at].name())).arg(dir);
         assert!(copy.status().is_ok_and(|status| status.success()), "copied");
@@ -56,24 +61,30 @@ fn one(scene: &Scene, who: &[&dyn Contender], messages: u64, leased: u64) -> Vec
         let opened = who[at].open(&usual(dir, messages));
         let took = now() - begun;
         assert_eq!(opened.consumer().pop(1, LEASE).messages, 1, "the other half is still there");
-        vec![took.as_secs_f64() * 1e3]
+        vec![took.as_secs_f64() * 1e3, opened.records_read().map_or(f64::NAN, |records| records as f64)]
     })
 }
 
-fn fill_and_kill(contender: &str, dir: &Path, messages: u64, leased: u64) {
+fn fill_and_kill(contender: &str, dir: &Path, (messages, leased): (u64, u64), appends_on: bool) {
     let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
     command.arg("fill").arg("--name").arg(contender).arg("--dir").arg(dir);
     command.args(["--messages", &messages.to_string(), "--leases", &leased.to_string()]);
+    if appends_on {
+        command.arg("--appends-on");
+    }
     let mut child = command.stdout(Stdio::piped()).spawn().expect("this program starts");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("read");
+    if appends_on {
+        std::thread::sleep(APPENDS_ON_FOR);
+    }
     child.kill().expect("killed");
     child.wait().expect("waited for");
     assert_eq!(line.trim_end(), READY, "the child has filled the store");
 }
 
-/// What the child does: fills the store, tells so, and waits to be killed.
-pub(crate) fn fill(contender: &dyn Contender, dir: &Path, messages: u64, leased: u64) -> ! {
+/// What the child does: fills the store, tells so, and waits to be killed, or goes on appending until then.
+pub(crate) fn fill(contender: &dyn Contender, dir: &Path, messages: u64, leased: u64, appends_on: bool) -> ! {
     let opened = contender.open(&usual(dir, messages));
     let bodies = Bodies::of(BODY);
     preload(opened.as_ref(), &bodies.batches(PRELOAD), messages);
@@ -92,7 +103,13 @@ pub(crate) fn fill(contender: &dyn Contender, dir: &Path, messages: u64, leased:
     take(leased, false);
     opened.settle();
     println!("{READY}");
-    loop {
-        std::thread::sleep(Duration::from_secs(3600));
+    let batches = bodies.batches(1);
+    let mut producer = opened.producer(&batches);
+    for at in 0.. {
+        match appends_on {
+            true => producer.append(at),
+            false => std::thread::sleep(Duration::from_secs(3600)),
+        }
     }
+    unreachable!("it is killed")
 }
