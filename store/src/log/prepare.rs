@@ -22,7 +22,7 @@ const FILL: u64 = 1 << 20;
 /// How often appends look ahead: in a segment at least, and after so many bytes at most.
 const LOOKS: u64 = 64;
 const LOOK_EVERY_MAX: u64 = 1 << 14;
-static ZEROES: [u8; 1 << 16] = [0; 1 << 16];
+static ZEROES: [u8; 1 << 18] = [0; 1 << 18];
 
 /// Segments of the past kept for the future: they need no space when the disk is full.
 #[derive(Default)]
