@@ -1,8 +1,9 @@
 //! Topics and groups as rows: what they hold and have done.
 
 use std::io::Write;
+use std::time::Duration;
 
-use popstore::{GroupStats, TopicStats};
+use popstore::{AtLimit, Backoff, GroupOptions, GroupStats, TopicStats};
 use serde::Serialize;
 
 use crate::{Failure, output};
@@ -34,6 +35,11 @@ pub(crate) struct GroupRow<'a> {
     nacked: u64,
     dead_lettered: u64,
     discarded: u64,
+    max_reconsume_times: Option<u32>,
+    invisible_ms: u128,
+    backoff: String,
+    at_limit: &'static str,
+    ordered: bool,
 }
 
 /// Prints topics, a row for each queue; as JSON, an object for each topic.
@@ -51,22 +57,58 @@ pub(crate) fn show_topics(topics: &[TopicStats], json: bool, out: &mut dyn Write
     Ok(writeln!(out, "{table}")?)
 }
 
-/// Prints groups, a row for each.
-pub(crate) fn show_groups(groups: &[GroupStats], json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+/// Prints groups with their settings, a row for each.
+pub(crate) fn show_groups(
+    groups: &[(GroupStats, GroupOptions)],
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     if json {
-        return groups.iter().try_for_each(|group| output::json(out, &group_row(group)));
+        return groups.iter().try_for_each(|(group, options)| output::json(out, &group_row(group, options)));
     }
     let held = ["group", "lag", "ready", "in flight", "waiting"];
     let done = ["popped", "redelivered", "acked", "nacked", "dead-lettered", "discarded"];
     let mut table = output::table([""; 0]);
-    table.set_header(held.into_iter().chain(done));
-    for it in groups {
+    table.set_header(held.into_iter().chain(done).chain(["settings"]));
+    for (it, options) in groups {
         let held = [it.lag, it.ready, it.in_flight, it.waiting + it.ending];
         let done = [it.popped, it.redelivered, it.acked, it.nacked, it.dead_lettered, it.discarded];
         let numbers = held.into_iter().chain(done).map(|number| number.to_string());
-        table.add_row(std::iter::once(it.name.clone()).chain(numbers));
+        table.add_row(std::iter::once(it.name.clone()).chain(numbers).chain([settings(options)]));
     }
     Ok(writeln!(out, "{table}")?)
+}
+
+/// The settings of a group in a few words, those of every group first.
+fn settings(options: &GroupOptions) -> String {
+    let policy = options.policy();
+    let times = match policy.max_reconsume_times {
+        Some(times) => output::counted(u64::from(times), "redelivery"),
+        None => "unlimited".into(),
+    };
+    let backoff = (policy.backoff != Backoff::None).then(|| format!("backoff {}", backoff(&policy.backoff)));
+    let discards = (policy.at_limit == AtLimit::Discard).then(|| "discards".into());
+    let ordered = policy.ordered.then(|| "ordered".into());
+    let all = [Some(times), Some(format!("lease {}", time(options.lease()))), backoff, discards, ordered];
+    all.into_iter().flatten().collect::<Vec<String>>().join(", ")
+}
+
+/// As the command line takes it.
+fn backoff(backoff: &Backoff) -> String {
+    match backoff {
+        Backoff::None => "none".into(),
+        Backoff::Fixed(delay) => time(*delay),
+        Backoff::Exponential { first, cap } => format!("{}..{}", time(*first), time(*cap)),
+        Backoff::Ladder(rungs) => rungs.iter().map(|rung| time(*rung)).collect::<Vec<String>>().join(","),
+    }
+}
+
+/// As the command line takes it.
+fn time(time: Duration) -> String {
+    match time.subsec_millis() {
+        0 => format!("{}s", time.as_secs()),
+        _ => format!("{}ms", time.as_millis()),
+    }
 }
 
 pub(crate) fn topic_row(topic: &TopicStats) -> TopicRow<'_> {
@@ -74,7 +116,8 @@ pub(crate) fn topic_row(topic: &TopicStats) -> TopicRow<'_> {
     TopicRow { name: &topic.name, messages: topic.messages(), queues }
 }
 
-pub(crate) fn group_row(it: &GroupStats) -> GroupRow<'_> {
+pub(crate) fn group_row<'a>(it: &'a GroupStats, options: &GroupOptions) -> GroupRow<'a> {
+    let policy = options.policy();
     GroupRow {
         name: &it.name,
         ready: it.ready,
@@ -88,5 +131,10 @@ pub(crate) fn group_row(it: &GroupStats) -> GroupRow<'_> {
         nacked: it.nacked,
         dead_lettered: it.dead_lettered,
         discarded: it.discarded,
+        max_reconsume_times: policy.max_reconsume_times,
+        invisible_ms: options.lease().as_millis(),
+        backoff: backoff(&policy.backoff),
+        at_limit: if policy.at_limit == AtLimit::Discard { "discard" } else { "dead_letter" },
+        ordered: policy.ordered,
     }
 }

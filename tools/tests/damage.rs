@@ -104,6 +104,22 @@ fn a_flipped_bit_anywhere_is_named_by_file_and_byte() {
 }
 
 #[test]
+fn why_tells_a_damaged_message_from_one_that_is_not_there() {
+    let ruin = Ruin::of(true, |store, _| {
+        for body in ["one", "two"] {
+            store.append("orders", Message::new(body)).unwrap();
+        }
+    });
+    let at = |bytes: &[u8]| bytes.windows(3).position(|body| body == b"one");
+    let (path, at) = ruin.whole.iter().find_map(|(path, bytes)| Some((path, at(bytes)?))).unwrap();
+    let mut bytes = ruin.whole[path].clone();
+    bytes[at] ^= 1;
+    ruin.write(path, &bytes);
+    let codes = [0, 1, 2].map(|index| ruin.run(&format!("why data --topic orders --index {index}")).code);
+    assert_eq!(codes, [1, 0, 2], "damaged, whole, not there");
+}
+
+#[test]
 fn a_flipped_bit_where_nothing_is_written_is_no_fault() {
     let ruin = Ruin::new(true);
     for (path, used) in meaningful(&ruin).into_iter().filter(|(path, _)| is_segment(path)) {

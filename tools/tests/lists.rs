@@ -25,6 +25,20 @@ fn topics_and_groups_are_made_and_listed() {
 }
 
 #[test]
+fn a_group_is_listed_with_its_settings_as_they_are_now() {
+    let shell = Shell::new();
+    shell.ok("group create data g --max-reconsume-times 5 --invisible 1500ms --backoff 1s..1m --discard --ordered");
+    let listed = shell.ok("group list data").out;
+    assert!(listed.contains("5 redeliveries, lease 1500ms, backoff 1s..60s, discards, ordered"), "{listed}");
+    let set = shell.ok("group set data g --max-reconsume-times unlimited --backoff 1s,10s --discard=false --json");
+    let settings = ["max_reconsume_times", "invisible_ms", "backoff", "at_limit", "ordered"];
+    let wanted = serde_json::json!([null, 1500, "1s,10s", "dead_letter", true]);
+    for object in [set.object(), shell.ok("group list data --json").object()] {
+        assert_eq!(settings.map(|setting| object[setting].clone()).to_vec(), *wanted.as_array().unwrap());
+    }
+}
+
+#[test]
 fn lists_look_at_a_store_that_another_owner_has_open_and_leave_it_alone() {
     let shell = Shell::new();
     let store = Store::open(shell.path("data")).unwrap();

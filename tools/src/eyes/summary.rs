@@ -89,7 +89,7 @@ fn summary<'a>(
         dead_letters: dead_letters(snapshot, &stats.name),
         oldest_lease_ms: stats.oldest_lease_for.map(|lease| lease.as_millis()),
         oldest_lease_for: stats.oldest_lease_for,
-        stats: rows::group_row(stats),
+        stats: rows::group_row(stats, &snapshot.group_options(&stats.name).unwrap_or_default()),
     };
     Ok(Summary {
         dir: snapshot.dir().display().to_string(),
@@ -125,10 +125,12 @@ fn dead_letters(snapshot: &Snapshot, group: &str) -> u64 {
 
 fn show(snapshot: &Snapshot, topics: &[TopicStats], it: &Summary<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let now = when::now();
-    let opened = snapshot.opened_at().map_or_else(|| "?".to_string(), |at| when::from_now(at, now));
+    // A checkpoint log that was told anew does not know any more.
+    let last = snapshot.opened_at().map(|at| format!(", the last time {}", when::from_now(at, now)));
+    let last = last.unwrap_or_default();
     let closed = if it.closed { "closed in order" } else { "in use, or not closed in order" };
     writeln!(out, "{}: store {}, format {}", it.dir, it.store_id, it.format)?;
-    writeln!(out, "opened {}, the last time {opened}; {closed}", output::counted(u64::from(it.generation), "time"))?;
+    writeln!(out, "opened {}{last}; {closed}", output::counted(u64::from(it.generation), "time"))?;
     for (name, log) in [("commit", &it.commit), ("checkpoint", &it.checkpoint)] {
         let LogRow { start, end, durable_through, files, file_bytes } = log;
         let files = output::counted(*files as u64, "file");

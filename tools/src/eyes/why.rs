@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
-use popstore::{Snapshot, SnapshotMessage};
+use popstore::{Fault, Snapshot, SnapshotMessage};
 
 use super::faults::Notes;
 use super::life::{self, Life};
@@ -48,6 +48,10 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     let mut notes = Notes::of(&snapshot);
     directory::check_names(&snapshot, args.topic.as_deref(), args.group.as_deref())?;
     let messages = find(args, &snapshot, &mut notes)?;
+    if let (true, Some(fault)) = (messages.is_empty(), damaged(args, &snapshot)?) {
+        notes.fault(&fault);
+        return Ok(notes.outcome());
+    }
     if messages.is_empty() {
         return Err(Failure::Missing { what: "message", name: wanted(args) });
     }
@@ -69,6 +73,13 @@ fn wanted(args: &Args) -> String {
         (_, Some(offset), _) => format!("at offset {offset}"),
         (_, _, key) => format!("with key {:?}", key.as_deref().unwrap_or_default()),
     }
+}
+
+/// What is wrong at the place that is asked for, if the queue has it.
+fn damaged(args: &Args, snapshot: &Snapshot) -> Result<Option<Fault>, Failure> {
+    let (Some(topic), Some(index)) = (&args.topic, args.index) else { return Ok(None) };
+    let entry = snapshot.lookup().queue_entry(topic, args.queue, index)?;
+    Ok(entry.and_then(|entry| entry.fault))
 }
 
 fn find(args: &Args, snapshot: &Snapshot, notes: &mut Notes) -> Result<Vec<SnapshotMessage>, Failure> {

@@ -61,7 +61,10 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         }
         Verb::List(on) => {
             let snapshot = directory::look(&on.dir)?;
-            rows::show_groups(&snapshot.groups(), on.json, out)?;
+            let groups = snapshot.groups().into_iter();
+            let groups = groups.filter_map(|stats| Some((snapshot.group_options(&stats.name)?, stats)));
+            let groups: Vec<_> = groups.map(|(options, stats)| (stats, options)).collect();
+            rows::show_groups(&groups, on.json, out)?;
             Ok(super::seen(&snapshot))
         }
     }
@@ -69,9 +72,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
 
 /// Closes the store, and shows the group as it is now.
 fn finish(of: &Of, group: Group, store: Store, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let stats = group.stats()?;
+    let shown = (group.stats()?, group.options()?);
     drop(group);
     store.close()?;
-    rows::show_groups(&[stats], of.on.json, out)?;
+    rows::show_groups(&[shown], of.on.json, out)?;
     Ok(Outcome::Fine)
 }
