@@ -84,7 +84,7 @@ fn settings(options: &GroupOptions) -> String {
     let policy = options.policy();
     let times = match policy.max_reconsume_times {
         Some(times) => output::counted(u64::from(times), "redelivery"),
-        None => "unlimited".into(),
+        None => "unlimited redeliveries".into(),
     };
     let backoff = (policy.backoff != Backoff::None).then(|| format!("backoff {}", backoff(&policy.backoff)));
     let discards = (policy.at_limit == AtLimit::Discard).then(|| "discards".into());
@@ -105,9 +105,10 @@ fn backoff(backoff: &Backoff) -> String {
 
 /// As the command line takes it.
 fn time(time: Duration) -> String {
-    match time.subsec_millis() {
-        0 => format!("{}s", time.as_secs()),
-        _ => format!("{}ms", time.as_millis()),
+    match (time.subsec_micros(), time.subsec_micros() % 1000) {
+        (0, _) => format!("{}s", time.as_secs()),
+        (_, 0) => format!("{}ms", time.as_millis()),
+        (_, micros) => format!("{}.{micros:03}ms", time.as_millis()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
-use popstore::{Fault, Snapshot, SnapshotMessage};
+use popstore::{Fault, Inspected, Snapshot, SnapshotMessage};
 
 use super::faults::Notes;
 use super::life::{self, Life};
@@ -48,11 +48,12 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     let mut notes = Notes::of(&snapshot);
     directory::check_names(&snapshot, args.topic.as_deref(), args.group.as_deref())?;
     let messages = find(args, &snapshot, &mut notes)?;
-    if let (true, Some(fault)) = (messages.is_empty(), damaged(args, &snapshot)?) {
-        notes.fault(&fault);
-        return Ok(notes.outcome());
-    }
     if messages.is_empty() {
+        damaged(args, &snapshot, &mut notes)?;
+        if notes.outcome() == Outcome::Faults {
+            eprintln!("store-inspect: there is no message {} that can be read", wanted(args));
+            return Ok(notes.outcome());
+        }
         return Err(Failure::Missing { what: "message", name: wanted(args) });
     }
     let lives = messages.into_iter().map(Life::of).map(|life| (life.place(), life));
@@ -75,11 +76,32 @@ fn wanted(args: &Args) -> String {
     }
 }
 
-/// What is wrong at the place that is asked for, if the queue has it.
-fn damaged(args: &Args, snapshot: &Snapshot) -> Result<Option<Fault>, Failure> {
-    let (Some(topic), Some(index)) = (&args.topic, args.index) else { return Ok(None) };
-    let entry = snapshot.lookup().queue_entry(topic, args.queue, index)?;
-    Ok(entry.and_then(|entry| entry.fault))
+/// Tells what is wrong where the message should be: the record there, or else the queue's entry.
+fn damaged(args: &Args, snapshot: &Snapshot, notes: &mut Notes) -> Result<(), Failure> {
+    let entry = match (&args.topic, args.index) {
+        (Some(topic), Some(index)) => snapshot.lookup().queue_entry(topic, args.queue, index)?,
+        _ => None,
+    };
+    if let Some(offset) = args.offset.or_else(|| entry.as_ref().map(|entry| entry.offset)) {
+        for met in snapshot.commit_log(offset)? {
+            match met? {
+                Inspected::Fault(fault) if place_of(&fault) == Some(offset) => {
+                    notes.fault(&fault);
+                    return Ok(());
+                }
+                Inspected::Record(record) if record.at.position > offset => break,
+                _ => {}
+            }
+        }
+    }
+    entry.and_then(|entry| entry.fault).iter().for_each(|fault| notes.fault(fault));
+    Ok(())
+}
+
+/// Where a fault is in its log: segments are named by where they begin.
+fn place_of(fault: &Fault) -> Option<u64> {
+    let base: u64 = fault.path.file_name()?.to_str()?.parse().ok()?;
+    base.checked_add(fault.offset)
 }
 
 fn find(args: &Args, snapshot: &Snapshot, notes: &mut Notes) -> Result<Vec<SnapshotMessage>, Failure> {

@@ -89,7 +89,8 @@ impl Bench<'_> {
     /// Whether a case was asked for: what was given stands in its name, and no number goes on behind it.
     pub(crate) fn wants(&self, workload: &str, name: &str) -> bool {
         let name = format!("{workload} {name}");
-        let ends = |at: usize| !name[at + self.only.len()..].starts_with(|next: char| next.is_ascii_digit());
+        let digit = |byte: char| byte.is_ascii_digit();
+        let ends = |at: usize| !(self.only.ends_with(digit) && name[at + self.only.len()..].starts_with(digit));
         name.match_indices(self.only).any(|(at, _)| ends(at))
     }
 

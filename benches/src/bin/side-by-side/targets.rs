@@ -115,7 +115,7 @@ pub(crate) struct Judged {
     pub(crate) met: bool,
 }
 
-/// Judges what can be judged: others are compared with only when all took part.
+/// Judges what can be judged: others are compared with only when the crates took part, which is all that need no server.
 pub(crate) fn judge(cases: &[Case], all_took_part: bool) -> Vec<Judged> {
     let compares = |wanted| matches!(wanted, TimesBest(..) | TimesAnyone(_) | AtLeastOrTimesLeaseStores(..));
     let judged = TARGETS.iter().filter(|target| all_took_part || !compares(target.wanted));

@@ -32,6 +32,7 @@ impl Contender for Commitlog {
         options.message_max_bytes(MESSAGE_BYTES_MAX);
         // A segment that is full is synced; none is.
         options.index_max_items(setup.messages_max as usize + 1);
+        options.segment_max_bytes((setup.messages_max * (setup.body_bytes + 64)) as usize + MESSAGE_BYTES_MAX);
         Box::new(Log(Mutex::new(CommitLog::new(options).expect("commitlog opens"))))
     }
 }

@@ -28,8 +28,11 @@ pub(crate) const VARIANTS: [Popstore; 3] = [DEFAULTS, READY, WHEN_DONE];
 /// How quickly room is made, with much to spare.
 const READY_BYTES_A_SECOND: u64 = 400_000_000;
 
+/// As many as there can be ready.
+const READY_BYTES_MAX: u64 = 2 << 30;
+
 fn bytes(setup: &Setup) -> u64 {
-    setup.messages_max * (setup.body_bytes + 80)
+    (setup.messages_max * (setup.body_bytes + 80)).min(READY_BYTES_MAX)
 }
 
 /// One way to open popstore.

@@ -97,7 +97,7 @@ impl KeyedQueue for Queue {
         drop(lowest);
         let mut popped = Popped::default();
         let ids = held.iter().map(|key| id(key).to_be_bytes());
-        for body in database.batched_multi_get_cf(self.bodies(), &ids.collect::<Vec<_>>(), true) {
+        for body in database.batched_multi_get_cf(self.bodies(), &ids.collect::<Vec<_>>(), false) {
             popped.add(&body.expect("looked").expect("there is a body"));
         }
         popped

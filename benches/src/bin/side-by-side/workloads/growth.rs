@@ -93,7 +93,9 @@ fn topics(scene: &Scene, count: u64, dir: &Path) -> Vec<f64> {
     names.iter().for_each(|name| store.create_topic(name, 1).expect("a topic can be made"));
     let bodies = Bodies::of(BODY);
     let ring = bodies.batches(1);
-    let messages = scene.sizes.messages;
+    // A whole number of pops for each.
+    let pops_each = (scene.sizes.messages / count).div_ceil(POP);
+    let messages = pops_each * POP * count;
     let append = time(|| {
         for at in 0..messages as usize {
             let body = ring[at % ring.len()][0];
@@ -103,8 +105,7 @@ fn topics(scene: &Scene, count: u64, dir: &Path) -> Vec<f64> {
     });
     rustix::fs::sync();
     let consume = time(|| {
-        let rounds = (messages / count).div_ceil(POP) as usize + 1;
-        let consumed = (0..rounds).flat_map(|_| &names).map(|name| cycle(&group, name)).sum();
+        let consumed = (0..pops_each).flat_map(|_| &names).map(|name| cycle(&group, name)).sum();
         assert_eq!(consumed, messages, "lost or doubled");
         consumed
     });
@@ -125,8 +126,13 @@ fn groups(scene: &Scene, count: u64, dir: &Path) -> Vec<f64> {
         messages
     });
     rustix::fs::sync();
-    // Each reads the same part, in turns.
+    // Each reads as much, in turns, and somewhere else than those before it.
     let pops = messages / POP / 10;
+    for (behind, group) in groups.iter().enumerate() {
+        for _ in 0..behind as u64 * pops / 50 {
+            cycle(group, TOPIC);
+        }
+    }
     let consume = time(|| (0..pops).flat_map(|_| &groups).map(|group| cycle(group, TOPIC)).sum());
     vec![append, consume]
 }

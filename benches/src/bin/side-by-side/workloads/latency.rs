@@ -14,7 +14,7 @@ use crate::measure::{Case, Metric};
 const METRICS: [Metric; 4] =
     [Metric::cost("p50", "us"), Metric::cost("p99", "us"), Metric::cost("p99.9", "us"), Metric::cost("slowest", "us")];
 
-/// More messages than a run has time for.
+/// More messages than a run has time for, but for the limit.
 const LONGER: u64 = 8;
 
 pub(crate) fn run(scene: &Scene) -> Vec<Case> {

@@ -34,7 +34,7 @@ pub(crate) const SLICES: u32 = 10;
 #[derive(Clone, Copy)]
 pub(crate) struct Sizes {
     pub(crate) messages: u64,
-    /// No run appends more bytes of bodies.
+    /// No run appends more bytes of bodies, but for those that are said to be longer.
     pub(crate) bytes_max: u64,
     /// No run lasts longer, its preparation not counted.
     pub(crate) run_max: Duration,
