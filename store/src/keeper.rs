@@ -19,8 +19,10 @@ use crate::options::Options;
 const BLOCKS_MAX: usize = 16;
 const REDRIVEN_MAX: usize = 64;
 const COHORT_BYTES_MAX: usize = 64;
-/// A mark tells of every queue: with more than so many of them, marks come less often.
-const QUEUES_MAX: u64 = 512;
+/// A mark syncs a file of every queue: with more than so many of them marks come less often, but not more than so many
+/// times less, since what lies behind the last one is read again at open.
+const QUEUES_MAX: u64 = 128;
+const TIMES_MAX: u64 = 16;
 /// When nothing is appended, this part of what is between two marks is enough for one, and not less than so many bytes.
 const QUIET_PART: u64 = 32;
 const QUIET_BYTES_MIN: u64 = 1 << 20;
@@ -38,16 +40,15 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// The end of the commit log from which on a mark is due.
-    pub(crate) fn next_mark(&self, options: &Options) -> u64 {
-        let queues = self.mark.topics.iter().map(|(.., queues)| queues.len() as u64).sum::<u64>();
-        let times = queues.div_ceil(QUEUES_MAX).max(1);
+    /// The end of the commit log from which on a mark is due, with so many queues in the store.
+    pub(crate) fn next_mark(&self, options: &Options, queues: u64) -> u64 {
+        let times = queues.div_ceil(QUEUES_MAX).clamp(1, TIMES_MAX);
         self.mark.commit.saturating_add(options.mark_every_bytes.saturating_mul(times))
     }
 
     /// The same while nothing is appended.
-    fn next_quiet_mark(&self, options: &Options) -> u64 {
-        let bytes = self.next_mark(options) - self.mark.commit;
+    fn next_quiet_mark(&self, options: &Options, queues: u64) -> u64 {
+        let bytes = self.next_mark(options, queues) - self.mark.commit;
         self.mark.commit + (bytes / QUIET_PART).max(QUIET_BYTES_MIN).min(bytes)
     }
 }
@@ -66,14 +67,14 @@ pub(crate) struct Due {
 }
 
 impl Due {
-    pub(crate) fn after(kept: &Kept, options: &Options) -> Self {
+    pub(crate) fn after(kept: &Kept, options: &Options, queues: u64) -> Self {
         let due = Self::default();
-        due.move_on(kept, options);
+        due.move_on(kept, options, queues);
         due
     }
 
-    fn move_on(&self, kept: &Kept, options: &Options) {
-        self.mark.store(kept.next_quiet_mark(options), Ordering::Relaxed);
+    fn move_on(&self, kept: &Kept, options: &Options, queues: u64) {
+        self.mark.store(kept.next_quiet_mark(options, queues), Ordering::Relaxed);
         // From one segment on: the next one, which lies ready, then takes the snapshot even if the disk is full.
         let grown = options.checkpoint_segment_bytes.max(2 * kept.snapshot_bytes);
         self.snapshot.store(kept.snapshot_begin.saturating_add(grown), Ordering::Relaxed);
@@ -84,7 +85,7 @@ impl Engine {
     pub(crate) fn keep(&self, change: impl FnOnce(&mut Kept)) {
         let mut kept = self.kept.lock().expect("no panic under the lock");
         change(&mut kept);
-        self.due.move_on(&kept, &self.options);
+        self.due.move_on(&kept, &self.options, self.topics.queues());
     }
 
     /// Wakes the keeper when it may be time for a mark; not again before there is some more.
@@ -100,8 +101,9 @@ impl Engine {
     pub(crate) fn worth_a_mark(&self) -> Option<u64> {
         let kept = self.kept.lock().expect("no panic under the lock");
         let end = self.commit.appended();
-        let quiet = kept.next_quiet_mark(&self.options);
-        let mark = if end < quiet { quiet } else { kept.next_mark(&self.options) };
+        let queues = self.topics.queues();
+        let quiet = kept.next_quiet_mark(&self.options, queues);
+        let mark = if end < quiet { quiet } else { kept.next_mark(&self.options, queues) };
         // What is too much already could not go.
         let too_much = |bytes| self.commit.start().saturating_add(bytes).max(end + self.options.mark_every_bytes / 8);
         let retain = self.options.retention.bytes.map_or(u64::MAX, too_much);
@@ -240,5 +242,18 @@ impl Engine {
             let _ = wake.try_send(());
         }
         self.raise_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_come_less_often_the_more_queues_each_must_sync_up_to_a_limit() {
+        let kept = Kept { mark: Mark { commit: 1000, ..Mark::default() }, ..Kept::default() };
+        let options = Options::default().mark_every_bytes(100);
+        let next = [0, 1, 128, 129, 1000, 10_000, 1 << 40].map(|queues| kept.next_mark(&options, queues));
+        assert_eq!(next, [1100, 1100, 1100, 1200, 1800, 2600, 2600]);
     }
 }

@@ -36,7 +36,7 @@ impl Engine {
     pub(crate) fn mark_if_due(&self) -> Result<()> {
         let (last, due) = {
             let kept = self.kept.lock().expect("no panic under the lock");
-            (kept.mark.commit, kept.next_mark(&self.options))
+            (kept.mark.commit, kept.next_mark(&self.options, self.topics.queues()))
         };
         if self.poppable() < due || self.place_of_mark() <= last {
             return Ok(());

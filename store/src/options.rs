@@ -194,7 +194,7 @@ impl Options {
     }
 
     /// After how many bytes of messages the consume queues are made durable, which is half of what the next open must
-    /// read at most. With very many queues it is more.
+    /// read at most. With more than 128 queues it is more, up to 16 times.
     #[doc(hidden)]
     #[must_use]
     pub fn mark_every_bytes(mut self, bytes: u64) -> Self {

@@ -69,6 +69,8 @@ struct State {
     chunk: (u64, Vec<Entry>),
     /// Files written since they were synced, by first index.
     unsynced: BTreeSet<u64>,
+    /// The last file of which the name is durable. A file that open found may have been made by who was killed before that.
+    named: Option<u64>,
 }
 
 impl State {
@@ -187,7 +189,7 @@ impl ConsumeQueue {
             self.write(&mut open, disk, from, &bytes)?;
             self.flushed(from + (bytes.len() / ENTRY) as u64);
         }
-        self.sync(disk)
+        self.sync(open, disk)
     }
 
     /// The next entries to write, as bytes; all for one file.
@@ -217,8 +219,13 @@ impl ConsumeQueue {
         let file_first = index - index % self.per_file;
         let path = self.path(file_first);
         if open.as_ref().is_none_or(|(first, _)| *first != file_first) {
-            disk.make_dir(&self.dir).at("create", &self.dir)?;
-            let file = if path.exists() { disk.open(path.clone()) } else { disk.create(path.clone()) };
+            let file = match disk.open(path.clone()) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    disk.make_dir(&self.dir).at("create", &self.dir)?;
+                    disk.create(path.clone())
+                }
+                opened => opened,
+            };
             *open = Some((file_first, file.at("open", &path)?));
         }
         let Some((_, file)) = open else { return Ok(()) };
@@ -228,17 +235,28 @@ impl ConsumeQueue {
     }
 
     /// Makes what was written durable.
-    fn sync(&self, disk: &Disk) -> Result<()> {
+    fn sync(&self, open: Option<(u64, StoreFile)>, disk: &Disk) -> Result<()> {
+        let mut open = open;
         // Taken out first: what is written while the sync runs needs another.
         let unsynced = || self.state().unsynced.pop_first();
         while let Some(file_first) = unsynced() {
-            let path = self.path(file_first);
-            let synced = disk.open(path.clone()).and_then(|file| disk.sync_file(&file));
-            let synced = synced.at("sync", &path).and_then(|()| disk.sync_dir(&self.dir).at("sync", &self.dir));
+            let file = open.take_if(|(first, _)| *first == file_first).map(|(_, file)| file);
+            let synced = self.sync_file(disk, file_first, file);
             if synced.is_err() {
                 self.state().unsynced.insert(file_first);
             }
             synced?;
+        }
+        Ok(())
+    }
+
+    fn sync_file(&self, disk: &Disk, file_first: u64, open: Option<StoreFile>) -> Result<()> {
+        let path = self.path(file_first);
+        let file = open.map_or_else(|| disk.open(path.clone()), Ok);
+        file.and_then(|file| disk.sync_file(&file)).at("sync", &path)?;
+        if self.state().named != Some(file_first) {
+            disk.sync_dir(&self.dir).at("sync", &self.dir)?;
+            self.state().named = Some(file_first);
         }
         Ok(())
     }

@@ -55,6 +55,8 @@ struct Known {
     by_name: HashMap<Arc<str>, Arc<Topic>, foldhash::fast::RandomState>,
     by_id: BTreeMap<TopicId, Arc<Topic>>,
     next: u32,
+    /// How many queues there are.
+    queues: u64,
 }
 
 impl Topics {
@@ -84,6 +86,11 @@ impl Topics {
         self.known.read().expect("no panic under the lock").by_id.values().cloned().collect()
     }
 
+    /// How many queues all of them have.
+    pub(crate) fn queues(&self) -> u64 {
+        self.known.read().expect("no panic under the lock").queues
+    }
+
     /// The number the next topic gets.
     pub(crate) fn next_id(&self) -> TopicId {
         TopicId(self.known.read().expect("no panic under the lock").next)
@@ -92,7 +99,9 @@ impl Topics {
     /// Takes in a topic with these queues, in place of what was known of it.
     pub(crate) fn insert(&self, id: TopicId, name: &str, queues: Vec<Arc<ConsumeQueue>>) -> Arc<Topic> {
         let mut known = self.known.write().expect("no panic under the lock");
+        let added = queues.len() as u64;
         let before = known.by_id.get(&id);
+        let replaced = before.map_or(0, |before| before.queues.len() as u64);
         let topic = Arc::new(Topic {
             id,
             name: before.map_or_else(|| Arc::from(name), |before| Arc::clone(&before.name)),
@@ -101,6 +110,7 @@ impl Topics {
             signal: before.map_or_else(Arc::default, |before| Arc::clone(&before.signal)),
             turn: AtomicU32::new(0),
         });
+        known.queues = known.queues - replaced + added;
         known.next = known.next.max(id.0.saturating_add(1));
         known.by_name.insert(Arc::clone(&topic.name), Arc::clone(&topic));
         known.by_id.insert(id, Arc::clone(&topic));

@@ -154,6 +154,7 @@ pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Re
         snapshot_begin: replay.snapshot_begin,
         snapshot_bytes: replay.snapshot_bytes,
     };
+    let due = Due::after(&kept, &options, topics.queues());
     let engine = Engine {
         dir: dir.to_path_buf(),
         identity,
@@ -165,7 +166,7 @@ pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Re
         making_topics: Mutex::new(()),
         letters: Mutex::new(Vec::new()),
         keeping: Mutex::new(()),
-        due: Due::after(&kept, &options),
+        due,
         kept: Mutex::new(kept),
         firsts: Mutex::new(None),
         poison,

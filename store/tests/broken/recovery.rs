@@ -211,6 +211,17 @@ pub const MISTAKES: &[Mistake] = &[
         told: "cannot open",
     },
     Mistake {
+        name: "count on the name of a queue's file that was never synced",
+        breaks: "",
+        places: &[Place {
+            file: "store/src/queue.rs",
+            right: "if self.state().named != Some(file_first) {",
+            wrong: "if !BROKEN && self.state().named != Some(file_first) {",
+        }],
+        caught_by: ("spec", "order_on_disk::the_name_of_a_queues_file_is_durable_before_a_mark_counts_on_it"),
+        told: "in the wrong order",
+    },
+    Mistake {
         name: "append before what recovery decided is durable",
         breaks: "g",
         places: &[Place {

@@ -121,6 +121,25 @@ fn rule_8_a_segment_is_whole_and_durable_before_it_has_its_name() {
 }
 
 #[test]
+fn the_name_of_a_queues_file_is_durable_before_a_mark_counts_on_it() {
+    let (mut scene, tap) = tapped(Durability::SyncEach);
+    let marked = |scene: &Scene| {
+        tap.heal();
+        (0..2).for_each(|_| assert!(scene.store().append(TOPIC, Message::new(&[b'x'; 2500])).is_ok()));
+        scene.store().run_pending();
+        tap.seen("queues")
+    };
+    let (made, known) = ([What::Create, What::Write, What::Sync, What::SyncDir], [What::Write, What::Sync]);
+    assert!(marked(&scene).ends_with(&made), "in the wrong order");
+    assert_eq!(marked(&scene), known, "its name is durable");
+    scene.kill_and(|_| {});
+    // Who made it may have been killed before that.
+    assert_eq!(marked(&scene), [&known[..], &[What::SyncDir]].concat());
+    let next = (0..8).map(|_| marked(&scene)).find(|done| *done != known);
+    assert_eq!(next.as_deref(), Some(&made[..]), "the next file");
+}
+
+#[test]
 fn a_store_whose_first_open_failed_half_way_is_made_anew() {
     for log in ["checkpoint", "commit"] {
         let (dir, tap) = (tempfile::tempdir().unwrap(), Arc::new(Tap::default()));
