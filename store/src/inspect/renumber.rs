@@ -31,13 +31,15 @@ pub(super) struct Ranks {
 type Pending = (QueueId, QueueIndex, bool, u64);
 
 impl Readable {
-    /// Reads the commit log once.
+    /// Reads the commit log once, as far as it reached when the consumers' state was read: what the owner of a store in
+    /// use has appended since may settle what that state still holds.
     pub(super) fn read(snapshot: &Snapshot) -> Result<Self> {
         let mut readable = Self::default();
         let mut walk = snapshot.walk(StoreLog::Commit, 0)?;
         let mut batch: Vec<Pending> = Vec::new();
         while let Some(step) = walk.step()? {
             match step {
+                Step::Frame(at, _) if at.position >= snapshot.state.commit.1 => break,
                 Step::Frame(at, frame) => {
                     if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(&frame) {
                         batch.push((record.queue, record.index, record.relocated, at.position));

@@ -1,7 +1,7 @@
 //! The verbs as a user meets them, on a clock that stands still.
 
-use crate::scene::{Scene, TOPIC, secs};
-use popstore::{Message, Pop, Settled, Snapshot};
+use crate::scene::{GROUP, Scene, TOPIC, secs};
+use popstore::{Message, Pop, Settled, Snapshot, Store};
 
 #[test]
 fn what_is_appended_is_popped_in_order_with_all_its_parts() {
@@ -78,6 +78,23 @@ fn recovery_tells_how_much_it_read() {
     assert_eq!((recovery.generation, recovery.clean, recovery.tail_bytes_cut), (2, false, 0));
     assert_eq!((recovery.records_scanned, recovery.records_replayed), (found.commit_records, found.checkpoint_records));
     assert!(found.commit_records > 3 && found.checkpoint_records > 1);
+}
+
+#[test]
+fn a_salvage_beside_an_owner_copies_what_there_was_when_it_looked() {
+    let scene = Scene::limit(0);
+    scene.append("m0");
+    let snapshot = Snapshot::open(&scene.path).unwrap();
+    scene.pop();
+    scene.advance(secs(31));
+    assert_eq!(scene.letters(), ["m0"]);
+    let dir = tempfile::tempdir().unwrap();
+    let fresh = dir.path().join("fresh");
+    assert_eq!(snapshot.salvage(&fresh, |_, _| {}).unwrap().messages, 1);
+    let store = Store::open(&fresh).unwrap();
+    let group = store.group(GROUP).unwrap();
+    assert_eq!(group.dead_letters().unwrap().count(), 0, "its origin is not settled there");
+    assert_eq!(group.pop(TOPIC, Pop::up_to(1)).unwrap()[0].body(), b"m0");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `popstore work`: run a command once per message; exit code 0 acks, anything else nacks.
+//! `popstore work`: run a command once per delivery; exit code 0 acks, anything else nacks.
 //!
 //! It may be killed at any moment: what it had is delivered again when the lease ends. Asked to stop by SIGINT or
 //! SIGTERM, it ends in order, and nothing is left under a lease.
@@ -29,7 +29,7 @@ Example, where each line of a file names an image to be made smaller, four at a 
     'read name; convert \"$name\" -resize 50% \"small/$name\"'
   popstore dead-letters list data --group small";
 
-/// Run a command once per message: the body on its input, exit code 0 acks, anything else gives the message back
+/// Run a command once per delivery: the body on its input, exit code 0 acks, anything else gives the message back
 ///
 /// The environment of the command tells the rest: POPSTORE_TOPIC, POPSTORE_QUEUE, POPSTORE_INDEX, POPSTORE_KEY,
 /// POPSTORE_TAG, POPSTORE_ATTEMPT and POPSTORE_RECEIPT. Each job takes one message at a time, when it is free to begin
