@@ -61,6 +61,7 @@ pub(crate) struct Engine {
 #[derive(Clone)]
 pub(crate) struct Wakes {
     pub(crate) prepare: Sender<()>,
+    pub(crate) make: Sender<()>,
     pub(crate) revive: Sender<()>,
     pub(crate) keep: Sender<()>,
     pub(crate) flush: Sender<()>,

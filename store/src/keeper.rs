@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use popstore_revive::{Change, Cursor, Run};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Wakes};
 use crate::error::Result;
 use crate::event::StoreEvent;
 use crate::format::checkpoint::CheckpointRecord;
@@ -238,7 +238,8 @@ impl Engine {
     }
 
     pub(crate) fn wake_all(&self) {
-        for wake in [&self.wakes.keep, &self.wakes.revive, &self.wakes.flush, &self.wakes.prepare] {
+        let Wakes { prepare, make, revive, keep, flush } = &self.wakes;
+        for wake in [prepare, make, revive, keep, flush] {
             let _ = wake.try_send(());
         }
         self.raise_all();

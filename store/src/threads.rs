@@ -10,7 +10,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use crate::engine::{Engine, Wakes};
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
-use crate::log::Log;
 use crate::options::Durability;
 
 /// How long a background task waits after a failure, such as a full disk.
@@ -24,6 +23,7 @@ const QUIET: Duration = Duration::from_millis(50);
 /// The ends of the channels the threads listen on.
 pub(crate) struct Listen {
     prepare: Receiver<()>,
+    make: Receiver<()>,
     revive: Receiver<()>,
     keep: Receiver<()>,
     flush: Receiver<()>,
@@ -32,11 +32,12 @@ pub(crate) struct Listen {
 /// Makes the channels. Each holds one wake-up: more mean the same.
 pub(crate) fn channels() -> (Wakes, Listen) {
     let (prepare, prepared) = bounded(1);
+    let (make, made) = bounded(1);
     let (revive, revived) = bounded(1);
     let (keep, kept) = bounded(1);
     let (flush, flushed) = bounded(1);
-    let wakes = Wakes { prepare, revive, keep, flush };
-    (wakes, Listen { prepare: prepared, revive: revived, keep: kept, flush: flushed })
+    let wakes = Wakes { prepare, make, revive, keep, flush };
+    (wakes, Listen { prepare: prepared, make: made, revive: revived, keep: kept, flush: flushed })
 }
 
 /// The running threads.
@@ -45,9 +46,10 @@ pub(crate) struct Threads(Vec<JoinHandle<()>>);
 impl Threads {
     pub(crate) fn start(engine: &Arc<Engine>, listen: Listen) -> Result<Self> {
         type Body = Box<dyn FnOnce(&Engine) + Send>;
-        let Listen { prepare, revive, keep, flush } = listen;
+        let Listen { prepare, make, revive, keep, flush } = listen;
         let mut bodies: Vec<(&str, Body)> = vec![
             ("prepare", Box::new(move |engine| prepare_ahead(engine, &prepare))),
+            ("make", Box::new(move |engine| make_ahead(engine, &make))),
             ("revive", Box::new(move |engine| revive_on_time(engine, &revive))),
             ("keep", Box::new(move |engine| keep_house(engine, &keep))),
         ];
@@ -84,14 +86,15 @@ fn is_open(engine: &Engine) -> bool {
 }
 
 fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
-    let logs = [&engine.checkpoint, &engine.commit];
     while is_open(engine) {
-        // In turns: the consumers do not wait for all the room that messages may want.
+        // In turns: the consumers do not wait for all the room that messages may want, nor the other way round.
         let mut steps = [Some(true); 2];
         while steps.contains(&Some(true)) {
-            for (step, log) in steps.iter_mut().zip(logs).filter(|(step, _)| step.is_some()) {
-                *step = prepare_step(engine, log);
-            }
+            let [checkpoint, commit] = &mut steps;
+            step(engine, checkpoint, || engine.checkpoint.prepare());
+            // Order matters: only now, since the last of the disk is for the consumers' log.
+            let _ = engine.wakes.make.try_send(());
+            step(engine, commit, || engine.commit.fill_ahead());
         }
         let failed = steps.contains(&None);
         let _ = if failed {
@@ -100,12 +103,27 @@ fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
             wake.recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
     }
-    logs.iter().for_each(|log| log.attend(false));
+    [&engine.checkpoint, &engine.commit].iter().for_each(|log| log.attend(false));
 }
 
-/// Makes a piece of the room that a log wants. Returns whether there is more to do; nothing when it could not be done.
-fn prepare_step(engine: &Engine, log: &Log) -> Option<bool> {
-    match log.prepare() {
+/// Makes the segments of the commit log, while room is made in those that are there.
+fn make_ahead(engine: &Engine, wake: &Receiver<()>) {
+    while is_open(engine) {
+        let _ = wake.recv();
+        let mut more = Some(true);
+        while more == Some(true) {
+            step(engine, &mut more, || engine.commit.make_ahead());
+        }
+    }
+}
+
+/// Makes a piece of what a log wants, unless that failed before. Afterwards `more` is whether there is more to do, or
+/// nothing when it could not be done.
+fn step(engine: &Engine, more: &mut Option<bool>, make: impl FnOnce() -> Result<bool>) {
+    if more.is_none() {
+        return;
+    }
+    *more = match make() {
         Ok(more) => Some(more),
         // Appends that need the room are told so themselves.
         Err(Error::Full { .. }) => None,
@@ -113,7 +131,7 @@ fn prepare_step(engine: &Engine, log: &Log) -> Option<bool> {
             engine.tell(&StoreEvent::BackgroundFailure { task: "prepare", reason: error.to_string() });
             None
         }
-    }
+    };
 }
 
 fn revive_on_time(engine: &Engine, wake: &Receiver<()>) {

@@ -1,5 +1,5 @@
-//! Appending: room first, then the frames, then one move that makes all of them visible. A large body is copied
-//! once, from where the caller has it to where it stays.
+//! Appending: room first, then the frames, then one move that makes all of them visible. A body is copied once, from
+//! where the caller has it to where it stays.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -9,9 +9,6 @@ use super::{Chunk, Head, Log};
 use crate::error::{Error, Result};
 use crate::format::frame::{self, END_FRAME, LEAD};
 use crate::format::header::SEGMENT_HEADER;
-
-/// Bodies up to here go through the buffer of the frame's front.
-const COPIED_TWICE_MAX: usize = 2048;
 
 /// What fits into a segment of `capacity` bytes at most.
 pub(crate) fn room_max(capacity: u64) -> u64 {
@@ -36,13 +33,24 @@ impl Log {
     ///
     /// # Errors
     /// The disk is full, the log is poisoned, or no segment could ever hold that much.
+    #[inline(always)]
     pub(crate) fn reserve(&self, bytes: usize) -> Result<Appender<'_>> {
         let bytes = bytes as u64;
+        let mut head = self.head.lock().expect("no panic under the lock");
+        // The rest of the check is for who does not find room at once.
+        if head.shut || head.waiting > 0 || self.shape.poison.is_set() || !head.has_room(bytes) {
+            head = self.find_room(head, bytes)?;
+        }
+        let front = std::mem::take(&mut head.scratch);
+        let (position, durable_through) = (head.end, self.durable());
+        Ok(Appender { log: self, head, front, position, room_end: position + bytes, durable_through })
+    }
+
+    fn find_room<'a>(&'a self, mut head: MutexGuard<'a, Head>, bytes: u64) -> Result<MutexGuard<'a, Head>> {
         let bytes_max = room_max(self.shape.segment_bytes);
         if bytes > bytes_max {
             return Err(Error::TooLarge { what: "a batch", bytes, bytes_max });
         }
-        let mut head = self.head.lock().expect("no panic under the lock");
         loop {
             self.shape.poison.check()?;
             if head.shut {
@@ -53,8 +61,7 @@ impl Log {
             if is_full && !head.ahead.is_empty() && head.end + END_FRAME as u64 <= head.ready {
                 self.roll(&mut head)?;
             }
-            // Room for the end frame is never given away, so that a segment can always be closed.
-            if head.end + bytes + END_FRAME as u64 <= head.ready {
+            if head.has_room(bytes) {
                 break;
             }
             head = self.wait_for_room(head, bytes + END_FRAME as u64)?;
@@ -62,9 +69,7 @@ impl Log {
         if head.waiting == 0 {
             head.wanted = 0;
         }
-        let front = std::mem::take(&mut head.scratch);
-        let (position, durable_through) = (head.end, self.durable());
-        Ok(Appender { log: self, head, front, position, room_end: position + bytes, durable_through })
+        Ok(head)
     }
 
     fn wait_for_room<'a>(&'a self, mut head: MutexGuard<'a, Head>, bytes: u64) -> Result<MutexGuard<'a, Head>> {
@@ -80,11 +85,12 @@ impl Log {
         head = self.room.wait(head).expect("no panic under the lock");
         head.waiting -= 1;
         match head.refused.take() {
-            Some(refused) => {
+            // What was refused was room for more than this.
+            Some(refused) if head.end + bytes > head.ready => {
                 head.wanted = 0;
                 Err(refused)
             }
-            None => Ok(head),
+            _ => Ok(head),
         }
     }
 
@@ -109,6 +115,11 @@ impl Log {
 }
 
 impl Head {
+    /// Room for the end frame is never given away, so that a segment can always be closed.
+    fn has_room(&self, bytes: u64) -> bool {
+        self.end + bytes + END_FRAME as u64 <= self.ready
+    }
+
     /// Puts bytes where there is room for them, behind all that was put before.
     fn put(&mut self, at: u64, bytes: &[u8]) {
         match &mut self.map {
@@ -144,14 +155,6 @@ impl Appender<'_> {
         let mut front = std::mem::take(&mut self.front);
         front.clear();
         encode(&mut front);
-        // To copy little twice costs less than to checksum it in two pieces.
-        let rest = match rest.len() {
-            0..=COPIED_TWICE_MAX => {
-                front.extend_from_slice(rest);
-                &[]
-            }
-            _ => rest,
-        };
         let place = self.push_front(&mut front, rest);
         self.front = front;
         place
@@ -172,6 +175,7 @@ impl Appender<'_> {
     }
 
     /// Makes all frames part of the log. Returns the end of the log.
+    #[inline(always)]
     pub(crate) fn finish(mut self) -> u64 {
         let (log, end) = (self.log, self.position);
         self.head.publish(end);
@@ -190,8 +194,9 @@ impl Appender<'_> {
 impl Log {
     /// Nothing is appended from here on.
     pub(crate) fn shut(&self) {
-        // Not while a file is being zeroed: the next owner may write there.
-        let _nothing_under_way = self.preparing.lock().expect("no panic under the lock");
+        // Not while a file is being zeroed or made: the next owner may write there.
+        let [_no_zeroes, _no_files] =
+            [&self.filling, &self.making].map(|under_way| under_way.lock().expect("no panic under the lock"));
         self.head.lock().expect("no panic under the lock").shut = true;
         self.room.notify_all();
     }

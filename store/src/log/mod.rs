@@ -11,6 +11,7 @@
 //! that is further. What is written can be read, what is durable has outlived a sync, what is appended has its place.
 
 mod append;
+mod make;
 mod prepare;
 mod read;
 mod repair;
@@ -31,7 +32,7 @@ use crate::format::frame::{LogKind, Seed};
 use crate::segment::{Disk, ReadMap, StoreFile, WriteMap};
 
 pub(crate) use append::room_max;
-pub(crate) use prepare::segment_name;
+pub(crate) use make::segment_name;
 pub(crate) use read::Pages;
 pub(crate) use repair::Fate;
 pub(crate) use scan::{Found, FrameAt, Unrecovered};
@@ -70,6 +71,10 @@ impl Shape {
 pub(crate) struct Poison(OnceLock<(PathBuf, Arc<std::io::Error>)>);
 
 impl Poison {
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         match self.0.get() {
             None => Ok(()),
@@ -107,10 +112,12 @@ pub(crate) struct Log {
     head: Mutex<Head>,
     /// Room was made, or could not be.
     room: Condvar,
-    preparing: Mutex<()>,
+    /// Held by whoever fills a segment with zeroes, and by whoever makes segment files.
+    filling: Mutex<()>,
+    making: Mutex<()>,
     /// All segments by base, the head included.
     chain: RwLock<BTreeMap<u64, Arc<Segment>>>,
-    spares: Mutex<prepare::Spares>,
+    spares: Mutex<make::Spares>,
     appended: AtomicU64,
     written: AtomicU64,
     durable: AtomicU64,

@@ -17,7 +17,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
-use super::prepare::{SPARE, Spares, segment_name, zero};
+use super::make::{SPARE, Spares, segment_name};
+use super::prepare::zero;
 use super::scan::SegmentFile;
 use super::{Found, Head, Log, Segment, Shape, Unrecovered, sync};
 use crate::error::{At, Result};
@@ -264,7 +265,8 @@ impl Log {
             disk,
             head: Mutex::new(head),
             room: Condvar::new(),
-            preparing: Mutex::new(()),
+            filling: Mutex::new(()),
+            making: Mutex::new(()),
             chain: RwLock::new(chain),
             spares: Mutex::new(Spares::found(spares)),
             appended: AtomicU64::new(end),

@@ -10,7 +10,7 @@ use crate::error::{At, Error, Result};
 use crate::format::Rule;
 use crate::format::frame::{FRAME_HEADER, Frame, KIND_END, LogKind, Seed};
 use crate::format::header::{SEGMENT_HEADER, SegmentHeader};
-use crate::log::prepare::{SPARE, UNDER_CONSTRUCTION, segment_name};
+use crate::log::make::{SPARE, UNDER_CONSTRUCTION, segment_name};
 use crate::segment::StoreFile;
 
 const CAPACITY_MAX: u64 = 1 << 36;

@@ -8,7 +8,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::prepare::segment_name;
+use super::make::segment_name;
 use super::scan::{FrameAt, SegmentFile, Unrecovered, search_budget};
 use super::window::Window;
 use crate::error::{At, Error, Result};

@@ -120,6 +120,15 @@ impl Disk {
         self.seen(event, || platform::write_all_at(&file.file, at, bytes))
     }
 
+    /// The same where room is made for more: to ask for the space first is half the work for the file system.
+    pub(crate) fn write_room(&self, file: &StoreFile, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let event = Event::Write { path: &file.path, at, len: bytes.len() };
+        self.seen(event, || {
+            platform::allocate(&file.file, at, bytes.len() as u64);
+            platform::write_all_at(&file.file, at, bytes)
+        })
+    }
+
     /// Makes a file's bytes durable, and of its metadata what is needed to read them.
     pub(crate) fn sync_file(&self, file: &StoreFile) -> io::Result<()> {
         self.seen(Event::SyncFile(&file.path), || file.file.sync_data())

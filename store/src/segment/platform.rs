@@ -30,6 +30,14 @@ pub(crate) fn write_all_at(file: &File, mut at: u64, mut bytes: &[u8]) -> io::Re
     Ok(())
 }
 
+/// Asks for the space of a range of a file, where that is possible. If there is none, the write that follows says so.
+pub(crate) fn allocate(file: &File, at: u64, len: u64) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), at, len);
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, at, len);
+}
+
 /// Reads what there is at a place of the file; less than asked for only at its end.
 pub(crate) fn read_at(file: &File, mut at: u64, bytes: &mut [u8]) -> io::Result<usize> {
     let mut done = 0;

@@ -55,7 +55,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "name a segment without a sync of its directory",
         breaks: "a",
         places: &[Place {
-            file: "store/src/log/prepare.rs",
+            file: "store/src/log/make.rs",
             right: "disk.sync_dir(&self.dir).at(\"sync\", &self.dir)?; file.path = path;",
             wrong: "if !BROKEN { disk.sync_dir(&self.dir).at(\"sync\", &self.dir)?; } file.path = path;",
         }],
@@ -66,7 +66,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "name a segment before its header is durable",
         breaks: "a",
         places: &[Place {
-            file: "store/src/log/prepare.rs",
+            file: "store/src/log/make.rs",
             right: "disk.sync_file(&file).at(\"sync\", &file.path)?; let path = self.dir.join(segment_name(base));",
             wrong: "if !BROKEN { disk.sync_file(&file).at(\"sync\", &file.path)?; } let path = \
                 self.dir.join(segment_name(base));",

@@ -1,0 +1,237 @@
+//! Segment files: the ones that come next, those of the past, and spares for a full disk.
+//!
+//! A new segment is made under another name, synced, renamed and the directory synced before the log rolls into it: a
+//! segment that has its name is whole. Most of that is waiting for the disk, behind whatever else is being written to
+//! it, so room in the segments that are there is made meanwhile, by another thread.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use super::prepare::{FILL, zero};
+use super::{Head, Log, Next, Segment};
+use crate::error::{At, Result};
+use crate::format::frame::LogKind;
+use crate::format::header::{SEGMENT_HEADER, SegmentHeader};
+use crate::segment::{Disk, GROWS_UNDER_MAP, ReadMap, StoreFile, WriteMap};
+
+/// Long segments are made so many steps of room before they are needed, but no more than so many of them: a disk that is
+/// busy takes its time to name one. A short one is all room when it is made, so it comes with the step that needs it.
+const STEPS_BEFORE: u64 = 4;
+const MADE_BEFORE: u64 = 2;
+const LONG: u64 = 8 * FILL;
+
+/// Segments of the past kept for the future: they need no space when the disk is full.
+#[derive(Default)]
+pub(super) struct Spares {
+    paths: Vec<PathBuf>,
+    /// How many to keep, made in time if there are less.
+    wanted: usize,
+}
+
+impl Spares {
+    pub(super) fn found(paths: Vec<PathBuf>) -> Self {
+        let wanted = paths.len();
+        Self { paths, wanted }
+    }
+}
+
+/// The name of a segment file.
+pub(crate) fn segment_name(base: u64) -> String {
+    format!("{base:020}")
+}
+
+/// The name of a spare file.
+pub(crate) const SPARE: &str = "spare-";
+/// The end of the names of files under construction.
+pub(crate) const UNDER_CONSTRUCTION: &str = ".tmp";
+
+impl Log {
+    /// Makes the segment that comes next, or a spare, if there should be one. Returns whether there is more to do.
+    pub(crate) fn make_ahead(&self) -> Result<bool> {
+        let _one_at_a_time = self.making.lock().expect("no panic under the lock");
+        let base = {
+            let head = self.head.lock().expect("no panic under the lock");
+            if self.is_done(&head) {
+                return Ok(false);
+            }
+            self.next_base(&head)
+        };
+        let Some(base) = base else { return self.stock_spares() };
+        let made = self.make(base);
+        // There is a new file to make room in.
+        self.wake_preparer();
+        self.tell_who_waits(made, |head| head.end + head.wanted > head.segment.end())
+    }
+
+    /// Where the segment begins that should be made now.
+    pub(super) fn next_base(&self, head: &Head) -> Option<u64> {
+        let last = head.ahead.back().map_or(head.segment.end(), |last| last.segment.end());
+        // Only a load needs more than the next one; the consumers' log is told anew instead.
+        if !head.ahead.is_empty() && self.shape.kind == LogKind::Checkpoint {
+            return None;
+        }
+        let step = self.step(head);
+        let before = match self.shape.segment_bytes {
+            ..LONG => step,
+            long => (STEPS_BEFORE * step).min(step + MADE_BEFORE * long),
+        };
+        (last < self.wanted_end(head).max(head.end + before)).then_some(last)
+    }
+
+    fn make(&self, base: u64) -> Result<()> {
+        let spare = self.spares.lock().expect("no panic under the lock").paths.pop();
+        let next = match spare {
+            Some(path) => self.recycle(base, path.clone()).inspect_err(|_| {
+                if path.exists() {
+                    self.spares.lock().expect("no panic under the lock").paths.push(path);
+                }
+            })?,
+            None => self.create(base, self.shape.segment_bytes)?,
+        };
+        if let Some(map) = &next.map {
+            map.beside().populate(0, (next.ready - base) as usize);
+        }
+        self.head.lock().expect("no panic under the lock").ahead.push_back(next);
+        Ok(())
+    }
+
+    /// Makes a new segment with a first step of zeroes.
+    fn create(&self, base: u64, capacity: u64) -> Result<Next> {
+        let ready = if GROWS_UNDER_MAP { FILL.min(capacity) } else { capacity };
+        let made = self.shape.make_segment(&self.disk, base, capacity, ready)?;
+        self.mapped(made, base + ready)
+    }
+
+    /// Gives a spare a new life under a new name. Zeroing it needs no space, since its blocks are its own.
+    fn recycle(&self, base: u64, path: PathBuf) -> Result<Next> {
+        let file = self.disk.open(path).at("open", &self.shape.dir)?;
+        let capacity = file.len().at("inspect", &file.path)?;
+        zero(&self.disk, &file, 0, capacity)?;
+        let made = self.shape.name_segment(&self.disk, file, base, capacity)?;
+        self.mapped(made, base + capacity)
+    }
+
+    pub(super) fn mapped(&self, segment: Segment, ready: u64) -> Result<Next> {
+        let segment = Arc::new(segment);
+        let map = if self.shape.staged { None } else { Some(segment.write_map(&self.disk)?) };
+        Ok(Next { segment, map, ready })
+    }
+
+    /// Says how much space the log must be able to use when the disk is full.
+    pub(crate) fn keep_spare(&self, bytes: u64) {
+        let wanted = bytes.div_ceil(self.shape.segment_bytes) as usize;
+        self.spares.lock().expect("no panic under the lock").wanted = wanted;
+        self.wake_preparer();
+    }
+
+    /// Makes spares that are missing and removes those that are too many.
+    fn stock_spares(&self) -> Result<bool> {
+        let (have, wanted) = {
+            let spares = self.spares.lock().expect("no panic under the lock");
+            (spares.paths.len(), spares.wanted)
+        };
+        if have > wanted {
+            let gone = self.spares.lock().expect("no panic under the lock").paths.pop();
+            if let Some(path) = gone {
+                self.disk.remove(&path).at("remove", &path)?;
+            }
+            return Ok(true);
+        }
+        if have == wanted {
+            return Ok(false);
+        }
+        let path = self.shape.dir.join(format!("{SPARE}{:020}{UNDER_CONSTRUCTION}", self.appended() + have as u64));
+        let file = self.disk.create(path).at("create", &self.shape.dir)?;
+        let made = zero(&self.disk, &file, 0, self.shape.segment_bytes);
+        let path = file.path.with_extension("");
+        if let Err(error) = made.and_then(|()| self.disk.rename(&file.path, &path).at("rename", &file.path)) {
+            let _ = self.disk.remove(&file.path);
+            return Err(error);
+        }
+        self.spares.lock().expect("no panic under the lock").paths.push(path);
+        Ok(true)
+    }
+
+    /// Takes segments that lie wholly before `position` out of the log and keeps them as spares. Oldest first, each
+    /// made durable before the next: no crash leaves a gap.
+    pub(crate) fn retire_before(&self, position: u64) -> Result<u32> {
+        let mut retired = 0;
+        loop {
+            let oldest = {
+                let chain = self.chain.read().expect("no panic under the lock");
+                chain.values().next().filter(|oldest| oldest.end() <= position && chain.len() > 1).cloned()
+            };
+            let Some(oldest) = oldest else { return Ok(retired) };
+            let path = &oldest.path;
+            let full = oldest.capacity == self.shape.segment_bytes && self.shape.kind == LogKind::Checkpoint;
+            let spare = self.shape.dir.join(format!("{SPARE}{}", segment_name(oldest.base)));
+            match if full { self.disk.rename(path, &spare) } else { self.disk.remove(path) } {
+                // An attempt that failed at the sync got that far.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                gone => gone.at(if full { "rename" } else { "remove" }, path)?,
+            }
+            self.disk.sync_dir(&self.shape.dir).at("sync", &self.shape.dir)?;
+            self.chain.write().expect("no panic under the lock").remove(&oldest.base);
+            if full && spare.exists() {
+                self.spares.lock().expect("no panic under the lock").paths.insert(0, spare);
+            }
+            retired += 1;
+        }
+    }
+}
+
+impl super::Shape {
+    /// Makes a segment file with its header and zeroes up to `ready`, whole and durable before it gets its name.
+    pub(super) fn make_segment(&self, disk: &Disk, base: u64, capacity: u64, ready: u64) -> Result<Segment> {
+        let path = self.dir.join(segment_name(base) + UNDER_CONSTRUCTION);
+        let file = disk.create(path).at("create", &self.dir)?;
+        match zero(disk, &file, 0, ready) {
+            Ok(()) => self.name_segment(disk, file, base, capacity),
+            Err(error) => {
+                let _ = disk.remove(&file.path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes the header of a segment that has no name yet and gives it one.
+    fn name_segment(&self, disk: &Disk, mut file: StoreFile, base: u64, capacity: u64) -> Result<Segment> {
+        let header =
+            SegmentHeader { store: self.store, log: self.kind, base, capacity, created_at: self.clock.now().0 };
+        disk.write_at(&file, 0, &header.encode()).at("write", &file.path)?;
+        disk.sync_file(&file).at("sync", &file.path)?;
+        let path = self.dir.join(segment_name(base));
+        disk.rename(&file.path, &path).at("rename", &file.path)?;
+        disk.sync_dir(&self.dir).at("sync", &self.dir)?;
+        file.path = path;
+        Segment::new(disk, file, base, capacity, SEGMENT_HEADER as u64)
+    }
+}
+
+impl Segment {
+    /// Maps a segment file of which the bytes before `published` are final.
+    pub(super) fn new(disk: &Disk, file: StoreFile, base: u64, capacity: u64, published: u64) -> Result<Self> {
+        let map = ReadMap::new(disk, &file, capacity as usize, published as usize).at("map", &file.path)?;
+        let (path, file) = (file.path.clone(), Mutex::new(Some(Arc::new(file))));
+        Ok(Self { base, capacity, path, file, map: Arc::new(map) })
+    }
+
+    pub(super) fn write_map(&self, disk: &Disk) -> Result<WriteMap> {
+        let file = self.file(disk).at("open", &self.path)?;
+        WriteMap::new(disk, &file, self.capacity as usize, Arc::clone(&self.map)).at("map", &self.path)
+    }
+
+    /// Its file, opened if it is not.
+    pub(super) fn file(&self, disk: &Disk) -> std::io::Result<Arc<StoreFile>> {
+        let mut file = self.file.lock().expect("no panic under the lock");
+        match &*file {
+            Some(file) => Ok(Arc::clone(file)),
+            None => Ok(Arc::clone(file.insert(Arc::new(disk.open(self.path.clone())?)))),
+        }
+    }
+
+    /// Everything in it is durable and nothing will be written to it.
+    pub(super) fn close_file(&self) {
+        *self.file.lock().expect("no panic under the lock") = None;
+    }
+}
