@@ -15,10 +15,10 @@ pub const MISTAKES: &[Mistake] = &[
             },
             Place {
                 file: "store/src/format/frame.rs",
-                right: "hasher.update(position_and_covered);",
-                wrong: "if BROKEN { hasher.update(&position_and_covered[..LEAD + GENERATION]); \
-                    hasher.update(&position_and_covered[LEAD + KIND..]); } else { \
-                    hasher.update(position_and_covered); }",
+                right: "hasher.update(&buffer[buffer.len() % BLOCK..]);",
+                wrong: "if BROKEN { hasher.update(&buffer[buffer.len() % BLOCK..LEAD + GENERATION]); \
+                    hasher.update(&buffer[LEAD + KIND..]); } else { \
+                    hasher.update(&buffer[buffer.len() % BLOCK..]); }",
             },
         ],
         caught_by: ("popstore", "format::frame::tests::every_single_bit_flip_is_noticed"),
@@ -46,8 +46,8 @@ pub const MISTAKES: &[Mistake] = &[
             },
             Place {
                 file: "store/src/format/frame.rs",
-                right: "LE::write_u64(buffer, position);",
-                wrong: "LE::write_u64(buffer, if BROKEN { 0 } else { position });",
+                right: "LE::write_u64(&mut buffer[BLOCK..], position);",
+                wrong: "LE::write_u64(&mut buffer[BLOCK..], if BROKEN { 0 } else { position });",
             },
         ],
         caught_by: ("spec", "rules::rule_2_a_record_at_another_place_and_zeroes_never_parse"),
