@@ -159,6 +159,7 @@ impl<'l> Reader<'l> {
     }
 
     /// Reads the message of which the frame lies at a position of the commit log.
+    #[inline(always)]
     pub(crate) fn read(&mut self, position: u64, len: u32) -> Result<StoredMessage> {
         let missing = || self.log.damaged(position, "no message lies where the consume queue says");
         let source = match &self.source {

@@ -142,18 +142,17 @@ impl Engine {
                 queue.entries(&self.disk, &run, &mut entries)?;
             }
             for (at_entry, index) in run.indexes().enumerate() {
-                let entry = entries.get(at_entry).copied().flatten();
-                let read = entry.map(|entry| reader.read(entry.offset, entry.size));
-                let message = match read {
-                    Some(Ok(message)) if message.is_at(run.queue, index) => Ok(message),
-                    // Something is wrong here: this way finds out what, or sets it right.
-                    _ => self.read_one(topic, run.queue, index),
-                };
-                match message {
-                    Ok(message) => {
-                        let receipt = self.receipt(group, run.queue, index, run.attempt);
-                        deliveries.push(Delivery { message, receipt, due });
-                    }
+                let receipt = self.receipt(group, run.queue, index, run.attempt);
+                if let Some(Some(entry)) = entries.get(at_entry)
+                    && let Ok(message) = reader.read(entry.offset, entry.size)
+                    && message.is_at(run.queue, index)
+                {
+                    deliveries.push(Delivery { message, receipt, due });
+                    continue;
+                }
+                // Something is wrong here: this way finds out what, or sets it right.
+                match self.read_one(topic, run.queue, index) {
+                    Ok(message) => deliveries.push(Delivery { message, receipt, due }),
                     Err(error) if deliveries.is_empty() => return Err(error),
                     Err(_) => {
                         runs[at].mask &= index.bit() - 1;

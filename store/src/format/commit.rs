@@ -141,6 +141,7 @@ fn put_settlement(settlement: &Settlement, out: &mut Vec<u8>) {
 
 impl<'a> CommitRecord<'a> {
     /// Decodes what a frame of the commit log holds.
+    #[inline(always)]
     pub(crate) fn decode(frame: &Frame<'a>) -> Result<Self, Rule> {
         let mut fields = Fields(frame.payload);
         match frame.kind {
@@ -158,6 +159,7 @@ impl<'a> CommitRecord<'a> {
     }
 }
 
+#[inline(always)]
 fn decode_message(mut fields: Fields<'_>) -> Result<MessageRecord<'_>, Rule> {
     let rest = fields.u32()?;
     let appended_at = Time(fields.u64()?.saturating_mul(1000));
@@ -179,6 +181,7 @@ fn decode_message(mut fields: Fields<'_>) -> Result<MessageRecord<'_>, Rule> {
     Ok(MessageRecord { rest, appended_at, queue, index, relocated, settlement, key, tag, properties, body: fields.0 })
 }
 
+#[cold]
 fn settlement(fields: &mut Fields<'_>) -> Result<Settlement, Rule> {
     let cause = match fields.u64()? {
         1 => Cause::DeadLetter(EndReason::Expired),

@@ -42,6 +42,7 @@ impl Log {
     ///
     /// # Errors
     /// It is not what was written.
+    #[inline(always)]
     pub(crate) fn frame<'a>(&self, bytes: &'a [u8], position: u64) -> Result<Frame<'a>> {
         Frame::decode(bytes, position, self.seed).map_err(|rule| self.damaged(position, rule))
     }
