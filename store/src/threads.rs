@@ -91,10 +91,10 @@ fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
         let mut steps = [Some(true); 2];
         while steps.contains(&Some(true)) {
             let [checkpoint, commit] = &mut steps;
-            step(engine, checkpoint, || engine.checkpoint.prepare());
+            *checkpoint = checkpoint.and_then(|_| done(engine, engine.checkpoint.prepare()));
             // Order matters: only now, since the last of the disk is for the consumers' log.
             let _ = engine.wakes.make.try_send(());
-            step(engine, commit, || engine.commit.fill_ahead());
+            *commit = commit.and_then(|_| done(engine, engine.commit.fill_ahead()));
         }
         let failed = steps.contains(&None);
         let _ = if failed {
@@ -110,20 +110,13 @@ fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
 fn make_ahead(engine: &Engine, wake: &Receiver<()>) {
     while is_open(engine) {
         let _ = wake.recv();
-        let mut more = Some(true);
-        while more == Some(true) {
-            step(engine, &mut more, || engine.commit.make_ahead());
-        }
+        while done(engine, engine.commit.make_ahead()) == Some(true) {}
     }
 }
 
-/// Makes a piece of what a log wants, unless that failed before. Afterwards `more` is whether there is more to do, or
-/// nothing when it could not be done.
-fn step(engine: &Engine, more: &mut Option<bool>, make: impl FnOnce() -> Result<bool>) {
-    if more.is_none() {
-        return;
-    }
-    *more = match make() {
+/// Whether there is more to do for a log; nothing when the last piece could not be made.
+fn done(engine: &Engine, made: Result<bool>) -> Option<bool> {
+    match made {
         Ok(more) => Some(more),
         // Appends that need the room are told so themselves.
         Err(Error::Full { .. }) => None,
@@ -131,7 +124,7 @@ fn step(engine: &Engine, more: &mut Option<bool>, make: impl FnOnce() -> Result<
             engine.tell(&StoreEvent::BackgroundFailure { task: "prepare", reason: error.to_string() });
             None
         }
-    };
+    }
 }
 
 fn revive_on_time(engine: &Engine, wake: &Receiver<()>) {

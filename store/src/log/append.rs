@@ -51,6 +51,8 @@ impl Log {
         if bytes > bytes_max {
             return Err(Error::TooLarge { what: "a batch", bytes, bytes_max });
         }
+        head.asked += 1;
+        let asked = head.asked;
         loop {
             self.shape.poison.check()?;
             if head.shut {
@@ -64,7 +66,7 @@ impl Log {
             if head.has_room(bytes) {
                 break;
             }
-            head = self.wait_for_room(head, bytes + END_FRAME as u64)?;
+            head = self.wait_for_room(head, bytes, asked)?;
         }
         if head.waiting == 0 {
             head.wanted = 0;
@@ -72,8 +74,13 @@ impl Log {
         Ok(head)
     }
 
-    fn wait_for_room<'a>(&'a self, mut head: MutexGuard<'a, Head>, bytes: u64) -> Result<MutexGuard<'a, Head>> {
-        head.wanted = head.wanted.max(bytes);
+    fn wait_for_room<'a>(
+        &'a self,
+        mut head: MutexGuard<'a, Head>,
+        bytes: u64,
+        asked: u64,
+    ) -> Result<MutexGuard<'a, Head>> {
+        head.wanted = head.wanted.max(bytes + END_FRAME as u64);
         if head.unattended {
             drop(head);
             self.prepare()?;
@@ -84,9 +91,9 @@ impl Log {
         self.wake_preparer();
         head = self.room.wait(head).expect("no panic under the lock");
         head.waiting -= 1;
-        match head.refused.take() {
-            // What was refused was room for more than this.
-            Some(refused) if head.end + bytes > head.ready => {
+        match head.refused.take_if(|(before, _)| *before >= asked) {
+            // What was refused may be room for more than this.
+            Some((_, refused)) if !head.has_room(bytes) => {
                 head.wanted = 0;
                 Err(refused)
             }

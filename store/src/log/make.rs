@@ -49,18 +49,18 @@ impl Log {
     /// Makes the segment that comes next, or a spare, if there should be one. Returns whether there is more to do.
     pub(crate) fn make_ahead(&self) -> Result<bool> {
         let _one_at_a_time = self.making.lock().expect("no panic under the lock");
-        let base = {
+        let (base, asked) = {
             let head = self.head.lock().expect("no panic under the lock");
             if self.is_done(&head) {
                 return Ok(false);
             }
-            self.next_base(&head)
+            (self.next_base(&head), head.asked)
         };
         let Some(base) = base else { return self.stock_spares() };
         let made = self.make(base);
         // There is a new file to make room in.
         self.wake_preparer();
-        self.tell_who_waits(made, |head| head.end + head.wanted > head.segment.end())
+        self.tell_who_waits(made, asked, |head| head.end + head.wanted > head.segment.end())
     }
 
     /// Where the segment begins that should be made now.

@@ -158,8 +158,10 @@ struct Head {
     unattended: bool,
     /// Nothing is appended any more.
     shut: bool,
-    /// Why there is none.
-    refused: Option<Error>,
+    /// How many appends have asked for room that there was not.
+    asked: u64,
+    /// Why there is none, and how many of them had asked before that was tried.
+    refused: Option<(u64, Error)>,
 }
 
 struct Next {

@@ -51,16 +51,16 @@ impl Log {
     /// Makes a bounded piece of room in the segments there are. Returns whether there may be more to do.
     pub(crate) fn fill_ahead(&self) -> Result<bool> {
         let _one_at_a_time = self.filling.lock().expect("no panic under the lock");
-        let (piece, _outlived) = {
+        let (piece, asked, _outlived) = {
             let mut head = self.head.lock().expect("no panic under the lock");
             if self.is_done(&head) {
                 return Ok(false);
             }
-            (self.next_piece(&head), std::mem::take(&mut head.outlived))
+            (self.next_piece(&head), head.asked, std::mem::take(&mut head.outlived))
         };
         let Some(piece) = piece else { return Ok(false) };
         let filled = self.fill(&piece);
-        self.tell_who_waits(filled, |_| true)
+        self.tell_who_waits(filled, asked, |_| true)
     }
 
     /// Whether nothing is prepared any more. Who waits for room is told so by its next look.
@@ -72,15 +72,20 @@ impl Log {
         done
     }
 
-    /// Something was prepared, or could not be, which is bad news for an append that needs it.
-    pub(super) fn tell_who_waits(&self, done: Result<()>, is_needed: impl FnOnce(&Head) -> bool) -> Result<bool> {
+    /// Something was prepared, or could not be, which is bad news for an append that needs it and had asked before.
+    pub(super) fn tell_who_waits(
+        &self,
+        done: Result<()>,
+        asked: u64,
+        is_needed: impl FnOnce(&Head) -> bool,
+    ) -> Result<bool> {
         let mut head = self.head.lock().expect("no panic under the lock");
         self.note_whether_short(&head);
         self.room.notify_all();
         match done {
             Ok(()) => Ok(true),
             Err(error) if head.waiting > 0 && is_needed(&head) => {
-                head.refused = Some(error);
+                head.refused = Some((asked, error));
                 Ok(false)
             }
             Err(error) => Err(error),

@@ -257,6 +257,7 @@ impl Log {
             wanted: 0,
             unattended: true,
             shut: false,
+            asked: 0,
             refused: None,
         };
         Ok(Self {

@@ -120,7 +120,7 @@ impl Disk {
         self.seen(event, || platform::write_all_at(&file.file, at, bytes))
     }
 
-    /// The same where room is made for more: to ask for the space first is half the work for the file system.
+    /// The same where room is made for more: to ask for the space first is less work for the file system.
     pub(crate) fn write_room(&self, file: &StoreFile, at: u64, bytes: &[u8]) -> io::Result<()> {
         let event = Event::Write { path: &file.path, at, len: bytes.len() };
         self.seen(event, || {

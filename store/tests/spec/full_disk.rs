@@ -2,8 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
+use crate::disk::Gate;
 use crate::scene::{MODES, Scene, TOPIC, secs};
 use popstore::{Durability, Error, Event, GroupOptions, Hook, Message, Options, Retention, Settled};
 
@@ -175,4 +177,42 @@ fn a_store_that_opens_again_keeps_no_more_spares_than_its_last_snapshot_asks_for
     scene.store().run_pending();
     let files = std::fs::read_dir(scene.path.join("checkpoint")).unwrap().count();
     assert!(files < 10, "{files} files");
+}
+
+/// Holds one attempt to make a segment for messages, and has it find the disk full when it is let go.
+struct FailsLate {
+    gate: Arc<Gate>,
+    armed: AtomicBool,
+}
+
+impl Hook for FailsLate {
+    fn before(&self, event: &Event<'_>) -> io::Result<()> {
+        let makes = matches!(event, Event::Create(path) if path.to_string_lossy().contains("commit"));
+        if makes && self.armed.swap(false, Ordering::SeqCst) {
+            self.gate.before(event)?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    fn after(&self, _event: &Event<'_>) {}
+}
+
+#[test]
+fn an_append_is_not_refused_for_what_was_tried_before_it_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let hook = Arc::new(FailsLate { gate: Gate::at(|_| true), armed: AtomicBool::new(false) });
+    let options = Options::default().durability(Durability::Buffered).segment_bytes(1 << 16);
+    let store = options.hook(hook.clone()).open(dir.path()).unwrap();
+    hook.gate.close();
+    hook.armed.store(true, Ordering::SeqCst);
+    let (appender, body) = (store.clone(), vec![b'x'; 1000]);
+    let appends =
+        std::thread::spawn(move || (0..300).try_for_each(|_| appender.append(TOPIC, Message::new(&body)).map(|_| ())));
+    hook.gate.wait_until_it_holds_one();
+    // Time enough to use up what room there is and to wait for more; with less the test shows nothing.
+    std::thread::sleep(Duration::from_millis(200));
+    hook.gate.open();
+    appends.join().unwrap().expect("there is space");
+    store.close().unwrap();
 }
