@@ -1,8 +1,11 @@
 //! Segment files: the ones that come next, those of the past, and spares for a full disk.
 //!
 //! A new segment is made under another name, synced, renamed and the directory synced before the log rolls into it: a
-//! segment that has its name is whole. Most of that is waiting for the disk, behind whatever else is being written to
-//! it, so room in the segments that are there is made meanwhile, by another thread.
+//! segment that has its name has its header and the space for its first room. Most of that is waiting for the disk, behind
+//! whatever else is being written to it, so room in the segments that are there is made meanwhile, by another thread.
+//!
+//! Where appends are durable, that room is zeroes on the disk before the segment has its name. Where they are not, it is
+//! zeroed behind that, like all other room, and what is appended soon goes to the disk in one with the zeroes.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -15,7 +18,7 @@ use crate::format::header::{SEGMENT_HEADER, SegmentHeader};
 use crate::segment::{Disk, GROWS_UNDER_MAP, ReadMap, StoreFile, WriteMap};
 
 /// Long segments are made so many steps of room before they are needed, but no more than so many of them: a disk that is
-/// busy takes its time to name one. A short one is all room when it is made, so it comes with the step that needs it.
+/// busy takes its time to name one. A short one has space for all its room, so it comes with the step that needs it.
 const STEPS_BEFORE: u64 = 4;
 const MADE_BEFORE: u64 = 2;
 const LONG: u64 = 8 * FILL;
@@ -95,10 +98,10 @@ impl Log {
         Ok(())
     }
 
-    /// Makes a new segment with a first step of zeroes.
+    /// Makes a new segment with space for a first step.
     fn create(&self, base: u64, capacity: u64) -> Result<Next> {
-        let ready = if GROWS_UNDER_MAP { FILL.min(capacity) } else { capacity };
-        let made = self.shape.make_segment(&self.disk, base, capacity, ready)?;
+        let space = if GROWS_UNDER_MAP { FILL.min(capacity) } else { capacity };
+        let (made, ready) = self.shape.make_segment(&self.disk, base, capacity, space)?;
         self.mapped(made, base + ready)
     }
 
@@ -106,9 +109,9 @@ impl Log {
     fn recycle(&self, base: u64, path: PathBuf) -> Result<Next> {
         let file = self.disk.open(path).at("open", &self.shape.dir)?;
         let capacity = file.len().at("inspect", &file.path)?;
-        zero(&self.disk, &file, 0, capacity)?;
+        let ready = self.shape.take_space(&self.disk, &file, capacity)?;
         let made = self.shape.name_segment(&self.disk, file, base, capacity)?;
-        self.mapped(made, base + capacity)
+        self.mapped(made, base + ready)
     }
 
     pub(super) fn mapped(&self, segment: Segment, ready: u64) -> Result<Next> {
@@ -181,17 +184,27 @@ impl Log {
 }
 
 impl super::Shape {
-    /// Makes a segment file with its header and zeroes up to `ready`, whole and durable before it gets its name.
-    pub(super) fn make_segment(&self, disk: &Disk, base: u64, capacity: u64, ready: u64) -> Result<Segment> {
+    /// Makes a segment file with its header and space for its first bytes, durable before it gets its name. Returns how
+    /// many of them are zeroes already, header included.
+    pub(super) fn make_segment(&self, disk: &Disk, base: u64, capacity: u64, space: u64) -> Result<(Segment, u64)> {
         let path = self.dir.join(segment_name(base) + UNDER_CONSTRUCTION);
         let file = disk.create(path).at("create", &self.dir)?;
-        match zero(disk, &file, 0, ready) {
-            Ok(()) => self.name_segment(disk, file, base, capacity),
+        match self.take_space(disk, &file, space) {
+            Ok(ready) => Ok((self.name_segment(disk, file, base, capacity)?, ready)),
             Err(error) => {
                 let _ = disk.remove(&file.path);
                 Err(error)
             }
         }
+    }
+
+    /// Takes the space of a file's first bytes, which read as zeroes from here on. Returns how many of them are written.
+    fn take_space(&self, disk: &Disk, file: &StoreFile, space: u64) -> Result<u64> {
+        if !self.staged && disk.take_zeroes(file, space) {
+            return Ok(SEGMENT_HEADER as u64);
+        }
+        zero(disk, file, 0, space)?;
+        Ok(space)
     }
 
     /// Writes the header of a segment that has no name yet and gives it one.

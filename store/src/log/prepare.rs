@@ -177,7 +177,7 @@ pub(super) fn zero(disk: &Disk, file: &StoreFile, from: u64, end: u64) -> Result
     let mut at = from;
     while at < end {
         let len = (end - at).min(PIECE - at % PIECE);
-        disk.write_room(file, at, &ZEROES[..len as usize]).at("write", &file.path)?;
+        disk.write_zeroes(file, at, &ZEROES[..len as usize]).at("write", &file.path)?;
         at += len;
     }
     Ok(())

@@ -66,8 +66,10 @@ impl Unrecovered {
         }
         let head = match of(Fate::Ends).next() {
             Some(file) if !file.half_made => self.cut(file, &fates, found, &disk, &mut spares)?,
-            Some(file) => shape.make_segment(&disk, file.base, shape.segment_bytes, SEGMENT_HEADER as u64)?,
-            None => shape.make_segment(&disk, 0, shape.segment_bytes, SEGMENT_HEADER as u64)?,
+            made_anew => {
+                let base = made_anew.map_or(0, |file| file.base);
+                shape.make_segment(&disk, base, shape.segment_bytes, SEGMENT_HEADER as u64)?.0
+            }
         };
         let end = found.end.max(SEGMENT_HEADER as u64);
         let log = Log::with_head(shape, disk, head, chain, found.proven.min(end)..end, spares)?;

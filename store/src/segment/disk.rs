@@ -1,6 +1,6 @@
 //! The narrow seam between the store and the file system: every change of a file or directory goes through here.
 //!
-//! The calls are create, open, map, write, sync file, sync range, sync directory, rename and remove. A [`Hook`] sees
+//! The calls are create, open, map, write, room, sync file, sync range, sync directory, rename and remove. A [`Hook`] sees
 //! each before and after it happens and may refuse it: that is how tests take the disk's picture at every point and
 //! inject its faults. What is stored through a map is not seen as a call, only in the files; what recovery and
 //! `Snapshot` only look at is not seen at all.
@@ -29,6 +29,15 @@ pub enum Event<'a> {
         /// Where.
         at: u64,
         /// How many.
+        len: usize,
+    },
+    /// Room is made at a place of a file: space for it, and zeroes.
+    Room {
+        /// The file.
+        path: &'a Path,
+        /// Where.
+        at: u64,
+        /// How many bytes.
         len: usize,
     },
     /// What was written to a file becomes durable.
@@ -120,13 +129,18 @@ impl Disk {
         self.seen(event, || platform::write_all_at(&file.file, at, bytes))
     }
 
-    /// The same where room is made for more: to ask for the space first is less work for the file system.
-    pub(crate) fn write_room(&self, file: &StoreFile, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let event = Event::Write { path: &file.path, at, len: bytes.len() };
-        self.seen(event, || {
-            platform::allocate(&file.file, at, bytes.len() as u64);
-            platform::write_all_at(&file.file, at, bytes)
+    /// Makes room: writes zeroes. To ask for the space first is less work for the file system.
+    pub(crate) fn write_zeroes(&self, file: &StoreFile, at: u64, zeroes: &[u8]) -> io::Result<()> {
+        self.seen(Event::Room { path: &file.path, at, len: zeroes.len() }, || {
+            platform::allocate(&file.file, at, zeroes.len() as u64);
+            platform::write_all_at(&file.file, at, zeroes)
         })
+    }
+
+    /// Takes the space of a file's first bytes, which read as zeroes then, without writing them. Returns whether it could.
+    pub(crate) fn take_zeroes(&self, file: &StoreFile, len: u64) -> bool {
+        let event = Event::Room { path: &file.path, at: 0, len: len as usize };
+        self.seen(event, || platform::take_zeroes(&file.file, len)).is_ok()
     }
 
     /// Makes a file's bytes durable, and of its metadata what is needed to read them.

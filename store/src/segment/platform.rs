@@ -38,6 +38,22 @@ pub(crate) fn allocate(file: &File, at: u64, len: u64) {
     let _ = (file, at, len);
 }
 
+/// Takes the space of a file's first bytes and makes them zeroes without writing any, where that is possible.
+#[cfg(target_os = "linux")]
+pub(crate) fn take_zeroes(file: &File, len: u64) -> io::Result<()> {
+    use rustix::fs::FallocateFlags;
+    // More file systems can do it for an empty file.
+    let is_empty = file.metadata()?.len() == 0;
+    let how = if is_empty { FallocateFlags::empty() } else { FallocateFlags::ZERO_RANGE };
+    Ok(rustix::fs::fallocate(file, how, 0, len)?)
+}
+
+/// Takes the space of a file's first bytes and makes them zeroes without writing any, where that is possible.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn take_zeroes(_file: &File, _len: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Reads what there is at a place of the file; less than asked for only at its end.
 pub(crate) fn read_at(file: &File, mut at: u64, bytes: &mut [u8]) -> io::Result<usize> {
     let mut done = 0;

@@ -16,7 +16,7 @@ impl Hook for Done {
         let done = match *event {
             Event::Remove(path) => ("remove", path, 0, 0),
             Event::Rename { from, to } if name_of(to).starts_with("spare-cut-") => ("recycle", from, 0, 0),
-            Event::Write { path, at, len } => ("write", path, at, len as u64),
+            Event::Write { path, at, len } | Event::Room { path, at, len } => ("write", path, at, len as u64),
             _ => return Ok(()),
         };
         self.0.lock().unwrap().push((done.0, done.1.to_path_buf(), done.2, done.3));

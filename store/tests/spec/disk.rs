@@ -151,7 +151,7 @@ impl Hook for Tap {
     fn before(&self, event: &Event<'_>) -> io::Result<()> {
         let (what, path) = match event {
             Event::Create(path) => (What::Create, *path),
-            Event::Write { path, .. } => (What::Write, *path),
+            Event::Write { path, .. } | Event::Room { path, .. } => (What::Write, *path),
             Event::SyncFile(path) | Event::SyncRange { path, .. } => (What::Sync, *path),
             Event::SyncDir(path) => (What::SyncDir, *path),
             Event::Rename { to, .. } => (What::Rename, *to),
