@@ -133,19 +133,23 @@ impl Log {
             let spares = self.spares.lock().expect("no panic under the lock");
             (spares.paths.len(), spares.wanted)
         };
-        if have > wanted {
+        // One more is what the next segment will be made of.
+        if have > wanted + 1 {
             let gone = self.spares.lock().expect("no panic under the lock").paths.pop();
             if let Some(path) = gone {
                 self.disk.remove(&path).at("remove", &path)?;
             }
             return Ok(true);
         }
-        if have == wanted {
+        if have >= wanted {
             return Ok(false);
         }
         let path = self.shape.dir.join(format!("{SPARE}{:020}{UNDER_CONSTRUCTION}", self.appended() + have as u64));
         let file = self.disk.create(path).at("create", &self.shape.dir)?;
-        let made = zero(&self.disk, &file, 0, self.shape.segment_bytes);
+        let made = match self.disk.take_zeroes(&file, self.shape.segment_bytes) {
+            true => Ok(()),
+            false => zero(&self.disk, &file, 0, self.shape.segment_bytes),
+        };
         let path = file.path.with_extension("");
         if let Err(error) = made.and_then(|()| self.disk.rename(&file.path, &path).at("rename", &file.path)) {
             let _ = self.disk.remove(&file.path);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use crate::disk::Gate;
+use crate::disk::{Gate, Tap, What};
 use crate::scene::{MODES, Scene, TOPIC, secs};
 use popstore::{Durability, Error, Event, GroupOptions, Hook, Message, Options, Retention, Settled};
 
@@ -179,7 +179,25 @@ fn a_store_that_opens_again_keeps_no_more_spares_than_its_last_snapshot_asks_for
     assert!(files < 10, "{files} files");
 }
 
-/// Holds one attempt to make a segment for messages, and has it find the disk full when it is let go.
+/// A spare was removed for each segment that was let go of, and a new one made and zeroed for each that was needed.
+#[test]
+fn a_log_that_is_told_anew_lives_off_its_own_segments() {
+    for mode in MODES {
+        let tap = Arc::new(Tap::default());
+        let options = Options::default().durability(mode).hook(tap.clone()).checkpoint_segment_bytes(1 << 14);
+        let scene = Scene::sized(options, GroupOptions::default().without_limit());
+        scene.append("m");
+        work(&scene, 2000);
+        tap.heal();
+        work(&scene, 2000);
+        let done = tap.seen("checkpoint");
+        let times = |what| done.iter().filter(|seen| **seen == what).count();
+        assert!(times(What::Rename) > 8, "it did not roll: {done:?}");
+        assert_eq!((times(What::Create), times(What::Remove)), (0, 0), "{mode:?}");
+    }
+}
+
+/// Holds the attempt to make the second segment for messages, and has it find the disk full when it is let go.
 struct FailsLate {
     gate: Arc<Gate>,
     armed: AtomicBool,
