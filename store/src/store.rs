@@ -60,14 +60,16 @@ impl Store {
         let (wakes, listen) = channels();
         let lock = recover::lock(dir, &Disk::new(options.hook.clone()))?;
         let engine = Arc::new(recover::open(dir, options, lock, wakes)?);
-        let threads = if engine.options.clock.runs() {
+        let handle = Arc::new(Handle { engine, threads: Mutex::new(None) });
+        if handle.engine.options.clock.runs() {
             // What was due while the store was closed happens before anyone can ask.
-            engine.revive();
-            Some(Threads::start(&engine, listen)?)
-        } else {
-            None
-        };
-        Ok(Self { handle: Arc::new(Handle { engine, threads: Mutex::new(threads) }) })
+            handle.engine.revive();
+            let (threads, started) = Threads::start(&handle.engine, listen);
+            // Order matters: when one could not start, the others end with the handle.
+            *handle.threads.lock().expect("no panic under the lock") = Some(threads);
+            started?;
+        }
+        Ok(Self { handle })
     }
 
     /// Appends a message to a topic, which is made if it is missing. As durable on return as the store's policy says,

@@ -1,6 +1,7 @@
 //! The threads behind a store: each sleeps until it is woken or its time comes, works in short steps, and ends when the
 //! store closes.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -44,7 +45,8 @@ pub(crate) fn channels() -> (Wakes, Listen) {
 pub(crate) struct Threads(Vec<JoinHandle<()>>);
 
 impl Threads {
-    pub(crate) fn start(engine: &Arc<Engine>, listen: Listen) -> Result<Self> {
+    /// Starts them all, or those before the first that the system refuses.
+    pub(crate) fn start(engine: &Arc<Engine>, listen: Listen) -> (Self, Result<()>) {
         type Body = Box<dyn FnOnce(&Engine) + Send>;
         let Listen { prepare, make, revive, keep, flush } = listen;
         let mut bodies: Vec<(&str, Body)> = vec![
@@ -63,12 +65,12 @@ impl Threads {
         for (name, body) in bodies {
             let engine = Arc::clone(engine);
             let builder = std::thread::Builder::new().name(format!("popstore-{name}"));
-            let started = builder.spawn(move || body(&engine));
-            let started =
-                started.map_err(|source| Error::io("start a thread for", std::path::Path::new(name), source))?;
-            threads.0.push(started);
+            match builder.spawn(move || body(&engine)) {
+                Ok(started) => threads.0.push(started),
+                Err(source) => return (threads, Err(Error::io("start a thread for", Path::new(name), source))),
+            }
         }
-        Ok(threads)
+        (threads, Ok(()))
     }
 
     /// Waits for the threads, which were told to end.
@@ -89,7 +91,7 @@ fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
     while is_open(engine) {
         // In turns: the consumers do not wait for all the room that messages may want, nor the other way round.
         let mut steps = [Some(true); 2];
-        while steps.contains(&Some(true)) {
+        while steps.contains(&Some(true)) && is_open(engine) {
             let [checkpoint, commit] = &mut steps;
             *checkpoint = checkpoint.and_then(|_| done(engine, engine.checkpoint.prepare()));
             // Order matters: only now, since the last of the disk is for the consumers' log.
@@ -110,7 +112,7 @@ fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
 fn make_ahead(engine: &Engine, wake: &Receiver<()>) {
     while is_open(engine) {
         let _ = wake.recv();
-        while done(engine, engine.commit.make_ahead()) == Some(true) {}
+        while is_open(engine) && done(engine, engine.commit.make_ahead()) == Some(true) {}
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crate::disk::Gate;
 use crate::scene::{GROUP, TOPIC, copy, secs, text};
 use popstore::{
     Clock, Durability, Error, Event, Group, GroupOptions, Hook, Message, Options, Pop, RecoveryPlan, Retention,
@@ -319,4 +320,28 @@ fn beside_an_owner_whose_logs_turn_over_all_the_time_no_faults_are_told() {
         });
         assert!(refused.is_empty() && faults.is_empty(), "{durability:?}: {refused:?} {faults:?}");
     }
+}
+
+/// It took 20 seconds to close a store that was to have 2 GiB ready.
+#[test]
+fn a_store_that_closes_makes_no_more_room() {
+    let gate = Gate::at(
+        |event| matches!(event, Event::Room { path, .. } if path.ends_with("commit/00000000000001048576.tmp")),
+    );
+    let dir = tempfile::tempdir().unwrap();
+    gate.close();
+    let options = options(Durability::Buffered).ready_bytes(64 << 20).hook(gate.clone());
+    let store = options.open(dir.path()).unwrap();
+    gate.wait_until_it_holds_one();
+    let closing = store.clone();
+    thread::scope(|scope| {
+        let closed = scope.spawn(move || closing.close());
+        while !matches!(store.stats(), Err(Error::Closed)) {
+            thread::sleep(MS);
+        }
+        gate.open();
+        closed.join().unwrap().unwrap();
+    });
+    let files = std::fs::read_dir(dir.path().join("commit")).unwrap().count();
+    assert!(files < 10, "{files} of 64 segments were made");
 }
