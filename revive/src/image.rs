@@ -32,6 +32,17 @@ pub struct QueueImage {
     pub buried: Vec<Buried>,
 }
 
+/// What a walk over everything tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Told {
+    /// Queues, once for each group that has read from them.
+    pub queues: u64,
+    /// Cohorts of unsettled messages.
+    pub cohorts: u64,
+    /// Burials that are remembered.
+    pub buried: u64,
+}
+
 /// How far a walk has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Cursor(Step);
@@ -75,6 +86,17 @@ impl Index {
             None => Step::QueueDone(group, *queue),
         };
         Some(Change::Image(image))
+    }
+
+    /// What a walk would tell now. Looks at every queue of every group, but not at what they hold.
+    pub fn told(&self) -> Told {
+        let mut told = Told::default();
+        for queue in self.groups.values().flat_map(|group| group.queues.values()) {
+            told.queues += 1;
+            told.cohorts += queue.cohorts;
+            told.buried += queue.buried.len() as u64;
+        }
+        told
     }
 
     /// The redriven letters, by queue and block.

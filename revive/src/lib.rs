@@ -52,7 +52,7 @@ pub use block::{Cohort, State};
 pub use change::{Burial, Change, Counters, EndReason, Run};
 pub use expiry::{Burying, Decision, Decisions, Verdict};
 pub use ids::{GroupId, QueueId, QueueIndex, TopicId};
-pub use image::{Cursor, QueueImage};
+pub use image::{Cursor, QueueImage, Told};
 pub use index::Index;
 pub use policy::{AtLimit, Backoff, Ending, Policy};
 pub use queue::{Buried, Counts, Standing};

@@ -116,6 +116,21 @@ pub(crate) struct Queue {
     turns: Turns,
     pub(crate) buried: VecDeque<Buried>,
     pub(crate) counts: Counts,
+    /// How many cohorts all its blocks hold.
+    pub(crate) cohorts: u64,
+}
+
+/// Changes a block and counts its cohorts.
+fn counted<T>(
+    block: &mut Block,
+    cohorts: &mut u64,
+    counts: &mut Counts,
+    change: impl FnOnce(&mut Block, &mut Counts) -> T,
+) -> T {
+    *cohorts -= block.cohorts.len() as u64;
+    let changed = change(block, counts);
+    *cohorts += block.cohorts.len() as u64;
+    changed
 }
 
 impl Queue {
@@ -227,8 +242,8 @@ impl Queue {
         number: u64,
         change: impl FnOnce(&mut Block, &mut Counts) -> T,
     ) -> Option<(T, Retimed)> {
-        let Self { blocks, turns, counts, .. } = self;
-        blocks.change(number, |block| turns.follow(number, block, |block| change(block, counts)))
+        let Self { blocks, turns, counts, cohorts, .. } = self;
+        blocks.change(number, |block| turns.follow(number, block, |block| counted(block, cohorts, counts, change)))
     }
 
     /// The same for a block that may hold nothing yet.
@@ -237,8 +252,10 @@ impl Queue {
         number: u64,
         change: impl FnOnce(&mut Block, &mut Counts) -> T,
     ) -> (T, Retimed) {
-        let Self { blocks, turns, counts, .. } = self;
-        blocks.change_or_make(number, |block| turns.follow(number, block, |block| change(block, counts)))
+        let Self { blocks, turns, counts, cohorts, .. } = self;
+        blocks.change_or_make(number, |block| {
+            turns.follow(number, block, |block| counted(block, cohorts, counts, change))
+        })
     }
 
     /// Remembers a burial.

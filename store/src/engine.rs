@@ -20,6 +20,7 @@ use crate::message::{Reader, StoredMessage};
 use crate::options::{Durability, Options};
 use crate::queue::ConsumeQueue;
 use crate::recover::{Lock, Recovery};
+use crate::reserve::Reserve;
 use crate::retention::Firsts;
 use crate::segment::Disk;
 use crate::topics::{Topic, Topics};
@@ -45,6 +46,7 @@ pub(crate) struct Engine {
     pub(crate) keeping: Mutex<()>,
     pub(crate) kept: Mutex<Kept>,
     pub(crate) due: Due,
+    pub(crate) reserve: Reserve,
     /// What retention knows of the oldest segment, by its base.
     pub(crate) firsts: Mutex<Option<(u64, Arc<Firsts>)>>,
     pub(crate) poison: Arc<Poison>,
@@ -111,7 +113,7 @@ impl Engine {
         if self.checkpoint_is_due(end) {
             let _ = self.wakes.keep.try_send(());
         }
-        if self.checkpoint.is_short() {
+        if self.must_free_checkpoint_room() {
             self.free_checkpoint_room();
         }
         self.settle(&self.checkpoint, end)

@@ -47,7 +47,9 @@ pub enum Error {
         /// The lock file.
         path: PathBuf,
     },
-    /// The disk is full. Nothing was written; popping and acking go on, and appending does when space is freed.
+    /// The disk is full. Nothing was written. Acking goes on, and appending does when space is freed. Popping, nacking and
+    /// extending go on from what the store keeps in reserve, and are refused while what is in flight would outgrow it: acks
+    /// make room for them.
     #[error("no space left for {path:?}; free some, the store needs no restart")]
     Full {
         /// The file that could not grow.

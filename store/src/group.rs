@@ -258,6 +258,7 @@ impl Engine {
         self.check()?;
         check_name("group", name)?;
         options.check()?;
+        self.check_reserve()?;
         let mut consumers = self.consumers();
         let known = consumers.by_name.get(name).copied();
         let group = known.unwrap_or(consumers.next_group);

@@ -53,12 +53,6 @@ impl Kept {
     }
 }
 
-/// What must be at hand on a full disk behind a snapshot of that length: until the next one is complete there may be
-/// twice as much in new records, and then it.
-pub(crate) fn spare_bytes(snapshot_bytes: u64) -> u64 {
-    3 * snapshot_bytes
-}
-
 /// The ends of the logs from which on the keeper has something to do. Every append and every ack looks here.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
@@ -138,7 +132,7 @@ impl Engine {
         }
     }
 
-    fn tell_failure(&self, task: &'static str, done: Result<()>) {
+    pub(crate) fn tell_failure(&self, task: &'static str, done: Result<()>) {
         if let Err(error) = done
             && self.check().is_ok()
         {
@@ -148,19 +142,6 @@ impl Engine {
 
     fn snapshot_if_due(&self) -> Result<()> {
         if self.checkpoint_is_due(self.checkpoint.appended()) { self.snapshot() } else { Ok(()) }
-    }
-
-    /// On a full disk the rest of the last segment is for the snapshot that frees those before it: who finds it short
-    /// does not go on without that.
-    pub(crate) fn free_checkpoint_room(&self) {
-        if self.checkpoint.prepare().is_ok() {
-            return;
-        }
-        let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
-        // Someone else may have been at it meanwhile.
-        if self.checkpoint.prepare().is_err() && self.checkpoint.segments().len() > 1 {
-            self.tell_failure("snapshot", self.snapshot());
-        }
     }
 
     /// Tells the index anew and lets go of what the checkpoint log held before.
@@ -175,15 +156,16 @@ impl Engine {
         while self.tell_piece(&mut cursor)? {}
         self.tell_redriven()?;
         self.tell_mark_again()?;
-        let end = {
+        let (end, told) = {
             let mut consumers = self.consumers();
-            self.write_record(&mut consumers, &CheckpointRecord::SnapshotEnd { begin })?.end
+            let end = self.write_record(&mut consumers, &CheckpointRecord::SnapshotEnd { begin })?.end;
+            (end, consumers.index.told())
         };
         self.checkpoint.sync_through(end)?;
         let bytes = end.saturating_sub(begin);
         self.keep(|kept| (kept.snapshot_begin, kept.snapshot_bytes) = (begin, bytes));
         self.checkpoint.retire_before(begin)?;
-        self.checkpoint.keep_spare(spare_bytes(bytes));
+        self.note_snapshot(bytes, told);
         Ok(())
     }
 

@@ -53,6 +53,7 @@ mod primitives;
 mod queue;
 mod receipt;
 mod recover;
+mod reserve;
 mod retention;
 mod reviver;
 mod segment;

@@ -66,6 +66,7 @@ impl Engine {
         if let Some(queue) = pop.queue.filter(|queue| topic.queue(*queue).is_none()) {
             return Err(Error::invalid("queue", queue.to_string(), "it must be one of the topic's queues"));
         }
+        self.check_reserve()?;
         let (deliveries, end) = self.lease_out(group, &topic, pop)?;
         if let Some(end) = end {
             // Order matters: the attempt is as durable as promised before anyone sees the message.

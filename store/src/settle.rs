@@ -104,6 +104,7 @@ impl Engine {
         {
             return Err(Error::invalid("delay", format!("{delay:?}"), "at most 366 days"));
         }
+        self.check_reserve()?;
         let at = self.now();
         let mut consumers = self.consumers();
         let leased = match Alike::look_up(&consumers.index, &receipt, at).standing {
@@ -132,6 +133,7 @@ impl Engine {
         self.check()?;
         self.check_receipt(group, &receipt)?;
         check_invisible(lease)?;
+        self.check_reserve()?;
         let at = self.now();
         let mut consumers = self.consumers();
         match Alike::look_up(&consumers.index, &receipt, at).standing {

@@ -57,8 +57,23 @@ pub(crate) fn check_index(index: &Index, oracle: &Oracle) -> Checked {
     check_counts(index, oracle)?;
     check_groups(index, oracle)?;
     check_due(index, oracle)?;
+    check_told(index)?;
     let (told, live) = (Oracle::of(index).lasting(), oracle.clone().lasting());
     ensure!(told == live, "the images tell {told:#?}\ninstead of {live:#?}");
+    Ok(())
+}
+
+/// What a walk would tell is what it tells.
+fn check_told(index: &Index) -> Checked {
+    let (mut cursor, mut walked) = (Cursor::default(), Told::default());
+    while let Some(change) = index.image(&mut cursor, 2) {
+        if let Change::Image(image) = change {
+            walked.queues += u64::from(image.end.is_none());
+            walked.cohorts += image.cohorts.len() as u64;
+            walked.buried += image.buried.len() as u64;
+        }
+    }
+    ensure!(index.told() == walked, "{:?} is to be told, and a walk tells {walked:?}", index.told());
     Ok(())
 }
 

@@ -8,11 +8,12 @@
 //! zeroed behind that, like all other room, and what is appended soon goes to the disk in one with the zeroes.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use super::prepare::{FILL, zero};
 use super::{Head, Log, Next, Segment};
-use crate::error::{At, Result};
+use crate::error::{At, Error, Result};
 use crate::format::frame::LogKind;
 use crate::format::header::{SEGMENT_HEADER, SegmentHeader};
 use crate::segment::{Disk, GROWS_UNDER_MAP, ReadMap, StoreFile, WriteMap};
@@ -60,7 +61,7 @@ impl Log {
             (self.next_base(&head), head.asked)
         };
         let Some(base) = base else { return self.stock_spares() };
-        let made = self.make(base);
+        let made = self.note_space(self.make(base));
         // There is a new file to make room in.
         self.wake_preparer();
         self.tell_who_waits(made, asked, |head| head.end + head.wanted > head.segment.end())
@@ -82,7 +83,12 @@ impl Log {
     }
 
     fn make(&self, base: u64) -> Result<()> {
-        let spare = self.spares.lock().expect("no panic under the lock").paths.pop();
+        let spare = {
+            let mut spares = self.spares.lock().expect("no panic under the lock");
+            let spare = spares.paths.pop();
+            self.lacks_space.fetch_or(spares.paths.len() < spares.wanted, Ordering::Relaxed);
+            spare
+        };
         let next = match spare {
             Some(path) => self.recycle(base, path.clone()).inspect_err(|_| {
                 if path.exists() {
@@ -123,8 +129,28 @@ impl Log {
     /// Says how much space the log must be able to use when the disk is full.
     pub(crate) fn keep_spare(&self, bytes: u64) {
         let wanted = bytes.div_ceil(self.shape.segment_bytes) as usize;
-        self.spares.lock().expect("no panic under the lock").wanted = wanted;
+        {
+            let mut spares = self.spares.lock().expect("no panic under the lock");
+            spares.wanted = wanted;
+            self.lacks_space.fetch_or(spares.paths.len() < wanted, Ordering::Relaxed);
+        }
         self.wake_preparer();
+    }
+
+    pub(super) fn spare_bytes(&self) -> u64 {
+        self.spares.lock().expect("no panic under the lock").paths.len() as u64 * self.shape.segment_bytes
+    }
+
+    /// Whether there are fewer spares than wanted, or space was asked for that there was not.
+    pub(crate) fn lacks_space(&self) -> bool {
+        self.lacks_space.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_space<T>(&self, had: Result<T>) -> Result<T> {
+        if let Err(Error::Full { .. }) = &had {
+            self.lacks_space.store(true, Ordering::Relaxed);
+        }
+        had
     }
 
     /// Makes spares that are missing and removes those that are too many.
@@ -142,16 +168,19 @@ impl Log {
             return Ok(true);
         }
         if have >= wanted {
+            self.lacks_space.store(false, Ordering::Relaxed);
             return Ok(false);
         }
         let path = self.shape.dir.join(format!("{SPARE}{:020}{UNDER_CONSTRUCTION}", self.appended() + have as u64));
-        let file = self.disk.create(path).at("create", &self.shape.dir)?;
+        let file = self.note_space(self.disk.create(path).at("create", &self.shape.dir))?;
         let made = match self.disk.take_zeroes(&file, self.shape.segment_bytes) {
             true => Ok(()),
             false => zero(&self.disk, &file, 0, self.shape.segment_bytes),
         };
         let path = file.path.with_extension("");
-        if let Err(error) = made.and_then(|()| self.disk.rename(&file.path, &path).at("rename", &file.path)) {
+        if let Err(error) =
+            self.note_space(made).and_then(|()| self.disk.rename(&file.path, &path).at("rename", &file.path))
+        {
             let _ = self.disk.remove(&file.path);
             return Err(error);
         }

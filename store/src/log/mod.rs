@@ -122,6 +122,8 @@ pub(crate) struct Log {
     written: AtomicU64,
     durable: AtomicU64,
     short: AtomicBool,
+    /// There are fewer spares than wanted, or space was asked for that there was not.
+    lacks_space: AtomicBool,
     /// What recovery found and is not proven durable: the first sync writes it again.
     unproven: Mutex<Range<u64>>,
     sync: Mutex<sync::SyncState>,
@@ -208,6 +210,26 @@ impl Log {
     /// The segments, oldest first.
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
         self.chain.read().expect("no panic under the lock").values().cloned().collect()
+    }
+
+    /// The bytes of all segments and spares, and how many of them are used; nothing while one is being made.
+    pub(crate) fn space_at_once(&self) -> Option<(u64, u64)> {
+        self.making.try_lock().ok().map(|_no_spare_becomes_a_segment| self.space_while_nothing_is_made())
+    }
+
+    /// The same, after that.
+    pub(crate) fn space(&self) -> (u64, u64) {
+        let _no_spare_becomes_a_segment = self.making.lock().expect("no panic under the lock");
+        self.space_while_nothing_is_made()
+    }
+
+    fn space_while_nothing_is_made(&self) -> (u64, u64) {
+        let ahead = {
+            let head = self.head.lock().expect("no panic under the lock");
+            head.ahead.iter().map(|next| next.segment.capacity).sum::<u64>()
+        };
+        let segments = self.segments().iter().map(|segment| segment.capacity).sum::<u64>();
+        (segments + ahead + self.spare_bytes(), self.appended().saturating_sub(self.start()))
     }
 
     /// The bytes of all segments that can be read.

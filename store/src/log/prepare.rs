@@ -59,7 +59,7 @@ impl Log {
             (self.next_piece(&head), head.asked, std::mem::take(&mut head.outlived))
         };
         let Some(piece) = piece else { return Ok(false) };
-        let filled = self.fill(&piece);
+        let filled = self.note_space(self.fill(&piece));
         self.tell_who_waits(filled, asked, |_| true)
     }
 

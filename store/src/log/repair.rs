@@ -277,6 +277,7 @@ impl Log {
             durable: AtomicU64::new(unproven.start),
             unproven: Mutex::new(unproven),
             short: AtomicBool::new(false),
+            lacks_space: AtomicBool::new(false),
             sync: Mutex::new(sync::SyncState::default()),
             waiting: AtomicUsize::new(0),
             synced: Condvar::new(),

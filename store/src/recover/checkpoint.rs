@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use popstore_revive::TopicId;
+use popstore_revive::{Told, TopicId};
 
 use crate::consumers::Consumers;
 use crate::error::{Error, Result};
@@ -27,6 +27,8 @@ pub(crate) struct Replay {
     pub(crate) next_topic: TopicId,
     pub(crate) snapshot_begin: u64,
     pub(crate) snapshot_bytes: u64,
+    /// What that one told.
+    pub(crate) snapshot_told: Told,
     /// The topics told for a mark that did not come yet.
     pending: BTreeMap<TopicId, MarkedTopic>,
     snapshots: u32,
@@ -128,6 +130,7 @@ impl Replay {
                 self.snapshots += 1;
                 self.snapshot_begin = *begin;
                 self.snapshot_bytes = at.position - begin;
+                self.snapshot_told = self.consumers.index.told();
             }
             _ => {}
         }

@@ -28,6 +28,7 @@ use crate::format::identity::Identity;
 use crate::keeper::{Due, Kept};
 use crate::log::{Poison, Shape, Unrecovered};
 use crate::options::{Durability, Options};
+use crate::reserve::Reserve;
 use crate::segment::{Disk, StoreFile};
 use crate::topics::Topics;
 
@@ -134,7 +135,8 @@ pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Re
         directory::write_identity(dir, &disk, &identity)?;
     }
     // As many spares as the last snapshot asked for, whatever earlier opens have left.
-    checkpoint.keep_spare(crate::keeper::spare_bytes(replay.snapshot_bytes));
+    let reserve = Reserve::behind(replay.snapshot_bytes, replay.snapshot_told);
+    checkpoint.keep_spare(reserve.wanted());
     // An interrupted retention is finished.
     commit.retire_before(replay.commit_start)?;
 
@@ -167,6 +169,7 @@ pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Re
         letters: Mutex::new(Vec::new()),
         keeping: Mutex::new(()),
         due,
+        reserve,
         kept: Mutex::new(kept),
         firsts: Mutex::new(None),
         poison,

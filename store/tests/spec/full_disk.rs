@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::disk::{Gate, Tap, What};
 use crate::scene::{MODES, Scene, TOPIC, secs};
-use popstore::{Durability, Error, Event, GroupOptions, Hook, Message, Options, Retention, Settled};
+use popstore::{Durability, Error, Event, GroupOptions, Hook, Message, Options, Pop, Retention, Settled};
 
 /// Counts the free bytes of the disk; a new file takes a block.
 struct Space(AtomicI64);
@@ -72,6 +72,52 @@ fn consumers_go_on_for_ever_on_a_full_disk() {
         let full = (0..200).find_map(|_| scene.store().append(TOPIC, Message::new(&[0; 500])).err());
         assert!(matches!(full, Some(Error::Full { .. })), "{full:?}");
         work(&scene, 1500);
+    }
+}
+
+/// Pops that were never refused used up what the acks of those messages need, and what closing and opening do.
+#[test]
+fn what_is_in_flight_does_not_outgrow_the_reserve_of_a_full_disk() {
+    for (mode, before) in MODES.into_iter().flat_map(|mode| [(mode, 0), (mode, 300)]) {
+        let (mut scene, space) = filled(mode);
+        space.0.store(1 << 30, Ordering::SeqCst);
+        scene.append_many("n", 3000 + 4 * before);
+        let mut held = Vec::new();
+        for _ in 0..before {
+            scene.advance(Duration::from_millis(1));
+            held.extend(scene.group().pop(TOPIC, Pop::up_to(1).invisible_for(secs(500_000))).unwrap());
+        }
+        let mut held: Vec<_> = held.iter().map(popstore::Delivery::receipt).collect();
+        scene.store().run_pending();
+        space.0.store(0, Ordering::SeqCst);
+        for round in 0..3 {
+            let mut given_back = held.len() / 3;
+            let full = loop {
+                // Each is a cohort of its own. The keeper is late.
+                scene.clock.advance(Duration::from_millis(1));
+                let receipt = match scene.group().pop(TOPIC, Pop::up_to(1).invisible_for(secs(500_000))) {
+                    Ok(popped) => popped[0].receipt(),
+                    Err(error) => break error,
+                };
+                if held.len() > 3 * given_back && scene.group().nack(receipt, secs(500_000)).is_ok() {
+                    given_back += 1;
+                } else {
+                    held.push(receipt);
+                }
+            };
+            assert!(matches!(full, Error::Full { .. }), "{full:?}");
+            assert!(round > 0 || held.len() > 20, "{mode:?}, {before} before: {} held", held.len());
+            if round == 1 {
+                scene.kill();
+                space.0.store(0, Ordering::SeqCst);
+            }
+            for receipt in held.drain(..) {
+                let acked = scene.group().ack(receipt);
+                assert!(matches!(acked, Ok(Settled::Done)), "{mode:?}, {before} before, round {round}: {acked:?}");
+            }
+            assert!(scene.group().pop(TOPIC, Pop::up_to(1)).is_ok(), "what was acked is not in the way");
+        }
+        scene.reopen();
     }
 }
 
