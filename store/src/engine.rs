@@ -113,9 +113,7 @@ impl Engine {
         if self.checkpoint_is_due(end) {
             let _ = self.wakes.keep.try_send(());
         }
-        if self.must_free_checkpoint_room() {
-            self.free_checkpoint_room();
-        }
+        self.see_to_reserve();
         self.settle(&self.checkpoint, end)
     }
 

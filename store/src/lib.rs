@@ -26,8 +26,9 @@
 //! # The house
 //!
 //! `format` knows bytes, `segment` knows files, `log` is made of both; `recover` is what happens at open; the verbs
-//! (`append`, `pop`, `settle`, `group`, `dead_letter`) are what users call; `reviver`, `keeper` and `threads` run behind.
-//! The leases themselves are `popstore_revive`, which is pure. `FORMAT.md` tells every byte on disk.
+//! (`append`, `pop`, `settle`, `group`, `dead_letter`) are what users call; `reviver`, `keeper` and `threads` run behind;
+//! `reserve` sees to it that a full disk does not stop consumers. The leases themselves are `popstore_revive`, which is
+//! pure. `FORMAT.md` tells every byte on disk.
 
 mod append;
 mod clock;

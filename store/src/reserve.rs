@@ -111,7 +111,7 @@ impl Engine {
     }
 
     /// Whether it is time for a snapshot since there may be no room for it later (rule 2), and one that frees enough.
-    pub(crate) fn must_free_checkpoint_room(&self) -> bool {
+    fn must_free_checkpoint_room(&self) -> bool {
         let log = &self.checkpoint;
         if log.is_short() || !log.lacks_space() {
             return log.is_short();
@@ -123,8 +123,15 @@ impl Engine {
         log.space_at_once().is_some_and(is_tight)
     }
 
+    /// Makes sure that there is room for the next snapshot (rule 2).
+    pub(crate) fn see_to_reserve(&self) {
+        if self.must_free_checkpoint_room() {
+            self.free_checkpoint_room();
+        }
+    }
+
     /// On a full disk, makes the snapshot that frees the segments before it; who finds the log short does not go on without.
-    pub(crate) fn free_checkpoint_room(&self) {
+    fn free_checkpoint_room(&self) {
         if self.checkpoint.prepare().is_ok() && !self.checkpoint.lacks_space() {
             return;
         }

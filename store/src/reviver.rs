@@ -45,6 +45,7 @@ impl Engine {
                     return Some(retry_at);
                 }
             };
+            self.see_to_reserve();
             self.bury(&burials);
             if burials.is_empty() && next_due.is_none_or(|due| due > now) {
                 // Order matters: the alarm is set before a last look, so that a lease given between is seen by

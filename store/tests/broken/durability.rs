@@ -210,4 +210,26 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("faults", "found::a_failed_sync_of_new_room_poisons_the_store"),
         told: "Err(Io",
     },
+    Mistake {
+        name: "hand out more than the reserve can hold",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/reserve.rs",
+            right: "let full = std::io::Error::new(",
+            wrong: "if BROKEN { return Ok(()); } let full = std::io::Error::new(",
+        }],
+        caught_by: ("spec", "full_disk::what_is_in_flight_does_not_outgrow_the_reserve_of_a_full_disk"),
+        told: "Full {",
+    },
+    Mistake {
+        name: "let the log grow until no snapshot fits behind it",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/reserve.rs",
+            right: "log.space_at_once().is_some_and(is_tight)",
+            wrong: "!BROKEN && log.space_at_once().is_some_and(is_tight)",
+        }],
+        caught_by: ("spec", "full_disk::what_is_in_flight_does_not_outgrow_the_reserve_of_a_full_disk"),
+        told: "Full {",
+    },
 ];
