@@ -16,8 +16,9 @@ use crate::measure::{Case, Metric};
 const MESSAGES: [u64; 2] = [1_000_000, 20_000_000];
 const LEASES: [u64; 3] = [0, 100_000, 1_000_000];
 const METRICS: [Metric; 2] = [Metric::cost("open", "ms"), Metric::cost("records read", "records")];
-/// How long a child goes on appending before it is killed.
+/// How long a child goes on appending before it is killed, or comes to rest.
 const APPENDS_ON_FOR: Duration = Duration::from_millis(500);
+const RESTS_FOR: Duration = Duration::from_secs(1);
 const READY: &str = "READY";
 
 pub(crate) fn run(scene: &Scene) -> Vec<Case> {
@@ -75,9 +76,7 @@ fn fill_and_kill(contender: &str, dir: &Path, (messages, leased): (u64, u64), ap
     let mut child = command.stdout(Stdio::piped()).spawn().expect("this program starts");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("read");
-    if appends_on {
-        std::thread::sleep(APPENDS_ON_FOR);
-    }
+    std::thread::sleep(if appends_on { APPENDS_ON_FOR } else { RESTS_FOR });
     child.kill().expect("killed");
     child.wait().expect("waited for");
     assert_eq!(line.trim_end(), READY, "the child has filled the store");
