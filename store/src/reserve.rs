@@ -80,7 +80,11 @@ impl Engine {
             let next = end + self.options.checkpoint_segment_bytes / LOOKS;
             reserve.look_at.store(next, Ordering::Relaxed);
             reserve.look(&self.consumers().index);
-            log.keep_spare(reserve.wanted());
+            // In time: what prepares ahead should have it before it is needed.
+            if log.space_at_once().is_some_and(|(space, _)| !self.is_enough(space.saturating_sub(reserve.wanted() / 6)))
+            {
+                log.keep_spare(reserve.wanted());
+            }
         }
         if !log.lacks_space() || log.space_at_once().is_some_and(|(space, _)| self.is_enough(space)) {
             return Ok(());
