@@ -62,6 +62,10 @@ impl Unrecovered {
             }
             listed => listed?,
         };
+        // What a spare holds means nothing, but opening refuses what it cannot remove.
+        for spare in log.spares.iter().filter(|spare| spare.is_dir()) {
+            faults.push(Fault::new(spare, 0, "2", "a file", "a directory"));
+        }
         let newest = bases.last().map(|(base, _)| *base);
         for (base, path) in bases {
             if !log.look_at(base, &path, newest == Some(base), faults)? {
