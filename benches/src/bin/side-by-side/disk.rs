@@ -11,6 +11,9 @@ use crate::clock::now;
 const PROBE_PAGE: [u8; 4096] = [1; 4096];
 const PROBE_PAGES: u64 = 256;
 const PROBE_FOR: Duration = Duration::from_millis(40);
+/// A store has come to rest when it dirtied nothing for so long; looked at so often at most.
+const REST: Duration = Duration::from_millis(300);
+const LOOKS_MAX: u32 = 20;
 
 /// What the files of a directory take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,10 +52,21 @@ fn proc_self(file: &str, name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Bytes this process has caused to be written to the disk, ever: pages it dirtied, once each time.
+/// Bytes this process has caused to be written to the disk, ever: pages it dirtied, once each time. Waits until what was
+/// begun is done, so that it counts for what caused it.
 pub(crate) fn written() -> u64 {
-    rustix::fs::sync();
-    proc_self("io", "write_bytes").unwrap_or_default()
+    let dirtied = || proc_self("io", "write_bytes").unwrap_or_default();
+    let mut before = dirtied();
+    for _ in 0..LOOKS_MAX {
+        rustix::fs::sync();
+        std::thread::sleep(REST);
+        let now = dirtied();
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    before
 }
 
 /// Bytes of memory of this process that no file is behind.
