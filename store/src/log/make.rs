@@ -70,9 +70,9 @@ impl Log {
     /// Where the segment begins that should be made now.
     pub(super) fn next_base(&self, head: &Head) -> Option<u64> {
         let last = head.ahead.back().map_or(head.segment.end(), |last| last.segment.end());
-        // Only a load needs more than the next one; the consumers' log is told anew instead.
-        if !head.ahead.is_empty() && self.shape.kind == LogKind::Checkpoint {
-            return None;
+        // The consumers' log always has the next one, since a full disk must not stop them, and no more: it is told anew.
+        if self.shape.kind == LogKind::Checkpoint {
+            return head.ahead.is_empty().then_some(last);
         }
         let step = self.step(head);
         let before = match self.shape.segment_bytes {
@@ -106,7 +106,8 @@ impl Log {
 
     /// Makes a new segment with space for a first step.
     fn create(&self, base: u64, capacity: u64) -> Result<Next> {
-        let space = if GROWS_UNDER_MAP { FILL.min(capacity) } else { capacity };
+        let grows = GROWS_UNDER_MAP && self.shape.kind == LogKind::Commit;
+        let space = if grows { FILL.min(capacity) } else { capacity };
         let (made, ready) = self.shape.make_segment(&self.disk, base, capacity, space)?;
         self.mapped(made, base + ready)
     }

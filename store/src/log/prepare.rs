@@ -23,6 +23,8 @@ const PIECE: u64 = 1 << 18;
 /// How often appends look ahead: in a segment at least, and after so many bytes at most.
 const LOOKS: u64 = 64;
 const LOOK_EVERY_MAX: u64 = 1 << 14;
+/// How much there is ahead of the checkpoint log where its segments have space that is not filled yet.
+const CHECKPOINT_STEP: u64 = 2 * PIECE;
 static ZEROES: [u8; PIECE as usize] = [0; PIECE as usize];
 
 /// What is filled next: a piece of one segment.
@@ -35,9 +37,9 @@ struct Piece {
 
 impl Piece {
     /// The first piece of a segment that is not there yet.
-    fn next(segment: &Arc<Segment>, map: Option<&WriteMap>, ready: u64) -> Self {
+    fn next(segment: &Arc<Segment>, map: Option<&WriteMap>, ready: u64, fill: u64) -> Self {
         let at = ready - segment.base;
-        let end = segment.base + segment.capacity.min((at / FILL + 1) * FILL);
+        let end = segment.base + segment.capacity.min((at / fill + 1) * fill);
         Self { segment: Arc::clone(segment), map: map.map(WriteMap::beside), from: ready, end }
     }
 }
@@ -128,8 +130,9 @@ impl Log {
                 let step = (head.load / 4).clamp(STEP_MIN, STEP_MAX).min(self.shape.segment_bytes);
                 step.max(self.shape.ready_bytes)
             }
-            // One whole segment lies ready always: a full disk must not stop the consumers.
-            LogKind::Checkpoint => self.shape.segment_bytes + head.segment.capacity,
+            LogKind::Checkpoint if self.shape.staged => self.shape.segment_bytes + head.segment.capacity,
+            // Its segments have their space: what lies ready longer than needed is written twice, as zeroes and as records.
+            LogKind::Checkpoint => CHECKPOINT_STEP.min(self.shape.segment_bytes),
         }
     }
 
@@ -144,11 +147,15 @@ impl Log {
 
     fn next_piece(&self, head: &Head) -> Option<Piece> {
         let want = self.wanted_end(head);
+        let fill = match self.shape.kind {
+            LogKind::Commit => FILL,
+            LogKind::Checkpoint => PIECE,
+        };
         if head.ready < head.segment.end() && head.ready < want {
-            return Some(Piece::next(&head.segment, head.map.as_ref(), head.ready));
+            return Some(Piece::next(&head.segment, head.map.as_ref(), head.ready, fill));
         }
         let unready = head.ahead.iter().find(|next| next.ready < next.segment.end() && next.ready < want);
-        unready.map(|next| Piece::next(&next.segment, next.map.as_ref(), next.ready))
+        unready.map(|next| Piece::next(&next.segment, next.map.as_ref(), next.ready, fill))
     }
 
     fn fill(&self, piece: &Piece) -> Result<()> {

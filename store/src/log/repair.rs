@@ -174,6 +174,19 @@ impl Unrecovered {
     }
 }
 
+impl Shape {
+    /// The end of the room that a segment is found with, behind `end`. What is stored through a map must have its space,
+    /// and files may have been copied without that of their zeroes.
+    fn ready(&self, disk: &Disk, segment: &Segment, end: u64) -> Result<u64> {
+        let file = segment.file(disk).at("open", &segment.path)?;
+        let len = file.len().at("inspect", &segment.path)?;
+        let at = end - segment.base;
+        let space_end = if self.kind == LogKind::Checkpoint { segment.capacity } else { len };
+        let has_space = self.staged || disk.take_space(&file, at, space_end.saturating_sub(at)).is_ok();
+        Ok(if has_space { segment.base + len } else { end })
+    }
+}
+
 impl Log {
     /// Writes what recovery found and is not proven durable once more, for the sync that follows.
     pub(super) fn write_again(&self) -> Result<()> {
@@ -208,7 +221,8 @@ impl Log {
             zero(&self.disk, &opened, file.len, file.capacity)?;
         }
         let segment = Segment::new(&self.disk, opened, file.base, file.capacity, SEGMENT_HEADER as u64)?;
-        let next = self.mapped(segment, file.base + if GROWS_UNDER_MAP { file.len } else { file.capacity })?;
+        let ready = self.shape.ready(&self.disk, &segment, file.base + SEGMENT_HEADER as u64)?;
+        let next = self.mapped(segment, ready)?;
         self.head.lock().expect("no panic under the lock").ahead.push_back(next);
         Ok(())
     }
@@ -242,7 +256,7 @@ impl Log {
         let head = Arc::new(head);
         chain.insert(head.base, Arc::clone(&head));
         let map = if shape.staged { None } else { Some(head.write_map(&disk)?) };
-        let ready = head.base + head.file(&disk).and_then(|file| file.len()).at("inspect", &head.path)?;
+        let ready = shape.ready(&disk, &head, end)?;
         let seed = shape.seed();
         let head = Head {
             segment: head,

@@ -112,6 +112,8 @@ pub fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 pub enum What {
     Create,
     Write,
+    /// Space, or zeroes.
+    Room,
     Sync,
     SyncDir,
     Rename,
@@ -151,7 +153,8 @@ impl Hook for Tap {
     fn before(&self, event: &Event<'_>) -> io::Result<()> {
         let (what, path) = match event {
             Event::Create(path) => (What::Create, *path),
-            Event::Write { path, .. } | Event::Room { path, .. } => (What::Write, *path),
+            Event::Write { path, .. } => (What::Write, *path),
+            Event::Room { path, .. } => (What::Room, *path),
             Event::SyncFile(path) | Event::SyncRange { path, .. } => (What::Sync, *path),
             Event::SyncDir(path) => (What::SyncDir, *path),
             Event::Rename { to, .. } => (What::Rename, *to),

@@ -247,6 +247,68 @@ fn a_log_that_is_told_anew_lives_off_its_own_segments() {
     }
 }
 
+/// The furthest byte that was zeroed in a file of the checkpoint log: more at once is taken space.
+#[derive(Default)]
+struct Filled(AtomicI64);
+
+const CHECKPOINT_SEGMENT: u64 = 2 << 20;
+const ZEROED_AT_ONCE: usize = 1 << 18;
+
+impl Hook for Filled {
+    fn before(&self, event: &Event<'_>) -> io::Result<()> {
+        if let Event::Room { path, at, len } = event
+            && path.parent().is_some_and(|parent| parent.ends_with("checkpoint"))
+            && *len <= ZEROED_AT_ONCE
+        {
+            self.0.fetch_max((at + *len as u64) as i64, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn after(&self, _event: &Event<'_>) {}
+}
+
+/// What is zeroed long before it is used goes to the disk twice.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_buffered_checkpoint_log_has_the_space_of_whole_segments_and_zeroes_a_little_of_it_ahead() {
+    let filled = Arc::new(Filled::default());
+    let options = Options::default().durability(Durability::Buffered).hook(filled.clone());
+    let options = options.checkpoint_segment_bytes(CHECKPOINT_SEGMENT);
+    let scene = Scene::sized(options, GroupOptions::default().without_limit());
+    scene.append("m");
+    work(&scene, 4000);
+    let used = scene.store().stats().unwrap().checkpoint_bytes as i64;
+    let ahead = filled.0.load(Ordering::SeqCst) - used;
+    assert!(used > 100_000 && (0..=3 << 18).contains(&ahead), "{used} bytes used, {ahead} ahead");
+    for entry in std::fs::read_dir(scene.path.join("checkpoint")).unwrap() {
+        use std::os::unix::fs::MetadataExt;
+        let taken = entry.unwrap().metadata().unwrap().blocks() * 512;
+        assert!(taken >= CHECKPOINT_SEGMENT, "{taken} bytes of space");
+    }
+}
+
+/// A store that was copied without the space of its zeroes would be killed by the system at an append through the map.
+#[test]
+fn room_that_was_found_is_used_only_if_it_has_its_space() {
+    let (mut scene, space) = filled(Durability::Buffered);
+    space.0.store(1 << 30, Ordering::SeqCst);
+    scene.close();
+    let refuses = Arc::new(Tap::default());
+    refuses.fail(|what, path| match what {
+        What::Room if path.components().any(|part| part.as_os_str() == "commit") => {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        _ => Ok(()),
+    });
+    let options = scene.options.clone().hook(refuses.clone());
+    let store = options.open(&scene.path).expect("what is there can be read");
+    let refused = store.append(TOPIC, Message::new(b"m"));
+    assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
+    refuses.heal();
+    store.append(TOPIC, Message::new(b"m")).expect("there is space again");
+}
+
 /// Holds the attempt to make the second segment for messages, and has it find the disk full when it is let go.
 struct FailsLate {
     gate: Arc<Gate>,

@@ -57,8 +57,9 @@ fn rule_2_bytes_from_before_a_truncation_never_parse() {
 fn rule_4_what_is_cut_is_zeroed_and_synced_before_anything_is_appended() {
     let (mut scene, tap, lost) = tapped_with_a_tail();
     let done = repairs(&mut scene, &tap);
-    // The names; what leads beyond the end, the rest behind it, and once more what was not proven durable.
-    let expected = [&[What::SyncDir], &[What::Write, What::Sync].repeat(3)[..]].concat();
+    let (zeroed, written) = ([What::Room, What::Sync], [What::Write, What::Sync]);
+    // The names; what leads beyond the end, and the rest behind it; its space; and once more what was not proven durable.
+    let expected = [&[What::SyncDir][..], &zeroed.repeat(2), &[What::Room], &written].concat();
     assert_eq!(done, expected, "in the wrong order");
     let bytes = std::fs::read(&segments(&scene.path, "commit")[0]).unwrap();
     assert!(bytes[lost[0].at..].iter().all(|byte| *byte == 0));
@@ -73,8 +74,8 @@ fn rule_4_nothing_leads_beyond_the_end_when_later_segments_are_removed() {
     let later = segments(&scene.path, "commit").len() - 1;
     assert!(later > 2);
     let removed = [What::Remove, What::SyncDir].repeat(later);
-    let expected =
-        [&[What::SyncDir, What::Write, What::Sync], &removed[..], &[What::Write, What::Sync].repeat(2)].concat();
+    let (zeroed, written) = ([What::Room, What::Sync], [What::Write, What::Sync]);
+    let expected = [&[What::SyncDir][..], &zeroed, &removed, &zeroed, &[What::Room], &written].concat();
     assert_eq!(repairs(&mut scene, &tap), expected, "in the wrong order");
     assert_eq!(scene.bodies(), ["first"]);
 }
@@ -116,8 +117,9 @@ fn rule_8_a_segment_is_whole_and_durable_before_it_has_its_name() {
     let done = tap.seen("commit");
     let made = done.iter().position(|what| *what == What::Create).unwrap();
     let named = done.iter().position(|what| *what == What::Rename).unwrap();
-    assert!(done[made + 1..named - 1].iter().all(|what| *what == What::Write), "in the wrong order: {done:?}");
-    assert_eq!(done[named - 1..=named + 1], [What::Sync, What::Rename, What::SyncDir], "in the wrong order");
+    assert!(done[made + 1..named - 2].iter().all(|what| *what == What::Room), "in the wrong order: {done:?}");
+    let expected = [What::Write, What::Sync, What::Rename, What::SyncDir];
+    assert_eq!(done[named - 2..=named + 1], expected, "in the wrong order");
 }
 
 #[test]

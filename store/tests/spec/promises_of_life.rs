@@ -13,7 +13,7 @@ fn is_in(path: &Path, log: &str) -> bool {
 
 fn fill_disk(tap: &Tap, log: &'static str) {
     tap.fail(move |what, path| match what {
-        What::Create | What::Write if is_in(path, log) && path.extension().is_some() => {
+        What::Create | What::Write | What::Room if is_in(path, log) && path.extension().is_some() => {
             Err(io::ErrorKind::StorageFull.into())
         }
         _ => Ok(()),
