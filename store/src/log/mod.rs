@@ -143,7 +143,7 @@ struct Head {
     ready: u64,
     /// The segments that come next.
     ahead: VecDeque<Next>,
-    /// Maps that are no longer written to: to take them down takes a while.
+    /// Maps that are no longer written to: taken down before what was stored through them is synced.
     outlived: Vec<WriteMap>,
     /// Frames that are appended and not written.
     staged: Vec<Chunk>,

@@ -53,12 +53,12 @@ impl Log {
     /// Makes a bounded piece of room in the segments there are. Returns whether there may be more to do.
     pub(crate) fn fill_ahead(&self) -> Result<bool> {
         let _one_at_a_time = self.filling.lock().expect("no panic under the lock");
-        let (piece, asked, _outlived) = {
-            let mut head = self.head.lock().expect("no panic under the lock");
+        let (piece, asked) = {
+            let head = self.head.lock().expect("no panic under the lock");
             if self.is_done(&head) {
                 return Ok(false);
             }
-            (self.next_piece(&head), head.asked, std::mem::take(&mut head.outlived))
+            (self.next_piece(&head), head.asked)
         };
         let Some(piece) = piece else { return Ok(false) };
         let filled = self.note_space(self.fill(&piece));

@@ -110,7 +110,13 @@ impl Log {
     }
 
     fn sync_written(&self, end: u64) -> Result<()> {
-        let head_base = self.head_span().start;
+        let (head_base, outlived) = {
+            let mut head = self.head.lock().expect("no panic under the lock");
+            (head.segment.base, std::mem::take(&mut head.outlived))
+        };
+        // Order matters: the system protects each page that it writes from stores through a map, and interrupts the appender's
+        // core for that. What is not mapped any more needs no protection.
+        drop(outlived);
         let (from, target) = (self.durable(), if end <= head_base { head_base } else { self.written() });
         for segment in self.segments() {
             if segment.end() <= from || segment.base >= target {
