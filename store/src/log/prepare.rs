@@ -116,7 +116,9 @@ impl Log {
     /// Whether [`Log::prepare`] has something to do for the head.
     fn wants_preparing(&self, head: &Head) -> bool {
         let ready = head.ahead.iter().map(|next| next.ready - next.segment.base).sum::<u64>() + head.ready - head.end;
-        ready < self.step(head) / 2 || self.next_base(head).is_some()
+        // Who makes a segment looks again when it is done.
+        let is_made = || self.making.try_lock().is_err();
+        ready < self.step(head) / 2 || self.next_base(head).is_some() && !is_made()
     }
 
     pub(super) fn wake_preparer(&self) {
