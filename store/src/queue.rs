@@ -21,8 +21,10 @@ use crate::segment::{Disk, StoreFile};
 
 /// How many written entries stay in memory for those who read close behind the appends.
 const KEPT: usize = 256;
-/// How many entries are written at once, while appends of the queue wait: but for the copying.
-const FLUSHED_AT_ONCE: usize = 4096;
+/// How many entries are written at once, and how many of them are copied while appends of the queue wait: few enough that
+/// these need not go to sleep.
+const FLUSHED_AT_ONCE: u64 = 4096;
+const COPIED_AT_ONCE: usize = 32;
 /// How many entries are read from a file at once.
 const CHUNK: u64 = 512;
 
@@ -192,16 +194,27 @@ impl ConsumeQueue {
         self.sync(open, disk)
     }
 
-    /// The next entries to write, as bytes; all for one file.
+    /// The next entries to write, as bytes; all for one file. The caller alone moves on what is flushed.
     fn unflushed(&self, limit: u64) -> Option<(u64, Vec<u8>)> {
+        let from = self.state().flushed;
+        let file_end = from - from % self.per_file + self.per_file;
+        let mut entries = Vec::with_capacity(FLUSHED_AT_ONCE as usize);
+        let end = file_end.min(from + FLUSHED_AT_ONCE);
+        let mut at = from;
+        while self.copy_tail(at..end, limit, &mut entries) {
+            at = from + entries.len() as u64;
+        }
+        let bytes = entries.iter().flat_map(Entry::encode).collect();
+        (!entries.is_empty()).then_some((from, bytes))
+    }
+
+    /// Adds some of the entries of a range of messages in memory, of those before `limit`. Returns whether there may be more.
+    fn copy_tail(&self, range: Range<u64>, limit: u64, entries: &mut Vec<Entry>) -> bool {
         let state = self.state();
-        let from = (state.flushed - state.tail_from) as usize;
-        let left = FLUSHED_AT_ONCE.min((self.per_file - state.flushed % self.per_file) as usize);
-        let end = state.tail.len().min(from + left);
-        let entries = state.tail.range(from..end).take_while(|entry| entry.end() <= limit);
-        let mut bytes = Vec::new();
-        entries.for_each(|entry| bytes.extend_from_slice(&entry.encode()));
-        (!bytes.is_empty()).then_some((state.flushed, bytes))
+        let [from, end] = [range.start, range.end.min(state.end())].map(|index| (index - state.tail_from) as usize);
+        let before = entries.len();
+        entries.extend(state.tail.range(from..end).take(COPIED_AT_ONCE).take_while(|entry| entry.end() <= limit));
+        entries.len() == before + COPIED_AT_ONCE
     }
 
     /// The entries before `end` are in the files: all but the last of them need not be in memory any more.
