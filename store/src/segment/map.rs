@@ -20,6 +20,10 @@ use memmap2::{MmapOptions, MmapRaw};
 use super::published::Published;
 use super::{Disk, Event, StoreFile, platform};
 
+/// No system has longer pages.
+#[cfg(target_os = "linux")]
+const PAGE_MAX: usize = 1 << 16;
+
 /// A segment mapped for reading, together with how far it may be read.
 pub(crate) struct ReadMap {
     raw: MmapRaw,
@@ -103,8 +107,26 @@ impl Beside {
         platform::populate(&self.0, at, len);
     }
 
-    /// Makes a range of the file durable, whoever wrote it, and leaves the pages beside it alone.
+    /// Makes a range of the file durable, whoever wrote it, and leaves the pages beside it alone. The range is published:
+    /// nothing is stored there any more.
     pub(super) fn sync(&self, at: usize, len: usize) -> io::Result<()> {
+        self.let_go(at, len);
         self.0.flush_range(at, len)
+    }
+
+    /// Takes the whole pages of a range out of this map, at once: else the sync protects each of them by itself, with an
+    /// interrupt of the appender. In the file they stay as they are.
+    fn let_go(&self, at: usize, len: usize) {
+        #[cfg(target_os = "linux")]
+        {
+            let end = (at + len).min(self.0.len()) / PAGE_MAX * PAGE_MAX;
+            if at < end {
+                // SAFETY: the map is shared, so its pages are those of the file (1), and keep what was stored. Nothing is
+                // stored there again (3), nor before; who reads has another map.
+                let _ = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, at, end - at) };
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (at, len);
     }
 }
