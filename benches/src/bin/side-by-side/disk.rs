@@ -52,21 +52,24 @@ fn proc_self(file: &str, name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Bytes this process has caused to be written to the disk, ever: pages it dirtied, once each time. Waits until what was
-/// begun is done, so that it counts for what caused it.
+/// Bytes this process has caused to be written to the disk, ever: pages it dirtied, once each time.
 pub(crate) fn written() -> u64 {
-    let dirtied = || proc_self("io", "write_bytes").unwrap_or_default();
-    let mut before = dirtied();
+    proc_self("io", "write_bytes").unwrap_or_default()
+}
+
+/// Waits until what was begun is done and has reached the disk, so that it counts for what caused it and is not in the way
+/// of what follows.
+pub(crate) fn rest() {
+    let mut before = written();
     for _ in 0..LOOKS_MAX {
         rustix::fs::sync();
         std::thread::sleep(REST);
-        let now = dirtied();
+        let now = written();
         if now == before {
             break;
         }
         before = now;
     }
-    before
 }
 
 /// Bytes of memory of this process that no file is behind.

@@ -55,6 +55,7 @@ fn appended(scene: &Scene, contender: &dyn Contender, dir: &Path) -> Vec<f64> {
     let opened = contender.open(&usual(dir, messages));
     preload(opened.as_ref(), &bodies.batches(BATCH), messages);
     opened.settle();
+    disk::rest();
     let (taken, written) = (disk::taken(dir), disk::written() - before);
     let a_message = |bytes: u64| bytes as f64 / messages as f64;
     vec![a_message(taken.used) - BODY as f64, a_message(taken.allocated), a_message(written)]
@@ -66,10 +67,12 @@ fn cycled(scene: &Scene, contender: &dyn Contender, dir: &Path, ack: Ack) -> Vec
     let opened = contender.open(&usual(dir, messages));
     preload(opened.as_ref(), &bodies.batches(BATCH), messages);
     opened.settle();
+    disk::rest();
     let before = disk::written();
     let came = consume(opened.consumer().as_mut(), POP, ack, LEASE);
     assert_eq!(came.messages, messages);
     opened.settle();
+    disk::rest();
     let (taken, written) = (disk::taken(dir), disk::written() - before);
     let a_message = |bytes: u64| bytes as f64 / messages as f64;
     vec![a_message(written), a_message(taken.used) - BODY as f64, a_message(taken.allocated)]

@@ -103,7 +103,7 @@ fn topics(scene: &Scene, count: u64, dir: &Path) -> Vec<f64> {
         }
         messages
     });
-    rustix::fs::sync();
+    disk::rest();
     let consume = time(|| {
         let consumed = (0..pops_each).flat_map(|_| &names).map(|name| cycle(&group, name)).sum();
         assert_eq!(consumed, messages, "lost or doubled");
@@ -125,7 +125,7 @@ fn groups(scene: &Scene, count: u64, dir: &Path) -> Vec<f64> {
         }
         messages
     });
-    rustix::fs::sync();
+    disk::rest();
     // Each reads as much, in turns, and somewhere else than those before it.
     let pops = messages / POP / 10;
     for (behind, group) in groups.iter().enumerate() {
@@ -154,7 +154,7 @@ fn backlog(scene: &Scene, count: u64, dir: &Path) -> Vec<f64> {
     let group = group(&store, 0);
     store.create_topic(TOPIC, 1).expect("a topic can be made");
     fill(&store, count);
-    rustix::fs::sync();
+    disk::rest();
     let body = [1; SMALL_BODY];
     let (mut append, mut consume) = (Duration::ZERO, Duration::ZERO);
     let mut consumed = 0;
@@ -194,7 +194,7 @@ pub(crate) fn hold(dir: &Path, count: u64, cycles: u64) {
     fill(&store, count + (cycles + 1) * POP);
     // What a group keeps once is not part of what a lease takes.
     assert_eq!(cycle(&group, TOPIC), POP);
-    rustix::fs::sync();
+    disk::rest();
     let before = disk::anonymous();
     let mut left = count;
     while left > 0 {

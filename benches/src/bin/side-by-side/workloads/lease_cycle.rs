@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Ack, BODY, PRELOAD, SLICES, SLOWER, Scene, consume, entrants, leases, preload};
 use crate::bodies::Bodies;
 use crate::contenders::{Class, Consumer, Popped, Setup, Sync};
-use crate::disk::Probe;
+use crate::disk::{self, Probe};
 use crate::measure::{Case, Metric, together};
 
 const POP: usize = 32;
@@ -39,8 +39,8 @@ fn one(scene: &Scene, sync: Sync, ack: Ack, consumers: usize) -> Vec<Case> {
         let (dir, body_bytes) = (dir.to_path_buf(), BODY as u64);
         let opened = who[at].open(&Setup { dir, sync, messages_max: messages, body_bytes, producers: 1 });
         let expected = preload(opened.as_ref(), &batches, messages);
-        // What preloading left to the disk is not part of the cycle.
-        rustix::fs::sync();
+        // What preloading left to do is not part of the cycle.
+        disk::rest();
         let mut probe = (sync == Sync::Each).then(|| Probe::new(scene.bench.dir));
         let slices = if probe.is_some() { SLICES } else { 1 };
         let (mut all, run_max) = ((Popped::default(), Duration::ZERO), scene.sizes.run_max / slices);
