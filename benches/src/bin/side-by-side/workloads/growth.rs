@@ -148,7 +148,7 @@ fn fill(store: &Store, messages: u64) {
 }
 
 fn backlog(scene: &Scene, count: u64, dir: &Path) -> Vec<f64> {
-    const STEPS: u64 = 20;
+    const STEPS: u64 = 60;
     let step = scene.sizes.scaled(10_000);
     let store = open(dir);
     let group = group(&store, 0);
