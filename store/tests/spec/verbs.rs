@@ -1,7 +1,7 @@
 //! The verbs as a user meets them, on a clock that stands still.
 
 use crate::scene::{GROUP, Scene, TOPIC, secs};
-use popstore::{Message, Pop, Settled, Snapshot, Store};
+use popstore::{Durability, GroupOptions, Message, Options, Pop, Settled, Snapshot, Store};
 
 #[test]
 fn what_is_appended_is_popped_in_order_with_all_its_parts() {
@@ -63,6 +63,29 @@ fn hundreds_of_messages_survive_a_kill_and_a_clean_close() {
     let rest = scene.group().pop(TOPIC, Pop::up_to(1000)).unwrap();
     assert_eq!(rest.len(), 150);
     assert_eq!(rest[0].body(), b"message 150");
+}
+
+/// Entries go to their files in pieces: none is skipped or told twice, wherever a piece or a file ends.
+#[test]
+fn the_files_of_a_long_queue_have_an_entry_for_each_message() {
+    for entries_per_file in [31, 33, 100, 5000] {
+        let options = Options::default().entries_per_file(entries_per_file).durability(Durability::Buffered);
+        let mut scene = Scene::sized(options, GroupOptions::default());
+        let bodies: Vec<String> = (0..700).map(|at| format!("message {at}")).collect();
+        // Marks fall between messages of all numbers.
+        for (at, some) in bodies.chunks(67).enumerate() {
+            for body in some {
+                scene.append(body);
+            }
+            if at % 3 == 0 {
+                scene.reopen();
+            }
+        }
+        scene.reopen();
+        // Before anybody reads, since who finds a wrong entry mends it.
+        Snapshot::open(&scene.path).unwrap().verify(|_, _| {}, |fault| panic!("{fault}")).unwrap();
+        assert_eq!(scene.bodies(), bodies, "{entries_per_file} a file");
+    }
 }
 
 #[test]
