@@ -63,7 +63,11 @@ impl Reserve {
     /// How many bytes should be at hand besides the log: until the next snapshot is complete there may be twice as much as
     /// the last one in new records, and then it.
     pub(crate) fn wanted(&self) -> u64 {
-        3 * self.live.load(Ordering::Relaxed)
+        3 * self.live()
+    }
+
+    fn live(&self) -> u64 {
+        self.live.load(Ordering::Relaxed)
     }
 }
 
@@ -74,43 +78,52 @@ fn weight(told: Told) -> u64 {
 impl Engine {
     /// Refuses what makes the live state grow when the reserve is not enough for that. Holds no lock before and after.
     pub(crate) fn check_reserve(&self) -> Result<()> {
-        let (log, reserve) = (&self.checkpoint, &self.reserve);
-        let end = log.appended();
-        if end >= reserve.look_at.load(Ordering::Relaxed) {
-            let next = end + self.options.checkpoint_segment_bytes / LOOKS;
-            reserve.look_at.store(next, Ordering::Relaxed);
-            reserve.look(&self.consumers().index);
-            // In time: what prepares ahead should have it before it is needed.
-            if log.space_at_once().is_some_and(|(space, _)| !self.is_enough(space.saturating_sub(reserve.wanted() / 6)))
-            {
-                log.keep_spare(reserve.wanted());
-            }
+        let log = &self.checkpoint;
+        if log.appended() >= self.reserve.look_at.load(Ordering::Relaxed) {
+            self.look_at_live_state();
         }
         if !log.lacks_space() || log.space_at_once().is_some_and(|(space, _)| self.is_enough(space)) {
             return Ok(());
         }
         // What prepares ahead may be behind, or there may be space again.
         while matches!(log.prepare(), Ok(true)) {}
-        if !log.lacks_space() || self.is_enough(log.space().0) {
-            return Ok(());
-        }
-        let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
-        // What was settled since the last snapshot is not in the way.
-        let differs = reserve.look(&self.consumers().index);
-        let (space, used) = log.space();
-        if differs && !self.is_enough(space) && space.saturating_sub(used) > reserve.live.load(Ordering::Relaxed) {
-            self.snapshot()?;
-        }
-        if !log.lacks_space() || self.is_enough(log.space().0) {
+        if self.may_grow() || self.lets_go_of_what_was_settled()? {
             return Ok(());
         }
         let full = std::io::Error::new(std::io::ErrorKind::StorageFull, "the rest is for acks of what is in flight");
         Err(full).at("grow", &self.dir.join("checkpoint"))
     }
 
+    /// Looks at the live state, and asks for more spares before they are needed: half as much again may live by then.
+    fn look_at_live_state(&self) {
+        let (log, reserve) = (&self.checkpoint, &self.reserve);
+        let next = log.appended() + self.options.checkpoint_segment_bytes / LOOKS;
+        reserve.look_at.store(next, Ordering::Relaxed);
+        reserve.look(&self.consumers().index);
+        let margin = reserve.live() / 2;
+        if log.space_at_once().is_some_and(|(space, _)| !self.is_enough(space.saturating_sub(margin))) {
+            log.keep_spare(reserve.wanted());
+        }
+    }
+
+    fn may_grow(&self) -> bool {
+        !self.checkpoint.lacks_space() || self.is_enough(self.checkpoint.space().0)
+    }
+
+    /// What was settled since the last snapshot is not in the way: a new one tells less. Returns whether there may be more then.
+    fn lets_go_of_what_was_settled(&self) -> Result<bool> {
+        let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
+        let differs = self.reserve.look(&self.consumers().index);
+        let (space, used) = self.checkpoint.space();
+        if differs && !self.is_enough(space) && space.saturating_sub(used) > self.reserve.live() {
+            self.snapshot()?;
+        }
+        Ok(self.may_grow())
+    }
+
     /// Whether so much space is enough for the live state to grow (rule 1).
     fn is_enough(&self, space: u64) -> bool {
-        let (live, segment) = (self.reserve.live.load(Ordering::Relaxed), self.options.checkpoint_segment_bytes);
+        let (live, segment) = (self.reserve.live(), self.options.checkpoint_segment_bytes);
         space >= 5 * live / 2 + 7 * segment / 4
     }
 
@@ -120,7 +133,7 @@ impl Engine {
         if log.is_short() || !log.lacks_space() {
             return log.is_short();
         }
-        let (live, segment) = (self.reserve.live.load(Ordering::Relaxed), self.options.checkpoint_segment_bytes);
+        let (live, segment) = (self.reserve.live(), self.options.checkpoint_segment_bytes);
         let is_tight = |(space, used): (u64, u64)| {
             space.saturating_sub(used) <= live + segment / 2 && 4 * used >= 5 * (live + segment)
         };
