@@ -42,7 +42,7 @@ pub enum Error {
         found: String,
     },
     /// Another process, or another `Store` in this one, has the store open.
-    #[error("the store of {path:?} is open elsewhere; a store has one owner at a time")]
+    #[error("the store is open elsewhere: somebody holds {path:?}; a store has one owner at a time")]
     Locked {
         /// The lock file.
         path: PathBuf,

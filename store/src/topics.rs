@@ -16,7 +16,7 @@ use crate::wait::Signal;
 pub(crate) const QUEUES_MAX: u32 = 1024;
 /// The longest name that users may give.
 pub(crate) const NAME_MAX: usize = 127;
-const NAME_RULE: &str = "1 to 127 of A-Z a-z 0-9 . _ - %, not starting with . or %";
+const NAME_RULE: &str = "1 to 127 of A-Z a-z 0-9 . _ - %, not starting with . or %: only the store writes to %DLQ%";
 /// What the names of dead-letter queues start with.
 pub(crate) const DEAD_LETTERS: &str = "%DLQ%";
 
