@@ -196,10 +196,12 @@ impl ConsumeQueue {
 
     /// The next entries to write, as bytes; all for one file. The caller alone moves on what is flushed.
     fn unflushed(&self, limit: u64) -> Option<(u64, Vec<u8>)> {
-        let from = self.state().flushed;
-        let file_end = from - from % self.per_file + self.per_file;
-        let mut entries = Vec::with_capacity(FLUSHED_AT_ONCE as usize);
-        let end = file_end.min(from + FLUSHED_AT_ONCE);
+        let (from, end) = {
+            let state = self.state();
+            let file_end = state.flushed - state.flushed % self.per_file + self.per_file;
+            (state.flushed, file_end.min(state.flushed + FLUSHED_AT_ONCE).min(state.end()))
+        };
+        let mut entries = Vec::with_capacity((end - from) as usize);
         let mut at = from;
         while self.copy_tail(at..end, limit, &mut entries) {
             at = from + entries.len() as u64;
@@ -211,7 +213,7 @@ impl ConsumeQueue {
     /// Adds some of the entries of a range of messages in memory, of those before `limit`. Returns whether there may be more.
     fn copy_tail(&self, range: Range<u64>, limit: u64, entries: &mut Vec<Entry>) -> bool {
         let state = self.state();
-        let [from, end] = [range.start, range.end.min(state.end())].map(|index| (index - state.tail_from) as usize);
+        let [from, end] = [range.start, range.end].map(|index| (index - state.tail_from) as usize);
         let before = entries.len();
         entries.extend(state.tail.range(from..end).take(COPIED_AT_ONCE).take_while(|entry| entry.end() <= limit));
         entries.len() == before + COPIED_AT_ONCE

@@ -68,7 +68,9 @@ pub enum Failure {
         source: io::Error,
     },
     /// There is no store in the directory, and this verb does not make one.
-    #[error("{dir:?} is no store: there is no file \"store\" in it; `popstore append`, `topic create` and `group create` make one")]
+    #[error(
+        "{dir:?} is no store: there is no file \"store\" in it; `popstore append`, `topic create` and `group create` make one"
+    )]
     NoStore {
         /// The directory.
         dir: PathBuf,

@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard};
 
 use super::{Chunk, Head, Log};
 use crate::error::{Error, Result};
-use crate::format::frame::{self, END_FRAME, LEAD};
+use crate::format::frame::{self, END_FRAME, LEAD, LogKind};
 use crate::format::header::SEGMENT_HEADER;
 
 /// What fits into a segment of `capacity` bytes at most.
@@ -115,6 +115,8 @@ impl Log {
         let base = next.segment.base;
         self.chain.write().expect("no panic under the lock").insert(base, Arc::clone(&next.segment));
         head.outlived.extend(std::mem::replace(&mut head.map, next.map));
+        // The checkpoint log's segments are made with all their space.
+        head.space = if self.shape.kind == LogKind::Checkpoint { next.segment.end() } else { next.ready };
         (head.segment, head.ready) = (next.segment, next.ready);
         head.end = base + SEGMENT_HEADER as u64;
         Ok(())

@@ -52,7 +52,7 @@ pub(crate) const UNDER_CONSTRUCTION: &str = ".tmp";
 impl Log {
     /// Makes the segment that comes next, or a spare, if there should be one. Returns whether there is more to do.
     pub(crate) fn make_ahead(&self) -> Result<bool> {
-        let _one_at_a_time = self.making.lock().expect("no panic under the lock");
+        let one_at_a_time = self.making.lock().expect("no panic under the lock");
         let (base, asked) = {
             let head = self.head.lock().expect("no panic under the lock");
             if self.is_done(&head) {
@@ -60,7 +60,12 @@ impl Log {
             }
             (self.next_base(&head), head.asked)
         };
-        let Some(base) = base else { return self.stock_spares() };
+        let Some(base) = base else {
+            let more = self.stock_spares()?;
+            // Order matters: an append that wanted a segment meanwhile took this for its making.
+            drop(one_at_a_time);
+            return Ok(more || self.next_base(&self.head.lock().expect("no panic under the lock")).is_some());
+        };
         let made = self.note_space(self.make(base));
         // There is a new file to make room in.
         self.wake_preparer();

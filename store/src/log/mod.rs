@@ -141,6 +141,8 @@ struct Head {
     end: u64,
     /// The bytes before this place exist in the file.
     ready: u64,
+    /// The bytes before this place have their space, if not their zeroes.
+    space: u64,
     /// The segments that come next.
     ahead: VecDeque<Next>,
     /// Maps that are no longer written to: taken down before what was stored through them is synced.
@@ -224,12 +226,14 @@ impl Log {
     }
 
     fn space_while_nothing_is_made(&self) -> (u64, u64) {
-        let ahead = {
+        let (ahead, lacking) = {
             let head = self.head.lock().expect("no panic under the lock");
-            head.ahead.iter().map(|next| next.segment.capacity).sum::<u64>()
+            let ahead = head.ahead.iter().map(|next| next.segment.capacity).sum::<u64>();
+            (ahead, head.segment.end() - head.space)
         };
         let segments = self.segments().iter().map(|segment| segment.capacity).sum::<u64>();
-        (segments + ahead + self.spare_bytes(), self.appended().saturating_sub(self.start()))
+        let space = (segments + ahead + self.spare_bytes()).saturating_sub(lacking);
+        (space, self.appended().saturating_sub(self.start()))
     }
 
     /// The bytes of all segments that can be read.

@@ -60,7 +60,7 @@ impl Log {
             }
             (self.next_piece(&head), head.asked)
         };
-        let Some(piece) = piece else { return Ok(false) };
+        let Some(piece) = piece else { return self.take_space_ahead() };
         let filled = self.note_space(self.fill(&piece));
         self.tell_who_waits(filled, asked, |_| true)
     }
@@ -118,7 +118,8 @@ impl Log {
         let ready = head.ahead.iter().map(|next| next.ready - next.segment.base).sum::<u64>() + head.ready - head.end;
         // Who makes a segment looks again when it is done.
         let is_made = || self.making.try_lock().is_err();
-        ready < self.step(head) / 2 || self.next_base(head).is_some() && !is_made()
+        let lacks_space = head.space < self.wanted_space(head);
+        lacks_space || ready < self.step(head) / 2 || self.next_base(head).is_some() && !is_made()
     }
 
     pub(super) fn wake_preparer(&self) {
@@ -160,6 +161,37 @@ impl Log {
         unready.map(|next| Piece::next(&next.segment, next.map.as_ref(), next.ready, fill))
     }
 
+    /// How far the segment that is appended to should have space: what an open finds need not have all of it.
+    fn wanted_space(&self, head: &Head) -> u64 {
+        match self.shape.kind {
+            LogKind::Commit => head.space,
+            LogKind::Checkpoint => head.segment.end().min(head.end + self.shape.segment_bytes).max(head.space),
+        }
+    }
+
+    /// Takes a bounded piece of that space. Returns whether there is more to do.
+    fn take_space_ahead(&self) -> Result<bool> {
+        let (segment, from, end) = {
+            let head = self.head.lock().expect("no panic under the lock");
+            let end = self.wanted_space(&head).min(head.space + FILL);
+            (Arc::clone(&head.segment), head.space, end)
+        };
+        if from == end {
+            return Ok(false);
+        }
+        let file = segment.file(&self.disk).at("open", &segment.path)?;
+        let taken = match self.disk.take_space(&file, from - segment.base, end - from) {
+            Ok(()) => Ok(()),
+            Err(_) => zero(&self.disk, &file, from - segment.base, end - segment.base),
+        };
+        self.note_space(taken)?;
+        let mut head = self.head.lock().expect("no panic under the lock");
+        if head.segment.base == segment.base {
+            head.space = head.space.max(end);
+        }
+        Ok(true)
+    }
+
     fn fill(&self, piece: &Piece) -> Result<()> {
         let Piece { segment, map, from, end } = piece;
         let file = segment.file(&self.disk).at("open", &segment.path)?;
@@ -173,7 +205,7 @@ impl Log {
         }
         let mut head = self.head.lock().expect("no panic under the lock");
         if head.segment.base == segment.base {
-            head.ready = *end;
+            (head.ready, head.space) = (*end, head.space.max(*end));
         } else if let Some(next) = head.ahead.iter_mut().find(|next| next.segment.base == segment.base) {
             next.ready = *end;
         }

@@ -175,15 +175,14 @@ impl Unrecovered {
 }
 
 impl Shape {
-    /// The end of the room that a segment is found with, behind `end`. What is stored through a map must have its space,
-    /// and files may have been copied without that of their zeroes.
-    fn ready(&self, disk: &Disk, segment: &Segment, end: u64) -> Result<u64> {
+    /// The end of the room that a segment is found with, behind `end`: what is stored there must have its space, and files
+    /// may have been copied without that of their zeroes. Where nothing can be said of it, room is made anew.
+    fn ready(disk: &Disk, segment: &Segment, end: u64) -> Result<u64> {
         let file = segment.file(disk).at("open", &segment.path)?;
-        let len = file.len().at("inspect", &segment.path)?;
+        let len = file.len().at("inspect", &segment.path)?.min(segment.capacity);
         let at = end - segment.base;
-        let space_end = if self.kind == LogKind::Checkpoint { segment.capacity } else { len };
-        let has_space = self.staged || disk.take_space(&file, at, space_end.saturating_sub(at)).is_ok();
-        Ok(if has_space { segment.base + len } else { end })
+        let has_space = disk.take_space(&file, at, len.saturating_sub(at)).is_ok();
+        Ok(if has_space { segment.base + len.max(at) } else { end })
     }
 }
 
@@ -221,7 +220,7 @@ impl Log {
             zero(&self.disk, &opened, file.len, file.capacity)?;
         }
         let segment = Segment::new(&self.disk, opened, file.base, file.capacity, SEGMENT_HEADER as u64)?;
-        let ready = self.shape.ready(&self.disk, &segment, file.base + SEGMENT_HEADER as u64)?;
+        let ready = Shape::ready(&self.disk, &segment, file.base + SEGMENT_HEADER as u64)?;
         let next = self.mapped(segment, ready)?;
         self.head.lock().expect("no panic under the lock").ahead.push_back(next);
         Ok(())
@@ -256,13 +255,14 @@ impl Log {
         let head = Arc::new(head);
         chain.insert(head.base, Arc::clone(&head));
         let map = if shape.staged { None } else { Some(head.write_map(&disk)?) };
-        let ready = shape.ready(&disk, &head, end)?;
+        let ready = Shape::ready(&disk, &head, end)?;
         let seed = shape.seed();
         let head = Head {
             segment: head,
             map,
             end,
             ready,
+            space: ready,
             ahead: VecDeque::new(),
             outlived: Vec::new(),
             staged: Vec::new(),

@@ -132,13 +132,13 @@ impl Disk {
     /// Makes room: writes zeroes. To ask for the space first is less work for the file system.
     pub(crate) fn write_zeroes(&self, file: &StoreFile, at: u64, zeroes: &[u8]) -> io::Result<()> {
         self.seen(Event::Room { path: &file.path, at, len: zeroes.len() }, || {
-            // If there is none, the write says so.
+            // If it cannot be had, the write says so.
             let _ = platform::allocate(&file.file, at, zeroes.len() as u64);
             platform::write_all_at(&file.file, at, zeroes)
         })
     }
 
-    /// Makes sure that a range of a file has its space. No byte changes; a shorter file grows by zeroes.
+    /// Makes sure that a range of a file has its space, or fails. No byte changes; a shorter file grows by zeroes.
     pub(crate) fn take_space(&self, file: &StoreFile, at: u64, len: u64) -> io::Result<()> {
         let event = Event::Room { path: &file.path, at, len: len as usize };
         self.seen(event, || platform::allocate(&file.file, at, len))

@@ -30,17 +30,17 @@ pub(crate) fn write_all_at(file: &File, mut at: u64, mut bytes: &[u8]) -> io::Re
     Ok(())
 }
 
-/// Asks for the space of a range of a file, where that is possible. Fails only when there is none.
+/// Takes the space of a range of a file, where that is possible.
+#[cfg(target_os = "linux")]
 pub(crate) fn allocate(file: &File, at: u64, len: u64) -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    if let Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) =
-        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), at, len)
-    {
-        return Err(error.into());
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (file, at, len);
-    Ok(())
+    let allocate = || rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), at, len);
+    if len > 0 { Ok(rustix::io::retry_on_intr(allocate)?) } else { Ok(()) }
+}
+
+/// Takes the space of a range of a file, where that is possible.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn allocate(_file: &File, _at: u64, _len: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Takes the space of a file's first bytes and makes them zeroes without writing any, where that is possible.
