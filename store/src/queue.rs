@@ -10,10 +10,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use popstore_revive::{QueueId, QueueIndex, Run};
 
+use crate::chunks::{CHUNK, Chunk, Chunks};
 use crate::error::{At, Error, Result};
 use crate::format::entry::{ENTRY, Entry};
 use crate::format::extent::Extent;
@@ -25,8 +26,6 @@ const KEPT: usize = 256;
 /// these need not go to sleep.
 const FLUSHED_AT_ONCE: u64 = 4096;
 const COPIED_AT_ONCE: usize = 32;
-/// How many entries are read from a file at once.
-const CHUNK: u64 = 512;
 
 /// The end of a queue, while messages are appended to it.
 pub(crate) struct Tail<'q>(MutexGuard<'q, State>);
@@ -51,6 +50,8 @@ pub(crate) struct ConsumeQueue {
     /// Held by whoever writes or removes files; taken before the state's lock, which appends and reads need.
     files: Mutex<()>,
     state: Mutex<State>,
+    /// What was read from the files of this queue and others.
+    chunks: Arc<Chunks>,
 }
 
 #[derive(Default)]
@@ -68,7 +69,8 @@ struct State {
     tail_from: u64,
     /// Messages before `first` that were moved because someone still needs them.
     relocated: BTreeMap<u64, Entry>,
-    chunk: (u64, Vec<Entry>),
+    /// The entries that were read last.
+    chunk: Chunk,
     /// Files written since they were synced, by first index.
     unsynced: BTreeSet<u64>,
     /// The last file of which the name is durable. A file that open found may have been made by who was killed before that.
@@ -83,7 +85,14 @@ impl State {
 
 impl ConsumeQueue {
     /// A queue of which the entries `first..flushed` are in its files, followed by `tail`.
-    pub(crate) fn new(id: QueueId, dir: PathBuf, per_file: u64, extent: &Extent, tail: Vec<Entry>) -> Self {
+    pub(crate) fn new(
+        id: QueueId,
+        dir: PathBuf,
+        per_file: u64,
+        extent: &Extent,
+        tail: Vec<Entry>,
+        chunks: Arc<Chunks>,
+    ) -> Self {
         let state = State {
             first: extent.first.0,
             kept_from: extent.first.0,
@@ -94,7 +103,7 @@ impl ConsumeQueue {
             relocated: extent.relocated.iter().map(|(index, entry)| (index.0, *entry)).collect(),
             ..State::default()
         };
-        Self { id, dir, per_file, files: Mutex::new(()), state: Mutex::new(state) }
+        Self { id, dir, per_file, files: Mutex::new(()), state: Mutex::new(state), chunks }
     }
 
     /// The right to add entries. The caller holds the commit log's append lock.
@@ -156,30 +165,19 @@ impl ConsumeQueue {
         if let Some(at) = index.0.checked_sub(state.tail_from) {
             return Ok(state.tail.get(at as usize).copied());
         }
-        let cached = |state: &State| state.chunk.1.get(index.0.checked_sub(state.chunk.0)? as usize).copied();
-        if let Some(entry) = cached(state) {
+        if let Some(entry) = state.chunk.entry(index) {
             return Ok(Some(entry));
         }
-        self.load(state, disk, index.0)?;
-        Ok(cached(state))
-    }
-
-    fn load(&self, state: &mut State, disk: &Disk, index: u64) -> Result<()> {
-        let file_first = index - index % self.per_file;
-        let end = (index + CHUNK).min(file_first + self.per_file).min(state.flushed);
-        let mut bytes = vec![0; (end - index) as usize * ENTRY];
-        let path = self.path(file_first);
-        match disk.open_to_read(path.clone()) {
-            Ok(file) => {
-                file.read_at((index - file_first) * ENTRY as u64, &mut bytes).at("read", &path)?;
-            }
-            // The entries are made anew by whoever stumbles over these zeroes.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("open", &path, error)),
+        // At multiples of a chunk in each file: where one group has read another finds it.
+        let file_first = index.0 - index.0 % self.per_file;
+        let first = index.0 - (index.0 - file_first) % CHUNK;
+        state.chunk = self.chunks.get(self.id, first).unwrap_or_default();
+        if state.chunk.entry(index).is_none() {
+            let end = (first + CHUNK).min(file_first + self.per_file).min(state.flushed);
+            state.chunk = Chunk::read(disk, self.path(file_first), file_first, first..end)?;
+            self.chunks.keep(self.id, &state.chunk);
         }
-        let (entries, _) = bytes.as_chunks::<ENTRY>();
-        state.chunk = (index, entries.iter().map(Entry::decode).collect());
-        Ok(())
+        Ok(state.chunk.entry(index))
     }
 
     /// Writes the entries of messages before `limit`, which are durable, as far as they are not in the files yet, and
@@ -313,7 +311,9 @@ impl ConsumeQueue {
         for (index, entry) in entries.iter().filter(|(index, _)| in_files.contains(&index.0)) {
             self.write(&mut open, disk, index.0, &entry.encode())?;
         }
-        self.state().chunk = (0, Vec::new());
+        let mut state = self.state();
+        state.chunk = Chunk::default();
+        self.chunks.forget(self.id);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, RwLock};
 
 use popstore_revive::{QueueId, TopicId};
 
+use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::extent::Extent;
 use crate::queue::ConsumeQueue;
@@ -47,6 +48,8 @@ impl Topic {
 pub(crate) struct Topics {
     dir: PathBuf,
     entries_per_file: u64,
+    /// What was read from the files of queues lately.
+    chunks: Arc<Chunks>,
     known: RwLock<Known>,
 }
 
@@ -62,7 +65,7 @@ struct Known {
 impl Topics {
     pub(crate) fn new(store: &Path, entries_per_file: u64, next: TopicId) -> Self {
         let known = Known { next: next.0, ..Known::default() };
-        Self { dir: store.join("queues"), entries_per_file, known: RwLock::new(known) }
+        Self { dir: store.join("queues"), entries_per_file, chunks: Arc::default(), known: RwLock::new(known) }
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Result<Arc<Topic>> {
@@ -130,7 +133,7 @@ impl Topics {
         tail: Vec<crate::format::entry::Entry>,
     ) -> ConsumeQueue {
         let dir = self.dir.join(name).join(id.queue.to_string());
-        ConsumeQueue::new(id, dir, self.entries_per_file, extent, tail)
+        ConsumeQueue::new(id, dir, self.entries_per_file, extent, tail, Arc::clone(&self.chunks))
     }
 }
 

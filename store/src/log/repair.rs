@@ -174,15 +174,15 @@ impl Unrecovered {
     }
 }
 
-impl Shape {
+impl Segment {
     /// The end of the room that a segment is found with, behind `end`: what is stored there must have its space, and files
     /// may have been copied without that of their zeroes. Where nothing can be said of it, room is made anew.
-    fn ready(disk: &Disk, segment: &Segment, end: u64) -> Result<u64> {
-        let file = segment.file(disk).at("open", &segment.path)?;
-        let len = file.len().at("inspect", &segment.path)?.min(segment.capacity);
-        let at = end - segment.base;
+    fn ready(&self, disk: &Disk, end: u64) -> Result<u64> {
+        let file = self.file(disk).at("open", &self.path)?;
+        let len = file.len().at("inspect", &self.path)?.min(self.capacity);
+        let at = end - self.base;
         let has_space = disk.take_space(&file, at, len.saturating_sub(at)).is_ok();
-        Ok(if has_space { segment.base + len.max(at) } else { end })
+        Ok(if has_space { self.base + len.max(at) } else { end })
     }
 }
 
@@ -220,7 +220,7 @@ impl Log {
             zero(&self.disk, &opened, file.len, file.capacity)?;
         }
         let segment = Segment::new(&self.disk, opened, file.base, file.capacity, SEGMENT_HEADER as u64)?;
-        let ready = Shape::ready(&self.disk, &segment, file.base + SEGMENT_HEADER as u64)?;
+        let ready = segment.ready(&self.disk, file.base + SEGMENT_HEADER as u64)?;
         let next = self.mapped(segment, ready)?;
         self.head.lock().expect("no panic under the lock").ahead.push_back(next);
         Ok(())
@@ -255,7 +255,7 @@ impl Log {
         let head = Arc::new(head);
         chain.insert(head.base, Arc::clone(&head));
         let map = if shape.staged { None } else { Some(head.write_map(&disk)?) };
-        let ready = Shape::ready(&disk, &head, end)?;
+        let ready = head.ready(&disk, end)?;
         let seed = shape.seed();
         let head = Head {
             segment: head,
