@@ -16,8 +16,8 @@ use crate::segment::Disk;
 
 /// How many entries are read at once, at multiples of that.
 pub(crate) const CHUNK: u64 = 512;
-/// How many chunks are kept: 4 MiB.
-const CHUNKS_MAX: usize = 512;
+/// How many chunks are kept: 1 MiB.
+const CHUNKS_MAX: usize = 128;
 
 /// Entries of messages that follow one another.
 #[derive(Clone, Default)]
