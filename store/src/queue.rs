@@ -169,7 +169,7 @@ impl ConsumeQueue {
             return Ok(Some(entry));
         }
         // At multiples of a chunk in each file: where one group has read another finds it.
-        let file_first = index.0 - index.0 % self.per_file;
+        let file_first = self.file_first(index.0);
         let first = index.0 - (index.0 - file_first) % CHUNK;
         state.chunk = self.chunks.get(self.id, first).unwrap_or_default();
         if state.chunk.entry(index).is_none() {
@@ -196,7 +196,7 @@ impl ConsumeQueue {
     fn unflushed(&self, limit: u64) -> Option<(u64, Vec<u8>)> {
         let (from, end) = {
             let state = self.state();
-            let file_end = state.flushed - state.flushed % self.per_file + self.per_file;
+            let file_end = self.file_first(state.flushed) + self.per_file;
             (state.flushed, file_end.min(state.flushed + FLUSHED_AT_ONCE).min(state.end()))
         };
         let mut entries = Vec::with_capacity((end - from) as usize);
@@ -229,7 +229,7 @@ impl ConsumeQueue {
 
     /// Writes entries of one file, from that of the message `index` on.
     fn write(&self, open: &mut Option<(u64, StoreFile)>, disk: &Disk, index: u64, bytes: &[u8]) -> Result<()> {
-        let file_first = index - index % self.per_file;
+        let file_first = self.file_first(index);
         let path = self.path(file_first);
         if open.as_ref().is_none_or(|(first, _)| *first != file_first) {
             let file = match disk.open(path.clone()) {
@@ -287,7 +287,7 @@ impl ConsumeQueue {
     /// Whether the files hold as many entries as they should.
     pub(crate) fn files_are_long_enough(&self) -> bool {
         let state = self.state();
-        let mut file_first = state.first - state.first % self.per_file;
+        let mut file_first = self.file_first(state.first);
         while file_first < state.flushed {
             let wanted = (state.flushed - file_first).min(self.per_file) * ENTRY as u64;
             if std::fs::metadata(self.path(file_first)).map_or(0, |file| file.len()) < wanted {
@@ -332,7 +332,7 @@ impl ConsumeQueue {
     pub(crate) fn retire_before(&self, disk: &Disk, first: QueueIndex) -> Result<()> {
         let _alone = self.files.lock().expect("no panic under the lock");
         let mut state = self.state();
-        let mut file_first = state.kept_from - state.kept_from % self.per_file;
+        let mut file_first = self.file_first(state.kept_from);
         state.first = state.first.max(first.0);
         while file_first + self.per_file <= state.first && file_first + self.per_file <= state.flushed {
             let path = self.path(file_first);
@@ -372,6 +372,11 @@ impl ConsumeQueue {
     /// Nobody needs the moved message any more.
     pub(crate) fn drop_relocated(&self, index: QueueIndex) {
         self.state().relocated.remove(&index.0);
+    }
+
+    /// The first message of the file that has this one's entry.
+    fn file_first(&self, index: u64) -> u64 {
+        index - index % self.per_file
     }
 
     fn path(&self, file_first: u64) -> PathBuf {
