@@ -127,15 +127,20 @@ impl Log {
         let _ = self.shape.wake.try_send(());
     }
 
+    /// Whether segments have their space and are filled shortly before they are needed: what lies ready for longer is written
+    /// twice, as zeroes and as records.
+    fn fills_late(&self) -> bool {
+        self.shape.kind == LogKind::Checkpoint && !self.shape.staged
+    }
+
     pub(super) fn step(&self, head: &Head) -> u64 {
         match self.shape.kind {
             LogKind::Commit => {
                 let step = (head.load / 4).clamp(STEP_MIN, STEP_MAX).min(self.shape.segment_bytes);
                 step.max(self.shape.ready_bytes)
             }
-            LogKind::Checkpoint if self.shape.staged => self.shape.segment_bytes + head.segment.capacity,
-            // Its segments have their space: what lies ready longer than needed is written twice, as zeroes and as records.
-            LogKind::Checkpoint => CHECKPOINT_STEP.min(self.shape.segment_bytes),
+            LogKind::Checkpoint if self.fills_late() => CHECKPOINT_STEP.min(self.shape.segment_bytes),
+            LogKind::Checkpoint => self.shape.segment_bytes + head.segment.capacity,
         }
     }
 
@@ -150,10 +155,7 @@ impl Log {
 
     fn next_piece(&self, head: &Head) -> Option<Piece> {
         let want = self.wanted_end(head);
-        let fill = match self.shape.kind {
-            LogKind::Commit => FILL,
-            LogKind::Checkpoint => PIECE,
-        };
+        let fill = if self.fills_late() { PIECE } else { FILL };
         if head.ready < head.segment.end() && head.ready < want {
             return Some(Piece::next(&head.segment, head.map.as_ref(), head.ready, fill));
         }
@@ -181,8 +183,8 @@ impl Log {
         }
         let file = segment.file(&self.disk).at("open", &segment.path)?;
         let taken = match self.disk.take_space(&file, from - segment.base, end - from) {
-            Ok(()) => Ok(()),
-            Err(_) => zero(&self.disk, &file, from - segment.base, end - segment.base),
+            true => Ok(()),
+            false => zero(&self.disk, &file, from - segment.base, end - segment.base),
         };
         self.note_space(taken)?;
         let mut head = self.head.lock().expect("no panic under the lock");

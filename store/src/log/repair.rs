@@ -181,7 +181,7 @@ impl Segment {
         let file = self.file(disk).at("open", &self.path)?;
         let len = file.len().at("inspect", &self.path)?.min(self.capacity);
         let at = end - self.base;
-        let has_space = disk.take_space(&file, at, len.saturating_sub(at)).is_ok();
+        let has_space = disk.take_space(&file, at, len.saturating_sub(at));
         Ok(if has_space { self.base + len.max(at) } else { end })
     }
 }

@@ -138,10 +138,11 @@ impl Disk {
         })
     }
 
-    /// Makes sure that a range of a file has its space, or fails. No byte changes; a shorter file grows by zeroes.
-    pub(crate) fn take_space(&self, file: &StoreFile, at: u64, len: u64) -> io::Result<()> {
+    /// Makes sure that a range of a file has its space. No byte changes; a shorter file grows by zeroes. Returns whether it
+    /// could.
+    pub(crate) fn take_space(&self, file: &StoreFile, at: u64, len: u64) -> bool {
         let event = Event::Room { path: &file.path, at, len: len as usize };
-        self.seen(event, || platform::allocate(&file.file, at, len))
+        self.seen(event, || platform::allocate(&file.file, at, len)).is_ok()
     }
 
     /// Takes the space of a file's first bytes, which read as zeroes then, without writing them. Returns whether it could.
