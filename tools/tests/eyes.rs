@@ -87,6 +87,8 @@ fn leases_and_dead_letters_are_told_with_their_history() {
     assert_eq!(texts(&leases, "state"), ["in_flight", "ready"]);
     let overdue = ruin.run("leases data --overdue --group g --json").objects();
     assert_eq!(texts(&overdue, "key"), ["held"]);
+    let told = ruin.run("leases data").out;
+    assert_eq!((told.lines().count(), told.lines().last()), (3, Some("2 held messages")));
     assert_eq!(ruin.run("leases data --group other").code, 2);
     let letter = ruin.run("dead-letters data --json").objects().remove(0);
     assert_eq!((&letter["origin_index"], &letter["attempts"]), (&1.into(), &2.into()));

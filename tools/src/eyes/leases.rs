@@ -60,6 +60,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     let wanted = |held: &HeldMessage| {
         args.group.as_ref().is_none_or(|group| **group == *held.group) && (!args.overdue || is_overdue(held, now))
     };
+    let mut listed = 0;
     for held in snapshot.leases().filter(wanted) {
         let message = lookup.message(&held.topic, held.queue, held.index)?;
         let key = message.map(|message| message.key).unwrap_or_default();
@@ -67,6 +68,10 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
             true => output::json(out, &row(&held, &key, now))?,
             false => writeln!(out, "{}", line(&held, &key, now))?,
         }
+        listed += 1;
+    }
+    if !args.json {
+        writeln!(out, "{}", output::counted(listed, "held message"))?;
     }
     Ok(notes.outcome())
 }
