@@ -61,7 +61,7 @@ fn delivered(contender: &dyn Contender, dir: &Path, count: u64) -> Vec<f64> {
     let opened = contender.open(&usual(dir, count));
     let bodies = Bodies::of(BODY);
     let expected = preload(opened.as_ref(), &bodies.batches(PRELOAD), count);
-    rustix::fs::sync();
+    disk::rest();
     let (mut consumer, due) = (opened.consumer(), instant(contender, count));
     let mut first_time = Popped::default();
     while first_time.messages < count {
@@ -89,7 +89,7 @@ fn visible(popstore: &Popstore, dir: &Path, count: u64) -> Vec<f64> {
     let opened = popstore.opened(store.clone(), group.clone());
     let bodies = Bodies::of(BODY);
     preload(opened.as_ref(), &bodies.batches(PRELOAD), count);
-    rustix::fs::sync();
+    disk::rest();
     let (mut consumer, due) = (opened.consumer(), instant(popstore, count));
     let mut leased = 0;
     while leased < count {
