@@ -8,6 +8,7 @@ mod ruin;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use clap::Parser;
 use popstore::{Delay, GroupOptions, ManualClock, Message, Pop, Store};
 use ruin::Ruin;
 use serde_json::Value;
@@ -76,6 +77,12 @@ fn why_tells_the_life_of_a_dead_letter_in_order() {
     let by_place = ruin.run("why data --topic orders --index 1").out;
     let offset = life[0]["record"].as_str().unwrap().strip_prefix("commit ").unwrap();
     assert_eq!(ruin.run(&format!("why data --offset {offset}")).out, by_place);
+    assert_eq!(ruin.run("why data --at orders/0/1").out, by_place);
+    for no_place in ["orders", "orders/1", "orders/0/x", "orders/0/1/", "orders/-1/1"] {
+        let words = ["store-inspect", "why", "data", "--at", no_place];
+        assert!(popstore_tools::eyes::Command::try_parse_from(words).is_err(), "{no_place}");
+    }
+    assert_eq!(ruin.run("why data --at other/0/1").code, 2);
     assert_eq!(ruin.run("why data --topic orders --index 99").code, 2);
 }
 

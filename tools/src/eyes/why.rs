@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use popstore::{Fault, Inspected, Snapshot, SnapshotMessage};
 
@@ -16,10 +17,13 @@ const MESSAGES_MAX: usize = 100;
 
 /// Tell the life of a message: appended, popped, extended, acked, nacked, revived, dead-lettered, per group
 #[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("which").required(true).args(["topic", "offset", "key"])))]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["at", "topic", "offset", "key"])))]
 pub(super) struct Args {
     /// The directory of the store
     dir: PathBuf,
+    /// The place of the message, as it is printed: topic, queue and index
+    #[arg(long, value_name = "TOPIC/QUEUE/INDEX")]
+    at: Option<Place>,
     /// The topic of the message
     #[arg(long, requires = "index")]
     topic: Option<String>,
@@ -43,10 +47,43 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// Where a message is in its queue.
+#[derive(Clone, Debug)]
+struct Place {
+    topic: String,
+    queue: u32,
+    index: u64,
+}
+
+impl FromStr for Place {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.rsplitn(3, '/');
+        let (index, queue, topic) = (parts.next(), parts.next(), parts.next());
+        let place = || {
+            let (index, queue) = (index?.parse().ok()?, queue?.parse().ok()?);
+            Some(Self { topic: topic?.to_string(), queue, index })
+        };
+        place().ok_or("a place looks like orders/0/12")
+    }
+}
+
+impl Args {
+    /// The place that is asked for, if it is one.
+    fn place(&self) -> Option<(&str, u32, u64)> {
+        match (&self.at, &self.topic, self.index) {
+            (Some(at), ..) => Some((&at.topic, at.queue, at.index)),
+            (None, Some(topic), Some(index)) => Some((topic, self.queue, index)),
+            _ => None,
+        }
+    }
+}
+
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let snapshot = directory::look(&args.dir)?;
     let mut notes = Notes::of(&snapshot);
-    directory::check_names(&snapshot, args.topic.as_deref(), args.group.as_deref())?;
+    directory::check_names(&snapshot, args.place().map(|(topic, ..)| topic), args.group.as_deref())?;
     let messages = find(args, &snapshot, &mut notes)?;
     if messages.is_empty() {
         damaged(args, &snapshot, &mut notes)?;
@@ -69,8 +106,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
 }
 
 fn wanted(args: &Args) -> String {
-    match (&args.topic, args.offset, &args.key) {
-        (Some(topic), ..) => crate::output::place(topic, args.queue, args.index.unwrap_or(0)),
+    match (args.place(), args.offset, &args.key) {
+        (Some((topic, queue, index)), ..) => crate::output::place(topic, queue, index),
         (_, Some(offset), _) => format!("at offset {offset}"),
         (_, _, key) => format!("with key {:?}", key.as_deref().unwrap_or_default()),
     }
@@ -78,9 +115,9 @@ fn wanted(args: &Args) -> String {
 
 /// Tells what is wrong where the message should be: the record there, or else the queue's entry.
 fn damaged(args: &Args, snapshot: &Snapshot, notes: &mut Notes) -> Result<(), Failure> {
-    let entry = match (&args.topic, args.index) {
-        (Some(topic), Some(index)) => snapshot.lookup().queue_entry(topic, args.queue, index)?,
-        _ => None,
+    let entry = match args.place() {
+        Some((topic, queue, index)) => snapshot.lookup().queue_entry(topic, queue, index)?,
+        None => None,
     };
     if let Some(offset) = args.offset.or_else(|| entry.as_ref().map(|entry| entry.offset)) {
         for met in snapshot.commit_log(offset)? {
@@ -106,8 +143,8 @@ fn place_of(fault: &Fault) -> Option<u64> {
 
 fn find(args: &Args, snapshot: &Snapshot, notes: &mut Notes) -> Result<Vec<SnapshotMessage>, Failure> {
     let mut lookup = snapshot.lookup();
-    if let (Some(topic), Some(index)) = (&args.topic, args.index) {
-        return Ok(lookup.message(topic, args.queue, index)?.into_iter().collect());
+    if let Some((topic, queue, index)) = args.place() {
+        return Ok(lookup.message(topic, queue, index)?.into_iter().collect());
     }
     if let Some(offset) = args.offset {
         return Ok(lookup.message_at(offset)?.into_iter().collect());

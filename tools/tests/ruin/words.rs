@@ -44,8 +44,9 @@ const VERBS: [&str; 24] = [
     "group",
     "help",
 ];
-const OPTIONS: [&str; 42] = [
+const OPTIONS: [&str; 43] = [
     "--json",
+    "--at",
     "--reverse",
     "--all",
     "--overdue",
