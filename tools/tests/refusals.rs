@@ -27,7 +27,11 @@ fn what_cannot_be_done_ends_with_2_and_says_why() {
         ("append data jobs hello --whole", "cannot be used with"),
         ("append data jobs --file missing", "could not read \"missing\""),
         ("work data other --group new -- true", "there is no topic \"other\""),
-        ("work data jobs --group new -- /no/such/program --flag", "/no/such/program"),
+        ("work data jobs --group new -- /no/such/program --flag", "--flag\": there is no such program"),
+        ("work data jobs --group new -- no-such-program --flag", "there is no such program"),
+        ("work data jobs --group new -- ./no-such-program", "there is no such program"),
+        ("work data jobs --group new -- data/store", "it is not executable"),
+        ("work data jobs --group new -- data/store --flag", "it is not executable"),
         ("frobnicate data", "unrecognized subcommand"),
     ] {
         let printed = shell.run(line);

@@ -9,7 +9,7 @@ mod running;
 mod signals;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -101,16 +101,39 @@ fn work(count: u32, jobs: &Jobs<'_>) -> Result<(), Failure> {
     })
 }
 
-/// Looks for the program before a message is popped for it: a missing one must not cost a delivery.
+/// Looks for the program before a message is popped for it: a missing one must not cost a delivery. What a line for the
+/// shell begins with is looked at if it is a path as it stands.
 fn check_command(command: &[String]) -> Result<(), Failure> {
-    let [program, _, ..] = command else { return Ok(()) };
-    let is_there = |dir: PathBuf| dir.join(program).exists() || dir.join(format!("{program}.exe")).exists();
-    let found = match program.contains(std::path::MAIN_SEPARATOR) {
-        true => is_there(PathBuf::new()),
-        false => std::env::var_os("PATH").is_none_or(|path| std::env::split_paths(&path).any(is_there)),
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
+    let program = match command {
+        [line] => line.split_whitespace().next().filter(|word| word.contains('/') && word.chars().all(is_plain)),
+        words => words.first().map(String::as_str),
     };
-    let missing = || Failure::Command { command: command.join(" "), source: io::ErrorKind::NotFound.into() };
-    if found { Ok(()) } else { Err(missing()) }
+    let Some(program) = program else { return Ok(()) };
+    let dirs: Vec<PathBuf> = match (program.contains(std::path::MAIN_SEPARATOR), std::env::var_os("PATH")) {
+        (true, _) => vec![PathBuf::new()],
+        (false, Some(path)) => std::env::split_paths(&path).collect(),
+        (false, None) => return Ok(()),
+    };
+    let names = dirs.iter().flat_map(|dir| [dir.join(program), dir.join(format!("{program}.exe"))]);
+    let found: Vec<PathBuf> = names.filter(|name| name.exists()).collect();
+    let source = match found.as_slice() {
+        [] => io::Error::new(io::ErrorKind::NotFound, "there is no such program"),
+        found if found.iter().any(|program| can_run(program)) => return Ok(()),
+        _ => io::Error::new(io::ErrorKind::PermissionDenied, "it is not executable"),
+    };
+    Err(Failure::Command { command: command.join(" "), source })
+}
+
+#[cfg(unix)]
+fn can_run(program: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    program.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn can_run(program: &Path) -> bool {
+    program.is_file()
 }
 
 fn group(store: &Store, args: &Args) -> Result<Group, Failure> {
