@@ -2,8 +2,10 @@
 //!
 //! A mark is made in two steps. First the messages and the queues' files are made durable, which needs disk space;
 //! then the records are written, which does not. On a full disk the last mark can thus be told again, and the
-//! checkpoint log goes on living from its reserve.
+//! checkpoint log goes on living from its reserve; and it can be moved on to where the commit log is to begin, so that
+//! what fills the disk can go.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use popstore_revive::TopicId;
@@ -91,6 +93,27 @@ impl Engine {
     pub(crate) fn tell_mark_again(&self) -> Result<u64> {
         let last = self.kept.lock().expect("no panic under the lock").mark.clone();
         self.tell_mark(&last)
+    }
+
+    /// Moves the last mark on to `base`, where the log will begin and with it all queues. The entries of what goes need
+    /// no place in their files, so that this takes no space: else what fills the disk could not go.
+    pub(crate) fn move_mark_to(&self, base: u64) -> Result<u64> {
+        // Order matters, as for every mark.
+        self.record_unrecorded(&mut self.letters.lock().expect("no panic under the lock"))?;
+        let last = self.kept.lock().expect("no panic under the lock").mark.clone();
+        let place = last.commit.max(base);
+        self.commit.sync_through(place)?;
+        // Files may hold more by now than the last mark says. What lies behind this one is read again.
+        let marked: BTreeMap<_, _> = last.topics.into_iter().map(|(topic, _, queues)| (topic, queues)).collect();
+        let extent = |topic: TopicId, (queue, known): (usize, &Arc<ConsumeQueue>)| {
+            let now = known.extent();
+            let before = marked.get(&topic).and_then(|queues| queues.get(queue));
+            Extent { end: before.map_or(now.first, |before| before.end.max(now.first)), ..now }
+        };
+        let extents = |topic: &Topic| topic.queues.iter().enumerate().map(|queue| extent(topic.id, queue)).collect();
+        let all = self.topics.all();
+        let topics = all.iter().map(|topic| (topic.id, Arc::clone(&topic.name), extents(topic))).collect();
+        self.tell_mark(&Mark { commit: place, base, topics })
     }
 
     fn make_mark(&self, base: u64, commit: u64) -> Result<Mark> {

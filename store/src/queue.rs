@@ -81,6 +81,15 @@ impl State {
     fn end(&self) -> u64 {
         self.tail_from + self.tail.len() as u64
     }
+
+    /// The entries before `end` are in the files, or not needed there: all but the last of them need not be in memory.
+    fn flushed_through(&mut self, end: u64) {
+        self.flushed = self.flushed.max(end);
+        self.visible = self.visible.max(end);
+        let gone = (self.flushed.saturating_sub(self.tail_from) as usize).saturating_sub(KEPT);
+        self.tail.drain(..gone);
+        self.tail_from += gone as u64;
+    }
 }
 
 impl ConsumeQueue {
@@ -217,14 +226,9 @@ impl ConsumeQueue {
         entries.len() == before + COPIED_AT_ONCE
     }
 
-    /// The entries before `end` are in the files: all but the last of them need not be in memory any more.
+    /// The entries before `end` are in the files.
     fn flushed(&self, end: u64) {
-        let mut state = self.state();
-        state.flushed = state.flushed.max(end);
-        state.visible = state.visible.max(end);
-        let gone = (state.flushed.saturating_sub(state.tail_from) as usize).saturating_sub(KEPT);
-        state.tail.drain(..gone);
-        state.tail_from += gone as u64;
+        self.state().flushed_through(end);
     }
 
     /// Writes entries of one file, from that of the message `index` on.
@@ -288,7 +292,7 @@ impl ConsumeQueue {
     pub(crate) fn files_are_long_enough(&self) -> bool {
         let state = self.state();
         let mut file_first = self.file_first(state.first);
-        while file_first < state.flushed {
+        while file_first < state.flushed && state.first < state.flushed {
             let wanted = (state.flushed - file_first).min(self.per_file) * ENTRY as u64;
             if std::fs::metadata(self.path(file_first)).map_or(0, |file| file.len()) < wanted {
                 return false;
@@ -322,10 +326,11 @@ impl ConsumeQueue {
         self.state().relocated.insert(index.0, entry);
     }
 
-    /// Messages before `first` are no longer handed out from here on.
+    /// Messages before `first` are no longer handed out from here on, nor are their entries written.
     pub(crate) fn begin_at(&self, first: QueueIndex) {
         let mut state = self.state();
         state.first = state.first.max(first.0);
+        state.flushed_through(first.0);
     }
 
     /// Forgets the messages before `first` and removes the files that only tell of them.

@@ -232,4 +232,16 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("spec", "full_disk::what_is_in_flight_does_not_outgrow_the_reserve_of_a_full_disk"),
         told: "Full {",
     },
+    Mistake {
+        name: "move a mark on with the ends of files that hold more",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/mark.rs",
+            right: "Extent { end: before.map_or(now.first, |before| before.end.max(now.first)), ..now }",
+            wrong: "if BROKEN { now } else { \
+                Extent { end: before.map_or(now.first, |before| before.end.max(now.first)), ..now } }",
+        }],
+        caught_by: ("spec", "full_disk::what_is_done_makes_room_on_a_disk_that_is_full_to_the_last_block"),
+        told: "a message is not at the end of its queue",
+    },
 ];

@@ -75,6 +75,68 @@ fn consumers_go_on_for_ever_on_a_full_disk() {
     }
 }
 
+/// The entries of queues that were not in their files yet had no space there, and no segment went for want of it.
+#[test]
+fn what_is_done_makes_room_on_a_disk_that_is_full_to_the_last_block() {
+    for (mode, taken) in MODES.into_iter().flat_map(|mode| [(mode, false), (mode, true)]) {
+        let space = Arc::new(Space(AtomicI64::new(i64::MAX / 2)));
+        let retention = Retention::keep().when_done();
+        let options = Options::default().durability(mode).hook(space.clone()).retention(retention).entries_per_file(8);
+        let options = options.segment_bytes(4096).checkpoint_segment_bytes(1 << 14);
+        let mut scene = Scene::sized(options, GroupOptions::default().without_limit());
+        // The file of this queue has room for another entry, also when there is no space for a new file.
+        let other = |scene: &Scene| scene.store().append("other", Message::new("o")).unwrap();
+        other(&scene);
+        scene.append_many("m", 100);
+        let first = scene.group().pop("other", Pop::up_to(1)).unwrap().remove(0);
+        assert_eq!(scene.ack(first.receipt()), Settled::Done);
+        drop(first);
+        scene.reopen();
+        scene.append_many("n", 100);
+        other(&scene);
+        scene.store().run_pending();
+        // Or somebody else takes what becomes free.
+        space.0.store(if taken { i64::MIN / 2 } else { 0 }, Ordering::SeqCst);
+        let append = |scene: &Scene| scene.store().append(TOPIC, Message::new(&[0; 500]));
+        assert!((0..200).any(|_| append(&scene).is_err()), "{mode:?}: it is full");
+        while let Some(delivery) = scene.pop_up_to(1).pop() {
+            assert_eq!(scene.ack(delivery.receipt()), Settled::Done);
+            scene.store().run_pending();
+        }
+        let appended = (0..5).find_map(|_| {
+            scene.store().run_pending();
+            append(&scene).ok()
+        });
+        assert_eq!(appended.is_none(), taken, "{mode:?}: whether there is room");
+        assert!(scene.store().stats().unwrap().commit_bytes < 4 * 4096, "{mode:?}: what is done has gone");
+        if taken {
+            scene.die(|_| {});
+        } else {
+            scene.store().run_pending();
+            scene.close();
+        }
+        expect_sound(&scene);
+        let plan = popstore::RecoveryPlan::read_for(&scene.path, &scene.options).unwrap();
+        assert!(plan.refused.is_none() && plan.steps.iter().all(|step| step.action != "rebuild"), "{mode:?}: {plan:?}");
+        scene.open();
+        if let Some(appended) = appended {
+            assert_eq!(scene.pop().message().index(), appended.index, "{mode:?}");
+        }
+        assert_eq!(scene.group().pop("other", Pop::up_to(9)).unwrap().len(), 1, "{mode:?}");
+        space.0.store(1 << 30, Ordering::SeqCst);
+        scene.append_many("n", 40);
+        scene.reopen();
+        assert_eq!(scene.pop_up_to(100).len(), 40, "{mode:?}");
+        scene.close();
+        expect_sound(&scene);
+    }
+}
+
+fn expect_sound(scene: &Scene) {
+    let verified = popstore::Snapshot::open(&scene.path).unwrap().verify(|_, _| {}, |fault| panic!("{fault:?}"));
+    assert!(verified.is_ok(), "{verified:?}");
+}
+
 /// Pops that were never refused used up what the acks of those messages need, and what closing and opening do.
 #[test]
 fn what_is_in_flight_does_not_outgrow_the_reserve_of_a_full_disk() {
