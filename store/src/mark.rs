@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use popstore_revive::TopicId;
+use popstore_revive::{QueueId, TopicId};
 
 use crate::engine::Engine;
 use crate::error::{At, Error, Result};
@@ -31,7 +31,15 @@ pub(crate) struct Mark {
     /// The commit log begins here.
     pub(crate) base: u64,
     /// The topics, and how far each queue reaches.
-    pub(crate) topics: Vec<(TopicId, Arc<str>, Vec<Extent>)>,
+    pub(crate) topics: Told,
+}
+
+type Told = Vec<(TopicId, Arc<str>, Vec<Extent>)>;
+
+/// What a mark tells of topics, with these extents of their queues.
+fn told(topics: &[Arc<Topic>], extent: impl Fn(&ConsumeQueue) -> Extent) -> Told {
+    let extents = |topic: &Topic| topic.queues.iter().map(|queue| extent(queue)).collect();
+    topics.iter().map(|topic| (topic.id, Arc::clone(&topic.name), extents(topic))).collect()
 }
 
 impl Engine {
@@ -91,8 +99,11 @@ impl Engine {
 
     /// Tells the last mark once more, which takes no sync.
     pub(crate) fn tell_mark_again(&self) -> Result<u64> {
-        let last = self.kept.lock().expect("no panic under the lock").mark.clone();
-        self.tell_mark(&last)
+        self.tell_mark(&self.last_mark())
+    }
+
+    fn last_mark(&self) -> Mark {
+        self.kept.lock().expect("no panic under the lock").mark.clone()
     }
 
     /// Moves the last mark on to `base`, where the log will begin and with it all queues. The entries of what goes need
@@ -100,19 +111,19 @@ impl Engine {
     pub(crate) fn move_mark_to(&self, base: u64) -> Result<u64> {
         // Order matters, as for every mark.
         self.record_unrecorded(&mut self.letters.lock().expect("no panic under the lock"))?;
-        let last = self.kept.lock().expect("no panic under the lock").mark.clone();
+        let last = self.last_mark();
         let place = last.commit.max(base);
         self.commit.sync_through(place)?;
         // Files may hold more by now than the last mark says. What lies behind this one is read again.
-        let marked: BTreeMap<_, _> = last.topics.into_iter().map(|(topic, _, queues)| (topic, queues)).collect();
-        let extent = |topic: TopicId, (queue, known): (usize, &Arc<ConsumeQueue>)| {
-            let now = known.extent();
-            let before = marked.get(&topic).and_then(|queues| queues.get(queue));
-            Extent { end: before.map_or(now.first, |before| before.end.max(now.first)), ..now }
-        };
-        let extents = |topic: &Topic| topic.queues.iter().enumerate().map(|queue| extent(topic.id, queue)).collect();
-        let all = self.topics.all();
-        let topics = all.iter().map(|topic| (topic.id, Arc::clone(&topic.name), extents(topic))).collect();
+        let mut marked = BTreeMap::new();
+        for (topic, _, queues) in last.topics {
+            marked.extend(queues.iter().zip(0..).map(|(extent, queue)| (QueueId { topic, queue }, extent.end)));
+        }
+        let topics = told(&self.topics.all(), |queue| {
+            let now = queue.extent();
+            let end = marked.get(&queue.id).map_or(now.first, |end| now.first.max(*end));
+            Extent { end, ..now }
+        });
         self.tell_mark(&Mark { commit: place, base, topics })
     }
 
@@ -126,9 +137,7 @@ impl Engine {
         // Everything before `commit` has its entry by now, since entries are pushed before the log's end moves; and no
         // file holds more than that, since only who keeps house flushes, and never beyond what was written.
         self.flush(&all.iter().flat_map(|topic| &topic.queues).collect::<Vec<_>>(), commit)?;
-        let extents = |topic: &Topic| topic.queues.iter().map(|queue| queue.extent()).collect();
-        let topics = all.iter().map(|topic| (topic.id, Arc::clone(&topic.name), extents(topic))).collect();
-        Ok(Mark { commit, base, topics })
+        Ok(Mark { commit, base, topics: told(&all, ConsumeQueue::extent) })
     }
 
     /// Makes the files of queues durable. Each takes a sync or two, most of it waiting, and syncs that wait together

@@ -196,7 +196,7 @@ impl ConsumeQueue {
         let mut open = None;
         while let Some((from, bytes)) = self.unflushed(limit) {
             self.write(&mut open, disk, from, &bytes)?;
-            self.flushed(from + (bytes.len() / ENTRY) as u64);
+            self.state().flushed_through(from + (bytes.len() / ENTRY) as u64);
         }
         self.sync(open, disk)
     }
@@ -224,11 +224,6 @@ impl ConsumeQueue {
         let before = entries.len();
         entries.extend(state.tail.range(from..end).take(COPIED_AT_ONCE).take_while(|entry| entry.end() <= limit));
         entries.len() == before + COPIED_AT_ONCE
-    }
-
-    /// The entries before `end` are in the files.
-    fn flushed(&self, end: u64) {
-        self.state().flushed_through(end);
     }
 
     /// Writes entries of one file, from that of the message `index` on.
@@ -291,8 +286,11 @@ impl ConsumeQueue {
     /// Whether the files hold as many entries as they should.
     pub(crate) fn files_are_long_enough(&self) -> bool {
         let state = self.state();
+        if state.first >= state.flushed {
+            return true;
+        }
         let mut file_first = self.file_first(state.first);
-        while file_first < state.flushed && state.first < state.flushed {
+        while file_first < state.flushed {
             let wanted = (state.flushed - file_first).min(self.per_file) * ENTRY as u64;
             if std::fs::metadata(self.path(file_first)).map_or(0, |file| file.len()) < wanted {
                 return false;

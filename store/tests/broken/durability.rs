@@ -237,9 +237,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/mark.rs",
-            right: "Extent { end: before.map_or(now.first, |before| before.end.max(now.first)), ..now }",
-            wrong: "if BROKEN { now } else { \
-                Extent { end: before.map_or(now.first, |before| before.end.max(now.first)), ..now } }",
+            right: "Extent { end, ..now }",
+            wrong: "if BROKEN { now } else { Extent { end, ..now } }",
         }],
         caught_by: ("spec", "full_disk::what_is_done_makes_room_on_a_disk_that_is_full_to_the_last_block"),
         told: "a message is not at the end of its queue",
