@@ -2,8 +2,8 @@
 //!
 //! A mark is made in two steps. First the messages and the queues' files are made durable, which needs disk space;
 //! then the records are written, which does not. On a full disk the last mark can thus be told again, and the
-//! checkpoint log goes on living from its reserve; and it can be moved on to where the commit log is to begin, so that
-//! what fills the disk can go.
+//! checkpoint log goes on living from its reserve. Retention only moves the last mark on to where the commit log is to
+//! begin, so that what fills the disk can go.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Engine {
         if self.poppable() < due || self.place_of_mark() <= last {
             return Ok(());
         }
-        self.mark_from(self.commit.start()).map(|_| ())
+        self.mark(|| self.place_of_mark()).map(|_| ())
     }
 
     /// Where the next mark should lie: the end of the last full segment, if that is not too far back.
@@ -66,13 +66,8 @@ impl Engine {
         if mapped && near && head.start >= flushed { head.start } else { self.commit.appended() }
     }
 
-    /// Makes messages and consume queues durable and says so, and that the commit log begins at `base`. Returns the end
-    /// of the checkpoint log.
-    pub(crate) fn mark_from(&self, base: u64) -> Result<u64> {
-        self.mark_at(base, || self.place_of_mark())
-    }
-
-    fn mark_at(&self, base: u64, place: impl FnOnce() -> u64) -> Result<u64> {
+    /// Makes messages and consume queues durable up to a place and says so. Returns the end of the checkpoint log.
+    fn mark(&self, place: impl FnOnce() -> u64) -> Result<u64> {
         // Order matters: a message that settles another lies before the mark only if its settlement is recorded.
         let commit = {
             let mut unrecorded = self.letters.lock().expect("no panic under the lock");
@@ -80,13 +75,13 @@ impl Engine {
             place()
         };
         // The syncs come after the lock: the reviver does not wait for them.
-        let mark = self.make_mark(base, commit)?;
+        let mark = self.make_mark(commit)?;
         self.tell_mark(&mark)
     }
 
     /// A mark for everything there is. Returns the end of the checkpoint log.
     pub(crate) fn mark_all(&self) -> Result<u64> {
-        self.mark_at(self.commit.start(), || self.commit.appended())
+        self.mark(|| self.commit.appended())
     }
 
     /// The same; on a full disk the last mark again.
@@ -127,7 +122,7 @@ impl Engine {
         self.tell_mark(&Mark { commit: place, base, topics })
     }
 
-    fn make_mark(&self, base: u64, commit: u64) -> Result<Mark> {
+    fn make_mark(&self, commit: u64) -> Result<Mark> {
         self.commit.sync_through(commit)?;
         // Order matters: no later mark may lie before what the files hold, also if this one comes to nothing.
         let mut kept = self.kept.lock().expect("no panic under the lock");
@@ -137,7 +132,7 @@ impl Engine {
         // Everything before `commit` has its entry by now, since entries are pushed before the log's end moves; and no
         // file holds more than that, since only who keeps house flushes, and never beyond what was written.
         self.flush(&all.iter().flat_map(|topic| &topic.queues).collect::<Vec<_>>(), commit)?;
-        Ok(Mark { commit, base, topics: told(&all, ConsumeQueue::extent) })
+        Ok(Mark { commit, base: self.commit.start(), topics: told(&all, ConsumeQueue::extent) })
     }
 
     /// Makes the files of queues durable. Each takes a sync or two, most of it waiting, and syncs that wait together

@@ -11,7 +11,7 @@ use popstore_revive::{QueueId, QueueIndex, Time};
 
 use crate::consumers::Consumers;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::commit::{CommitRecord, MessageRecord, encode_message};
 use crate::format::entry::Entry;
 use crate::format::frame::{END_FRAME, KIND_END};
@@ -50,10 +50,7 @@ impl Engine {
             return Ok(());
         }
         if let Some((base, firsts)) = self.let_go()? {
-            let end = match self.mark_from(base) {
-                Err(Error::Full { .. }) => self.move_mark_to(base)?,
-                marked => marked?,
-            };
+            let end = self.move_mark_to(base)?;
             self.checkpoint.sync_through(end)?;
             // Order matters: a mark from before would lead to files that are gone, and opening would read the whole log.
             for (id, first) in firsts {

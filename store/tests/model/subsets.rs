@@ -10,7 +10,7 @@ use crate::picture::Picture;
 use crate::stage::Stage;
 
 /// More than this many things are never un-synced at once in a script.
-const UNSYNCED_MAX: usize = 10;
+const UNSYNCED_MAX: usize = 11;
 
 const EACH: Setup = Setup { mode: Mode::SyncEach, when_done: true, queues: 2 };
 const BUFFERED: Setup = Setup { mode: Mode::Buffered, ..EACH };

@@ -30,7 +30,7 @@ fn failures() -> (Options, Arc<Mutex<Vec<String>>>) {
 #[test]
 fn a_mark_can_tell_of_more_moved_messages_than_fit_into_a_segment() {
     let (options, failed) = failures();
-    let options = options.segment_bytes(1 << 16).checkpoint_segment_bytes(4096);
+    let options = options.segment_bytes(1 << 16).checkpoint_segment_bytes(4096).mark_every_bytes(1 << 16);
     let mut scene = Scene::sized(options.retention(Retention::keep().bytes(25 << 16)), GroupOptions::default());
     let fill = |scene: &Scene| {
         (0..20).for_each(|_| assert!(scene.store().append("other", Message::new(&[b'x'; 3000])).is_ok()));

@@ -82,7 +82,8 @@ fn what_is_done_makes_room_on_a_disk_that_is_full_to_the_last_block() {
         let space = Arc::new(Space(AtomicI64::new(i64::MAX / 2)));
         let retention = Retention::keep().when_done();
         let options = Options::default().durability(mode).hook(space.clone()).retention(retention).entries_per_file(8);
-        let options = options.segment_bytes(4096).checkpoint_segment_bytes(1 << 14);
+        // Marks are due all the time, and on the full disk each writes what it can.
+        let options = options.segment_bytes(4096).checkpoint_segment_bytes(1 << 14).mark_every_bytes(1 << 12);
         let mut scene = Scene::sized(options, GroupOptions::default().without_limit());
         // The file of this queue has room for another entry, also when there is no space for a new file.
         let other = |scene: &Scene| scene.store().append("other", Message::new("o")).unwrap();
