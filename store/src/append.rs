@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::commit::{MessageRecord, TOPIC_OVERHEAD_MAX, TopicRecord, encode_message, encode_topic};
 use crate::format::entry::{Entry, tag_hash};
-use crate::log::room_max;
+use crate::log::{Appender, room_max};
 use crate::message::{Message, record_bytes_max};
 use crate::queue::Tail;
 use crate::topics::{DEAD_LETTERS, NAME_MAX, QUEUES_MAX, Topic, check_name};
@@ -79,12 +79,7 @@ impl Engine {
     ) -> Result<u64> {
         let bytes: usize = records.clone().map(|record| record_bytes_max(&record)).sum();
         self.check_fits(bytes as u64)?;
-        let mut appender = self.commit.reserve(bytes + TOPIC_OVERHEAD_MAX + topic.name.len())?;
-        if topic.declared_in.load(Ordering::Relaxed) != appender.segment_base() {
-            topic.declared_in.store(appender.segment_base(), Ordering::Relaxed);
-            let declared = TopicRecord { topic: topic.id, queues: topic.queues.len() as u32, name: &topic.name };
-            appender.push(|out| encode_topic(&declared, out), &[]);
-        }
+        let mut appender = self.reserve_for(topic, bytes)?;
         let mut held: Option<(u32, Tail<'_>)> = None;
         for record in records {
             let number = record.queue.queue;
@@ -105,6 +100,18 @@ impl Engine {
         let end = appender.finish();
         self.wake_to_mark(end);
         Ok(end)
+    }
+
+    /// The right to append messages of a topic, which is told of before them where the segment has not done so yet.
+    #[inline(always)]
+    pub(crate) fn reserve_for(&self, topic: &Topic, bytes: usize) -> Result<Appender<'_>> {
+        let mut appender = self.commit.reserve(bytes + TOPIC_OVERHEAD_MAX + topic.name.len())?;
+        if topic.declared_in.load(Ordering::Relaxed) != appender.segment_base() {
+            topic.declared_in.store(appender.segment_base(), Ordering::Relaxed);
+            let declared = TopicRecord { topic: topic.id, queues: topic.queues.len() as u32, name: &topic.name };
+            appender.push(|out| encode_topic(&declared, out), &[]);
+        }
+        Ok(appender)
     }
 
     /// What messages that are appended in one piece can take. The same for all topics: what fits into one must fit into

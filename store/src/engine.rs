@@ -21,7 +21,7 @@ use crate::options::{Durability, Options};
 use crate::queue::ConsumeQueue;
 use crate::recover::{Lock, Recovery};
 use crate::reserve::Reserve;
-use crate::retention::Firsts;
+use crate::retention::Oldest;
 use crate::segment::Disk;
 use crate::topics::{Topic, Topics};
 
@@ -47,8 +47,8 @@ pub(crate) struct Engine {
     pub(crate) kept: Mutex<Kept>,
     pub(crate) due: Due,
     pub(crate) reserve: Reserve,
-    /// What retention knows of the oldest segment, by its base.
-    pub(crate) firsts: Mutex<Option<(u64, Arc<Firsts>)>>,
+    /// What retention knows of the oldest segment.
+    pub(crate) oldest: Mutex<Option<Arc<Oldest>>>,
     pub(crate) poison: Arc<Poison>,
     pub(crate) wakes: Wakes,
     /// When the reviver wakes by itself.

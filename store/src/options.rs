@@ -52,9 +52,10 @@ impl Retention {
         self
     }
 
-    /// Segments are deleted when every group that reads a topic is done with its messages there. A topic no group has
-    /// ever popped from is kept. Dead letters that were not put back are moved on; the other rules let them go. A group
-    /// made with [`crate::StartAt::Newest`] reads every topic there is then.
+    /// Segments are deleted when every group that reads a topic is done with its messages there. A group reads a topic
+    /// from its first pop there on, so let each pop once before messages are to wait for it; one that is made with
+    /// [`crate::StartAt::Newest`] reads every topic there is then. A topic no group has ever popped from is kept. Dead
+    /// letters that were not put back are moved on, read or not; the other rules let them go.
     #[must_use]
     pub fn when_done(mut self) -> Self {
         self.when_done = true;

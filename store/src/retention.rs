@@ -20,15 +20,12 @@ use crate::log::Segment;
 use crate::message::record_bytes_max;
 use crate::topics::DEAD_LETTERS;
 
-/// At most this part of a segment is moved on; while more of it is needed, it stays.
-const MOVED_PART: u64 = 8;
-/// And not more messages than that.
-const MOVED_MAX: usize = 4096;
+/// What is needed of a segment is moved on if it is at most this part of it, or if all that was moved is at most that
+/// part of the log: else the segment stays. So neither the log grows without an end, nor what is written for it.
+const OF_SEGMENT: u64 = 8;
+const OF_LOG: u64 = 4;
 /// How many segments go by one mark.
 const SEGMENTS_MAX: usize = 16;
-
-/// The first message of a segment is looked for in so many bytes.
-const FIRST_WITHIN: u64 = 1 << 16;
 
 /// What becomes of dead letters that nobody has put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +37,29 @@ enum Letters {
 }
 
 /// The first index of each queue behind a segment: the segment's last message of it, and one more.
-pub(crate) type Firsts = BTreeMap<QueueId, QueueIndex>;
+type Firsts = BTreeMap<QueueId, QueueIndex>;
+
+/// What is known of the oldest segment.
+pub(crate) struct Oldest {
+    base: u64,
+    firsts: Firsts,
+    /// When its last message was appended. Those that were moved here are as old as they were.
+    newest: Option<Time>,
+}
+
+/// What somebody still needs of a segment.
+#[derive(Default)]
+struct Needed {
+    messages: BTreeMap<(QueueId, QueueIndex), Entry>,
+    /// What was moved out of segments before and is needed, too.
+    moved_bytes: u64,
+}
+
+impl Needed {
+    fn bytes(&self) -> u64 {
+        self.messages.values().map(|entry| u64::from(entry.size)).sum()
+    }
+}
 
 impl Engine {
     /// Lets go of the segments that the rules do not keep.
@@ -79,31 +98,31 @@ impl Engine {
             if self.commit.written() < next.base {
                 break;
             }
-            let firsts = self.firsts_behind(oldest)?;
-            let Some(letters) = self.may_go(oldest, next, &firsts)? else { break };
-            if !self.move_on(oldest, next.base, &firsts, letters)? {
+            let known = self.know(oldest)?;
+            let Some(letters) = self.may_go(&known) else { break };
+            if !self.move_on(oldest, next.base, &known.firsts, letters)? {
                 break;
             }
-            begins.extend(firsts.iter());
+            begins.extend(known.firsts.iter());
             base = Some(next.base);
         }
         Ok(base.map(|base| (base, begins)))
     }
 
-    fn firsts_behind(&self, segment: &Segment) -> Result<Arc<Firsts>> {
-        let mut cache = self.firsts.lock().expect("no panic under the lock");
-        if let Some((base, firsts)) = cache.as_ref().filter(|(base, _)| *base == segment.base) {
-            debug_assert_eq!(*base, segment.base);
-            return Ok(Arc::clone(firsts));
+    fn know(&self, segment: &Segment) -> Result<Arc<Oldest>> {
+        let mut cache = self.oldest.lock().expect("no panic under the lock");
+        if let Some(known) = cache.as_ref().filter(|known| known.base == segment.base) {
+            return Ok(Arc::clone(known));
         }
-        let mut firsts = Firsts::new();
+        let (mut firsts, mut newest) = (Firsts::new(), None);
         let mut end = segment.base + SEGMENT_HEADER as u64;
         self.commit.frames(segment.base, segment.end(), |offset, frame| {
             end = offset + frame.len() as u64;
-            if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(frame)
-                && !record.relocated
-            {
-                firsts.insert(record.queue, record.index.next());
+            if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(frame) {
+                newest = newest.max(Some(record.appended_at));
+                if !record.relocated {
+                    firsts.insert(record.queue, record.index.next());
+                }
             }
             Ok(())
         })?;
@@ -114,37 +133,18 @@ impl Engine {
         if self.commit.frame(closing, end)?.kind != KIND_END {
             return Err(self.commit.damaged(end, "a frame behind which nothing can be read"));
         }
-        let firsts = Arc::new(firsts);
-        *cache = Some((segment.base, Arc::clone(&firsts)));
-        Ok(firsts)
+        Ok(Arc::clone(cache.insert(Arc::new(Oldest { base: segment.base, firsts, newest }))))
     }
 
     /// Whether the oldest segment may go, and then what becomes of the dead letters in it.
-    fn may_go(&self, oldest: &Segment, next: &Segment, firsts: &Firsts) -> Result<Option<Letters>> {
+    fn may_go(&self, oldest: &Oldest) -> Option<Letters> {
         let rules = &self.options.retention;
-        if rules.bytes.is_some_and(|bytes| self.commit.written().saturating_sub(oldest.base) > bytes) {
-            return Ok(Some(Letters::Go));
+        let too_much = rules.bytes.is_some_and(|bytes| self.commit.written().saturating_sub(oldest.base) > bytes);
+        let is_older = |than| oldest.newest.is_none_or(|newest| self.now().since(newest) > than);
+        if too_much || rules.after.is_some_and(is_older) {
+            return Some(Letters::Go);
         }
-        if let Some(after) = rules.after
-            && let Some(newest) = self.first_time(next)?
-            && self.now().since(newest) > after
-        {
-            return Ok(Some(Letters::Go));
-        }
-        Ok((rules.when_done && self.is_done(firsts)).then_some(Letters::Stay))
-    }
-
-    /// When the first message of a segment was appended: no message of the segment before is younger.
-    fn first_time(&self, segment: &Segment) -> Result<Option<Time>> {
-        let mut first = None;
-        // A topic record or two may come before it.
-        self.commit.frames(segment.base, segment.end().min(segment.base + FIRST_WITHIN), |_, frame| {
-            if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(frame) {
-                first = first.or(Some(record.appended_at));
-            }
-            Ok(())
-        })?;
-        Ok(first)
+        (rules.when_done && self.is_done(&oldest.firsts)).then_some(Letters::Stay)
     }
 
     fn is_done(&self, firsts: &Firsts) -> bool {
@@ -152,9 +152,10 @@ impl Engine {
         firsts.iter().all(|(queue, first)| {
             let letters = self.topics.by_id(queue.topic).is_none_or(|topic| topic.name.starts_with(DEAD_LETTERS));
             let mut readers = consumers.index.readers(queue.topic).peekable();
-            let read = readers.peek().is_some();
+            // Nobody has to read letters for them to be moved on; who does is not done with them before.
+            let read = letters || readers.peek().is_some();
             let done = |group| consumers.index.done_through(group, *queue).is_some_and(|done| done >= *first);
-            letters || (read && readers.all(done))
+            read && readers.all(done)
         })
     }
 
@@ -165,7 +166,7 @@ impl Engine {
             let needed = {
                 let consumers = self.consumers();
                 let needed = self.needed(&consumers, next_base, firsts, letters)?;
-                if needed.is_empty() {
+                if needed.messages.is_empty() {
                     // Under the lock: no pop can take one of them between the look and this.
                     for (queue, first) in firsts.iter().filter_map(|(id, first)| Some((self.topics.queue(*id)?, first)))
                     {
@@ -175,8 +176,8 @@ impl Engine {
                 }
                 needed
             };
-            let bytes: u64 = needed.iter().map(|(_, _, entry)| u64::from(entry.size)).sum();
-            if bytes > segment.capacity / MOVED_PART || needed.len() > MOVED_MAX {
+            let (bytes, log) = (needed.bytes(), self.commit.bytes());
+            if bytes > segment.capacity / OF_SEGMENT && needed.moved_bytes + bytes > log / OF_LOG {
                 return Ok(false);
             }
             self.copy(&needed)?;
@@ -184,14 +185,8 @@ impl Engine {
     }
 
     /// The messages before `next_base` that a group holds, unless they were moved on already.
-    fn needed(
-        &self,
-        consumers: &Consumers,
-        next_base: u64,
-        firsts: &Firsts,
-        letters: Letters,
-    ) -> Result<Vec<(QueueId, QueueIndex, Entry)>> {
-        let mut needed = BTreeMap::new();
+    fn needed(&self, consumers: &Consumers, next_base: u64, firsts: &Firsts, letters: Letters) -> Result<Needed> {
+        let mut needed = Needed::default();
         for topic in self.topics.all() {
             let of_letters = topic.name.starts_with(DEAD_LETTERS);
             for queue in &topic.queues {
@@ -205,8 +200,8 @@ impl Engine {
                     let wanted = held(*index) || (is_letter(*index) && (letters == Letters::Stay || !goes));
                     match (wanted, goes) {
                         (false, _) => queue.drop_relocated(*index),
-                        (true, true) => drop(needed.insert((queue.id, *index), *entry)),
-                        (true, false) => {}
+                        (true, true) => drop(needed.messages.insert((queue.id, *index), *entry)),
+                        (true, false) => needed.moved_bytes += u64::from(entry.size),
                     }
                 }
                 let Some(first) = firsts.get(&queue.id) else { continue };
@@ -215,7 +210,7 @@ impl Engine {
                     if !relocated.contains_key(&index)
                         && let Some(entry) = queue.entry(&self.disk, index)?
                     {
-                        needed.insert((queue.id, index), entry);
+                        needed.messages.insert((queue.id, index), entry);
                     }
                 }
                 for group in consumers.index.groups() {
@@ -225,24 +220,24 @@ impl Engine {
                             && !relocated.contains_key(&index)
                             && let Some(entry) = queue.entry(&self.disk, index)?
                         {
-                            needed.insert((queue.id, index), entry);
+                            needed.messages.insert((queue.id, index), entry);
                         }
                     }
                 }
             }
         }
-        Ok(needed.into_iter().map(|((queue, index), entry)| (queue, index, entry)).collect())
+        Ok(needed)
     }
 
-    fn copy(&self, needed: &[(QueueId, QueueIndex, Entry)]) -> Result<()> {
+    fn copy(&self, needed: &Needed) -> Result<()> {
         let mut end = 0;
         let mut moved = Vec::new();
-        for (id, index, entry) in needed {
+        for ((id, index), entry) in &needed.messages {
             let Some(topic) = self.topics.by_id(id.topic) else { continue };
             let Some(queue) = topic.queue(id.queue) else { continue };
             let Some(message) = self.fetch(&topic, queue, *index)? else { continue };
             let record = MessageRecord { relocated: true, ..message.record() };
-            let mut appender = self.commit.reserve(record_bytes_max(&record))?;
+            let mut appender = self.reserve_for(&topic, record_bytes_max(&record))?;
             let place = appender.push(|out| encode_message(&record, out), record.body);
             let (offset, size) = (place.start, (place.end - place.start) as u32);
             end = appender.finish();

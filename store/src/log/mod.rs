@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::format::frame::{LogKind, Seed};
 use crate::segment::{Disk, ReadMap, StoreFile, WriteMap};
 
-pub(crate) use append::room_max;
+pub(crate) use append::{Appender, room_max};
 pub(crate) use make::segment_name;
 pub(crate) use read::Pages;
 pub(crate) use repair::Fate;

@@ -171,7 +171,7 @@ pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Re
         due,
         reserve,
         kept: Mutex::new(kept),
-        firsts: Mutex::new(None),
+        oldest: Mutex::new(None),
         poison,
         wakes,
         alarm: AtomicU64::new(0),

@@ -142,8 +142,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/retention.rs",
-            right: "(rules.when_done && self.is_done(firsts))",
-            wrong: "(rules.when_done && (BROKEN || self.is_done(firsts)))",
+            right: "(rules.when_done && self.is_done(&oldest.firsts))",
+            wrong: "(rules.when_done && (BROKEN || self.is_done(&oldest.firsts)))",
         }],
         caught_by: ("spec", "retention::when_done_segments_go_once_every_reader_has_settled_them"),
         told: "nobody has read",

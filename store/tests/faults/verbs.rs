@@ -63,6 +63,9 @@ impl Play {
             let last = self.oracle.attempts.insert(place, delivery.attempt()).unwrap_or(0);
             assert!(delivery.attempt() > last, "{place:?}: {} after {last}", delivery.attempt());
             assert!(!self.oracle.acked.contains(&place), "{place:?} was acked");
+            if !self.oracle.messages.contains_key(&place) {
+                self.oracle.popped_after_all.insert(text(delivery.body()));
+            }
             self.held.push((place, delivery.receipt()));
         }
     }

@@ -60,7 +60,7 @@ fn retention_removes_no_queue_file_that_the_last_mark_speaks_of() {
 
 /// One dead letter, and a group that reads the letters as messages and holds it.
 fn letter_that_is_held() -> (Scene, Vec<Delivery>) {
-    let options = Options::default().durability(Durability::Buffered).retention(Retention::keep().when_done());
+    let options = Options::default().durability(Durability::Buffered).retention(Retention::keep().bytes(8192));
     let scene = Scene::with(options, GroupOptions::default().max_reconsume_times(0));
     scene.append("dies");
     drop(scene.pop());

@@ -9,6 +9,7 @@ mod found_by_killing;
 mod full_disk;
 mod groups;
 mod late;
+mod moved;
 mod order_on_disk;
 mod plans;
 mod policies;

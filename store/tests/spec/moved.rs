@@ -1,0 +1,96 @@
+//! What retention moves on: copies that are as old as their originals, letters that somebody reads, and however many.
+
+use crate::scene::{GROUP, Scene, TOPIC, secs};
+use popstore::{Durability, GroupOptions, Message, Options, Pop, Retention, Settled, Snapshot};
+
+fn keeping(retention: Retention, settings: GroupOptions) -> Scene {
+    Scene::with(Options::default().durability(Durability::Buffered).retention(retention), settings)
+}
+
+/// Every message becomes a letter.
+fn burying() -> Scene {
+    keeping(Retention::keep().when_done(), GroupOptions::default().max_reconsume_times(0))
+}
+
+fn bury(scene: &Scene, body: &str) {
+    scene.append(body);
+    assert_eq!(scene.nack(scene.pop().receipt(), secs(0)), Settled::Done);
+    scene.store().run_pending();
+}
+
+/// Fills segments with messages of another topic that are done at once.
+fn pass(scene: &Scene, messages: u32) {
+    for _ in 0..messages {
+        assert!(scene.store().append("other", Message::new(&[b'o'; 400])).is_ok());
+    }
+    let done: Vec<_> =
+        scene.group().pop("other", Pop::up_to(messages)).unwrap().iter().map(|one| one.receipt()).collect();
+    assert!(scene.group().ack_batch(&done).unwrap().iter().all(|settled| *settled == Settled::Done));
+    scene.store().run_pending();
+}
+
+#[test]
+fn by_age_no_young_message_goes_because_an_old_one_was_moved_behind_it() {
+    // Wherever the copy lies in its segment.
+    for fill in 0..10 {
+        let scene = keeping(Retention::keep().after(secs(3600)), GroupOptions::default());
+        scene.append(&"h".repeat(2000));
+        let _held = scene.group().pop(TOPIC, Pop::up_to(1).invisible_for(secs(600_000))).unwrap();
+        pass(&scene, 20);
+        scene.clock.advance(secs(3601));
+        (0..fill).for_each(|_| assert!(scene.append(&"y".repeat(400)) > 0));
+        scene.store().run_pending();
+        (0..30).for_each(|_| assert!(scene.append(&"z".repeat(400)) > 0));
+        scene.advance(secs(12));
+        scene.advance(secs(12));
+        assert!(scene.store().topic_stats("other").unwrap().queues[0].0 > 10, "the old ones have gone");
+        assert_eq!(scene.pop_up_to(100).len(), 30 + fill, "unread, and 24 seconds old");
+    }
+}
+
+#[test]
+fn letters_that_a_group_reads_stay_until_it_is_done_with_them() {
+    let scene = burying();
+    let reader = scene.store().create_group("reader", GroupOptions::default()).unwrap();
+    let letters = format!("%DLQ%{GROUP}");
+    bury(&scene, "first");
+    let first = reader.pop(&letters, Pop::up_to(1)).unwrap();
+    assert_eq!(reader.ack(first[0].receipt()).unwrap(), Settled::Done);
+    bury(&scene, "second");
+    (0..5).for_each(|_| pass(&scene, 20));
+    let second = reader.pop(&letters, Pop::up_to(2)).unwrap();
+    assert_eq!(second.iter().map(|letter| letter.body()).collect::<Vec<_>>(), [b"second"]);
+    assert_eq!(reader.ack(second[0].receipt()).unwrap(), Settled::Done);
+    (0..5).for_each(|_| pass(&scene, 20));
+    assert!(scene.store().stats().unwrap().commit_bytes < 20_000, "all are done");
+    assert_eq!(scene.letters(), ["first", "second"]);
+}
+
+#[test]
+fn the_log_does_not_grow_without_an_end_however_many_letters_it_holds() {
+    let mut scene = burying();
+    for at in 0..300 {
+        bury(&scene, &format!("letter {at}"));
+        pass(&scene, 5);
+    }
+    // The letters take 25 KB, which is more than a part of any segment.
+    let bytes = scene.store().stats().unwrap().commit_bytes;
+    assert!(bytes < 150_000, "{bytes} bytes are kept for 300 letters");
+    scene.kill();
+    assert_eq!(scene.letters(), (0..300).map(|at| format!("letter {at}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_segment_that_holds_only_what_was_moved_there_still_tells_of_what_topic_that_is() {
+    let mut scene = burying();
+    bury(&scene, "letter");
+    (0..5).for_each(|_| pass(&scene, 20));
+    scene.die(|path| {
+        let _ = ["checkpoint", "queues"].map(|folder| std::fs::remove_dir_all(path.join(folder)).unwrap());
+    });
+    let saved = tempfile::tempdir().unwrap();
+    let fresh = saved.path().join("fresh");
+    let _ = Snapshot::open(&scene.path).unwrap().salvage(&fresh, |_, _| {}).unwrap();
+    let topics = popstore::Store::open(&fresh).unwrap().stats().unwrap().topics;
+    assert!(topics.iter().any(|topic| topic.name == format!("%DLQ%{GROUP}")), "{topics:?}");
+}
