@@ -7,7 +7,7 @@
 //! Where appends are durable, that room is zeroes on the disk before the segment has its name. Where they are not, it is
 //! zeroed behind that, like all other room, and what is appended soon goes to the disk in one with the zeroes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -48,6 +48,13 @@ pub(crate) fn segment_name(base: u64) -> String {
 pub(crate) const SPARE: &str = "spare-";
 /// The end of the names of files under construction.
 pub(crate) const UNDER_CONSTRUCTION: &str = ".tmp";
+
+/// Whether a file has one of the names that a log gives.
+pub(crate) fn is_file_of_log(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_segment = name.parse().is_ok_and(|base| segment_name(base) == name);
+    is_segment || name.starts_with(SPARE) || name.ends_with(UNDER_CONSTRUCTION)
+}
 
 impl Log {
     /// Makes the segment that comes next, or a spare, if there should be one. Returns whether there is more to do.

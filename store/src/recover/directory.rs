@@ -7,6 +7,7 @@ use crate::format::Rule;
 use crate::format::frame::LogKind;
 use crate::format::header::SEGMENT_HEADER;
 use crate::format::identity::{IDENTITY, Identity};
+use crate::log::is_file_of_log;
 use crate::segment::{Disk, StoreFile, directory_above};
 
 pub(crate) const STORE: &str = "store";
@@ -103,11 +104,16 @@ pub(crate) fn overwrite_identity(dir: &Path, disk: &Disk, identity: &Identity) -
     disk.sync_file(&file).at("sync", &file.path)
 }
 
-/// A log without the file `store` beside it belongs to a store that lost it: nothing must be made in its place.
+/// A log without the file `store` beside it belongs to a store that lost it, or what is there is no log: nothing must be
+/// made in its place.
 pub(super) fn refuse_records(log_dir: &Path) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(log_dir) else { return Ok(()) };
     for entry in entries {
         let path = entry.at("read", log_dir)?.path();
+        let dir = log_dir.parent().unwrap_or(log_dir);
+        if !is_file_of_log(&path) {
+            return Err(Error::format(dir, format!("it has no file {STORE:?} but holds {path:?}")));
+        }
         let file = StoreFile::read_only(path).at("open", log_dir)?;
         let mut block = vec![0; 1 << 16];
         let mut at = SEGMENT_HEADER as u64;
@@ -115,7 +121,7 @@ pub(super) fn refuse_records(log_dir: &Path) -> Result<()> {
             let read = file.read_at(at, &mut block).at("read", &file.path)?;
             if block[..read].iter().any(|byte| *byte != 0) {
                 let found = format!("the file {STORE:?} is missing, but {:?} holds records", file.path);
-                return Err(Error::format(log_dir.parent().unwrap_or(log_dir), found));
+                return Err(Error::format(dir, found));
             }
             if read < block.len() {
                 break;

@@ -195,6 +195,21 @@ fn a_directory_that_is_not_a_store_is_refused_and_left_as_it_is() {
     refused!(Store::open(dir.path().join("notes.txt")), Error::Io { .. }, "notes.txt");
 }
 
+/// Folders of the names that a store has may be somebody else's, too.
+#[test]
+fn a_directory_with_folders_like_those_of_a_store_is_refused_and_left_as_it_is() {
+    for log in ["commit", "checkpoint"] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(log)).unwrap();
+        let notes = dir.path().join(log).join("notes.txt");
+        std::fs::write(&notes, "mine").unwrap();
+        refused!(Store::open(dir.path()), Error::Format { .. }, "notes.txt");
+        assert_eq!(std::fs::read(&notes).unwrap(), b"mine");
+        let plan = popstore::RecoveryPlan::read(dir.path()).unwrap();
+        assert!(plan.refused.is_some(), "{plan:?}");
+    }
+}
+
 #[test]
 fn a_store_that_lost_its_identity_is_refused_while_it_holds_records() {
     let mut scene = Scene::new();
