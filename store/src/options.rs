@@ -134,7 +134,8 @@ impl Options {
         self
     }
 
-    /// The length of new segments of the checkpoint log, 4 KiB to 1 GiB; 2 MiB by default.
+    /// The length of new segments of the checkpoint log, 4 KiB to 1 GiB; 2 MiB by default. A store that has no disk space
+    /// for longer ones than it had goes on with those.
     #[must_use]
     pub fn checkpoint_segment_bytes(mut self, bytes: u64) -> Self {
         self.checkpoint_segment_bytes = bytes;

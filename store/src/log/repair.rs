@@ -17,16 +17,18 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
-use super::make::{SPARE, Spares, segment_name};
+use super::make::{SPARE, Spares, UNDER_CONSTRUCTION, segment_name};
 use super::prepare::zero;
 use super::scan::SegmentFile;
 use super::{Found, Head, Log, Segment, Shape, Unrecovered, sync};
-use crate::error::{At, Result};
+use crate::error::{At, Error, Result};
 use crate::format::frame::{FRAME_HEADER, LogKind};
 use crate::format::header::SEGMENT_HEADER;
 use crate::segment::{Disk, GROWS_UNDER_MAP, StoreFile};
 
 const BLOCK: usize = 1 << 16;
+/// What a log lives on at least: the segment that is appended to, the next one and a spare.
+const SEGMENTS_MIN: u64 = 3;
 
 /// What opening makes of a segment file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,27 @@ impl Unrecovered {
             log.sync_found()?;
         }
         Ok(log)
+    }
+
+    /// How long new segments are to be: as long as wanted, unless that is longer than before and the disk has no space for
+    /// the change. The segments and spares there are would be given away for others that cannot be had.
+    pub(crate) fn segment_bytes(&self, wanted: u64, disk: &Disk) -> Result<u64> {
+        let before = self.files.last().map_or(0, |newest| newest.capacity);
+        if before == 0 || before >= wanted {
+            return Ok(wanted);
+        }
+        let path = self.dir.join(format!("{SPARE}larger{UNDER_CONSTRUCTION}"));
+        let tried = disk.create(path.clone()).at("create", &path).and_then(|file| {
+            let bytes = SEGMENTS_MIN * wanted;
+            if disk.take_zeroes(&file, bytes) { Ok(()) } else { zero(disk, &file, 0, bytes) }
+        });
+        if path.exists() {
+            disk.remove(&path).at("remove", &path)?;
+        }
+        match tried {
+            Err(Error::Full { .. }) => Ok(before),
+            tried => tried.map(|()| wanted),
+        }
     }
 
     /// The spares that are not as long as new segments: one is not synced before it has its name, and may be of any

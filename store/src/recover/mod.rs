@@ -95,7 +95,7 @@ fn next_generation(dir: &Path, identity: Identity) -> Result<u32> {
 }
 
 /// Opens the store in a directory that is locked.
-pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Result<Engine> {
+pub(crate) fn open(dir: &Path, mut options: Options, lock: Lock, wakes: Wakes) -> Result<Engine> {
     let begun = options.clock.now();
     let disk = Disk::new(options.hook.clone());
     let identity = directory::identify(dir, &disk)?;
@@ -110,6 +110,7 @@ pub(crate) fn open(dir: &Path, options: Options, lock: Lock, wakes: Wakes) -> Re
         }
     }
 
+    options.checkpoint_segment_bytes = checkpoint.segment_bytes(options.checkpoint_segment_bytes, &disk)?;
     let poison = Arc::new(Poison::default());
     let shape = |kind: LogKind, segment_bytes| Shape {
         kind,

@@ -10,7 +10,7 @@ use crate::scene::{MODES, Scene, TOPIC, secs};
 use popstore::{Durability, Error, Event, GroupOptions, Hook, Message, Options, Pop, Retention, Settled};
 
 /// Counts the free bytes of the disk; a new file takes a block.
-struct Space(AtomicI64);
+pub struct Space(pub AtomicI64);
 
 const BLOCK: i64 = 4096;
 

@@ -1,0 +1,60 @@
+//! A disk that the store itself has filled, and what leads out of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::full_disk::Space;
+use crate::scene::{MODES, Scene, TOPIC};
+use popstore::{Durability, GroupOptions, Message, Options, Retention};
+
+/// A store that lets go of what is done, on a disk of which the last block is taken.
+fn filled(mode: Durability, settings: GroupOptions, before: impl FnOnce(&Scene)) -> (Scene, Arc<Space>) {
+    let space = Arc::new(Space(AtomicI64::new(i64::MAX / 2)));
+    let options = Options::default().durability(mode).hook(space.clone()).retention(Retention::keep().when_done());
+    let options = options.segment_bytes(1 << 16).checkpoint_segment_bytes(1 << 13).mark_every_bytes(1 << 16);
+    let scene = Scene::sized(options, settings);
+    before(&scene);
+    (0..500).for_each(|_| assert!(append(&scene)));
+    scene.store().run_pending();
+    space.0.store(0, Ordering::SeqCst);
+    while append(&scene) {}
+    (scene, space)
+}
+
+fn append(scene: &Scene) -> bool {
+    scene.store().append(TOPIC, Message::new(&[0; 500])).is_ok()
+}
+
+/// Settles all there is.
+fn work_off(scene: &Scene) {
+    while let Some(delivery) = scene.pop_up_to(1).pop() {
+        assert!(scene.ack(delivery.receipt()).counted());
+        scene.store().run_pending();
+    }
+}
+
+fn expect_room(scene: &Scene, mode: Durability) {
+    let appended = (0..5).any(|_| {
+        scene.store().run_pending();
+        append(scene)
+    });
+    assert!(appended, "{mode:?}: what is done takes up the disk");
+}
+
+#[test]
+fn an_open_with_longer_checkpoint_segments_gives_nothing_away_that_a_full_disk_does_not_have() {
+    for mode in MODES {
+        let (mut scene, space) = filled(mode, GroupOptions::default().without_limit(), |_| {});
+        scene.options = scene.options.clone().checkpoint_segment_bytes(1 << 16);
+        scene.reopen();
+        work_off(&scene);
+        expect_room(&scene, mode);
+        space.0.store(1 << 30, Ordering::SeqCst);
+        scene.reopen();
+        scene.append_many("n", 2000);
+        work_off(&scene);
+        let longest = crate::disk::segments(&scene.path, "checkpoint");
+        let longest = longest.iter().map(|path| std::fs::metadata(path).unwrap().len()).max();
+        assert_eq!(longest, Some(1 << 16), "{mode:?}: they come when there is space");
+    }
+}
