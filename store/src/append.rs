@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::commit::{MessageRecord, TOPIC_OVERHEAD_MAX, TopicRecord, encode_message, encode_topic};
 use crate::format::entry::{Entry, tag_hash};
-use crate::log::{Appender, room_max};
+use crate::log::{Appender, Room, room_max};
 use crate::message::{Message, record_bytes_max};
 use crate::queue::Tail;
 use crate::topics::{DEAD_LETTERS, NAME_MAX, QUEUES_MAX, Topic, check_name};
@@ -58,7 +58,7 @@ impl Engine {
             queue: queues.of(at),
             ..message.record()
         });
-        let end = self.append_records(&topic, records, place)?;
+        let end = self.append_records(&topic, records, Room::Free, place)?;
         self.settle(&self.commit, end)?;
         topic.signal.raise();
         Ok(())
@@ -75,11 +75,12 @@ impl Engine {
         &self,
         topic: &Topic,
         records: impl Iterator<Item = MessageRecord<'m>> + Clone,
+        room: Room,
         mut place: impl FnMut(Appended),
     ) -> Result<u64> {
         let bytes: usize = records.clone().map(|record| record_bytes_max(&record)).sum();
         self.check_fits(bytes as u64)?;
-        let mut appender = self.reserve_for(topic, bytes)?;
+        let mut appender = self.reserve_for(topic, bytes, room)?;
         let mut held: Option<(u32, Tail<'_>)> = None;
         for record in records {
             let number = record.queue.queue;
@@ -104,8 +105,8 @@ impl Engine {
 
     /// The right to append messages of a topic, which is told of before them where the segment has not done so yet.
     #[inline(always)]
-    pub(crate) fn reserve_for(&self, topic: &Topic, bytes: usize) -> Result<Appender<'_>> {
-        let mut appender = self.commit.reserve(bytes + TOPIC_OVERHEAD_MAX + topic.name.len())?;
+    pub(crate) fn reserve_for(&self, topic: &Topic, bytes: usize, room: Room) -> Result<Appender<'_>> {
+        let mut appender = self.commit.reserve(bytes + TOPIC_OVERHEAD_MAX + topic.name.len(), room)?;
         if topic.declared_in.load(Ordering::Relaxed) != appender.segment_base() {
             topic.declared_in.store(appender.segment_base(), Ordering::Relaxed);
             let declared = TopicRecord { topic: topic.id, queues: topic.queues.len() as u32, name: &topic.name };
@@ -129,13 +130,13 @@ impl Engine {
                 check_name("topic", name)?;
                 let bytes: usize = messages.iter().map(|message| record_bytes_max(&message.record())).sum();
                 self.check_fits(bytes as u64)?;
-                self.make_topic(name, self.options.queues)
+                self.make_topic(name, self.options.queues, Room::Free)
             }
         }
     }
 
     /// Makes a topic, or gives it more queues. Durable on return, in every mode.
-    pub(crate) fn make_topic(&self, name: &str, queues: u32) -> Result<Arc<Topic>> {
+    pub(crate) fn make_topic(&self, name: &str, queues: u32, room: Room) -> Result<Arc<Topic>> {
         if !(1..=QUEUES_MAX).contains(&queues) {
             return Err(Error::invalid("number of queues", queues.to_string(), "1 to 1024"));
         }
@@ -148,7 +149,7 @@ impl Engine {
             return Ok(Arc::clone(topic));
         }
         let id = known.as_ref().map_or_else(|| self.topics.next_id(), |topic| topic.id);
-        let mut appender = self.commit.reserve(TOPIC_OVERHEAD_MAX + name.len())?;
+        let mut appender = self.commit.reserve(TOPIC_OVERHEAD_MAX + name.len(), room)?;
         appender.push(|out| encode_topic(&TopicRecord { topic: id, queues, name }, out), &[]);
         let mut all = known.map_or_else(Vec::new, |topic| topic.queues.clone());
         let new = (have..queues).map(|queue| self.topics.empty_queue(QueueId { topic: id, queue }, name));

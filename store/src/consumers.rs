@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::frame::LEAD;
-use crate::log::room_max;
+use crate::log::{Room, room_max};
 use crate::stats::AckTimes;
 
 /// More than a run takes in a record.
@@ -137,7 +137,7 @@ impl Engine {
         let scratch = &mut consumers.scratch;
         scratch.clear();
         record.encode(scratch);
-        let mut appender = self.checkpoint.reserve(scratch.len() - LEAD)?;
+        let mut appender = self.checkpoint.reserve(scratch.len() - LEAD, Room::Kept)?;
         let place = appender.push_front(scratch, &[]);
         appender.finish();
         Ok(place)

@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
 use crate::format::commit::{Cause, MessageRecord, Settlement};
+use crate::log::Room;
 use crate::message::{StoredMessage, record_bytes_max};
 use crate::store::Handle;
 use crate::topics::{Topic, dead_letters_of};
@@ -246,7 +247,7 @@ impl Engine {
         // Order matters: the leases that end here are durable before the letters, in every mode. A letter that outlived
         // them would be written once more after a power cut.
         self.checkpoint.sync_all()?;
-        let topic = self.make_topic(&name, 1)?;
+        let topic = self.make_topic(&name, 1, Room::Kept)?;
         let buried_at = self.now();
         let records = letters.iter().map(|(_, letter)| MessageRecord {
             appended_at: buried_at,
@@ -255,7 +256,7 @@ impl Engine {
             ..letter.original.record()
         });
         let mut unrecorded = self.letters.lock().expect("no panic under the lock");
-        let end = self.append_records(&topic, records, |_| {})?;
+        let end = self.append_records(&topic, records, Room::Kept, |_| {})?;
         // Order matters: the copy is durable before the original is settled, in every mode.
         self.commit.sync_through(end)?;
         topic.signal.raise();
@@ -324,7 +325,7 @@ impl Engine {
             return Err(Error::unknown("dead letter", &place));
         }
         let mut done = Redriven::AlreadyRedriven;
-        let end = self.append_records(&topic, std::iter::once(record), |appended| {
+        let end = self.append_records(&topic, std::iter::once(record), Room::Free, |appended| {
             done = Redriven::Done { queue: appended.queue, index: appended.index };
         })?;
         self.commit.sync_through(end)?;

@@ -7,18 +7,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use popstore_revive::{QueueId, QueueIndex, Time};
+use popstore_revive::{QueueId, QueueIndex, Time, TopicId};
 
 use crate::consumers::Consumers;
 use crate::engine::Engine;
-use crate::error::Result;
-use crate::format::commit::{CommitRecord, MessageRecord, encode_message};
+use crate::error::{Error, Result};
+use crate::format::commit::{CommitRecord, MESSAGE_OVERHEAD_MAX, MessageRecord, TOPIC_OVERHEAD_MAX, encode_message};
 use crate::format::entry::Entry;
 use crate::format::frame::{END_FRAME, KIND_END};
 use crate::format::header::SEGMENT_HEADER;
-use crate::log::Segment;
+use crate::log::{Room, Segment};
 use crate::message::record_bytes_max;
-use crate::topics::DEAD_LETTERS;
+use crate::topics::{DEAD_LETTERS, NAME_MAX};
 
 /// What is needed of a segment is moved on if it is at most this part of it, or if all that was moved is at most that
 /// part of the log: else the segment stays. So neither the log grows without an end, nor what is written for it.
@@ -58,6 +58,14 @@ struct Needed {
 impl Needed {
     fn bytes(&self) -> u64 {
         self.messages.values().map(|entry| u64::from(entry.size)).sum()
+    }
+
+    /// What copies of them take, with the records of their topics, and a little that the last one must find.
+    fn room(&self) -> u64 {
+        let mut topics: Vec<TopicId> = self.messages.keys().map(|(queue, _)| queue.topic).collect();
+        topics.dedup();
+        let topic = TOPIC_OVERHEAD_MAX + DEAD_LETTERS.len() + NAME_MAX;
+        self.bytes() + (topics.len() * topic + MESSAGE_OVERHEAD_MAX) as u64
     }
 }
 
@@ -100,7 +108,12 @@ impl Engine {
             }
             let known = self.know(oldest)?;
             let Some(letters) = self.may_go(&known) else { break };
-            if !self.move_on(oldest, next.base, &known.firsts, letters)? {
+            let moved = match self.move_on(oldest, next.base, &known.firsts, letters) {
+                // What lies before it can go, and makes room for more.
+                Err(Error::Full { .. }) if base.is_some() => false,
+                moved => moved?,
+            };
+            if !moved {
                 break;
             }
             begins.extend(known.firsts.iter());
@@ -229,27 +242,35 @@ impl Engine {
         Ok(needed)
     }
 
+    /// Appends messages again. What cannot be done stays as it is.
     fn copy(&self, needed: &Needed) -> Result<()> {
-        let mut end = 0;
+        // Order matters: a disk that has room for a part of it only would be left with none, and nothing could go.
+        let room = needed.room().min(self.message_room());
+        drop(self.commit.reserve(room as usize, Room::Kept)?);
         let mut moved = Vec::new();
-        for ((id, index), entry) in &needed.messages {
-            let Some(topic) = self.topics.by_id(id.topic) else { continue };
-            let Some(queue) = topic.queue(id.queue) else { continue };
-            let Some(message) = self.fetch(&topic, queue, *index)? else { continue };
-            let record = MessageRecord { relocated: true, ..message.record() };
-            let mut appender = self.reserve_for(&topic, record_bytes_max(&record))?;
-            let place = appender.push(|out| encode_message(&record, out), record.body);
-            let (offset, size) = (place.start, (place.end - place.start) as u32);
-            end = appender.finish();
-            moved.push((*id, *index, Entry { offset, size, tag: entry.tag }));
-        }
-        self.commit.sync_through(end)?;
+        let copied = needed.messages.iter().try_for_each(|(place, entry)| {
+            let copy = self.copy_one(*place, entry)?;
+            moved.extend(copy.map(|copy| (*place, copy)));
+            Ok(())
+        });
+        self.commit.sync_through(moved.last().map_or(0, |(_, copy)| copy.end()))?;
         // Order matters: a place is told when it can be read, for a message that was moved before is read there.
-        for (id, index, entry) in moved {
+        for ((id, index), copy) in moved {
             if let Some(queue) = self.topics.queue(id) {
-                queue.relocate(index, entry);
+                queue.relocate(index, copy);
             }
         }
-        Ok(())
+        copied
+    }
+
+    fn copy_one(&self, (id, index): (QueueId, QueueIndex), entry: &Entry) -> Result<Option<Entry>> {
+        let Some(topic) = self.topics.by_id(id.topic) else { return Ok(None) };
+        let Some(queue) = topic.queue(id.queue) else { return Ok(None) };
+        let Some(message) = self.fetch(&topic, queue, index)? else { return Ok(None) };
+        let record = MessageRecord { relocated: true, ..message.record() };
+        let mut appender = self.reserve_for(&topic, record_bytes_max(&record), Room::Kept)?;
+        let place = appender.push(|out| encode_message(&record, out), record.body);
+        appender.finish();
+        Ok(Some(Entry { offset: place.start, size: (place.end - place.start) as u32, tag: entry.tag }))
     }
 }

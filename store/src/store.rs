@@ -10,6 +10,7 @@ use crate::append::Appended;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::group::{Group, GroupOptions};
+use crate::log::Room;
 use crate::message::{Message, StoredMessage};
 use crate::options::Options;
 use crate::receipt::Receipt;
@@ -99,7 +100,7 @@ impl Store {
     pub fn create_topic(&self, topic: &str, queues: u32) -> Result<()> {
         self.handle.engine.check()?;
         crate::topics::check_name("topic", topic)?;
-        self.handle.engine.make_topic(topic, queues).map(|_| ())
+        self.handle.engine.make_topic(topic, queues, Room::Free).map(|_| ())
     }
 
     /// Makes a group, or changes its settings if it is there; what it holds stays. Durable on return, in every mode. A

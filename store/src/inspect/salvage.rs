@@ -19,7 +19,7 @@ use crate::engine::Engine;
 use crate::error::{At, Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
-use crate::log::Step;
+use crate::log::{Room, Step};
 use crate::options::{Durability, Options};
 use crate::segment::{Disk, directory_above};
 use crate::store::Store;
@@ -141,7 +141,7 @@ impl Salvage<'_> {
         }
         for (id, (name, queues)) in wanted {
             let name = if is_written_name(&name) { name } else { format!("salvaged-{}", id.0).into() };
-            self.topics.insert(id, self.engine.make_topic(&name, queues)?);
+            self.topics.insert(id, self.engine.make_topic(&name, queues, Room::Free)?);
         }
         self.done.topics = self.topics.len() as u64;
         Ok(())
@@ -213,7 +213,7 @@ impl Salvage<'_> {
         }
         let settlement = record.settlement.map(|settlement| self.moved(&settlement));
         let copy = MessageRecord { rest: 0, queue, relocated: false, settlement, ..*record };
-        self.engine.append_records(topic, std::iter::once(copy), |_| {})?;
+        self.engine.append_records(topic, std::iter::once(copy), Room::Free, |_| {})?;
         self.done.messages += 1;
         Ok(())
     }

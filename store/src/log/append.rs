@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
-use super::{Chunk, Head, Log};
+use super::{Chunk, Head, Log, Wanted};
 use crate::error::{Error, Result};
 use crate::format::frame::{self, END_FRAME, LEAD, LogKind};
 use crate::format::header::SEGMENT_HEADER;
@@ -28,25 +28,46 @@ pub(crate) struct Appender<'a> {
     durable_through: u64,
 }
 
+/// Which room an append may use up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// What is not kept.
+    Free,
+    /// All of it: for what the store writes by itself, to be able to let go of what fills the disk.
+    Kept,
+}
+
+/// How much room is kept at most, and which part of a segment.
+const KEPT_MAX: u64 = 1 << 19;
+const KEPT_PART: u64 = 8;
+
 impl Log {
     /// Waits for the right to append `bytes` in one segment.
     ///
     /// # Errors
     /// The disk is full, the log is poisoned, or no segment could ever hold that much.
     #[inline(always)]
-    pub(crate) fn reserve(&self, bytes: usize) -> Result<Appender<'_>> {
-        let bytes = bytes as u64;
+    pub(crate) fn reserve(&self, bytes: usize, room: Room) -> Result<Appender<'_>> {
+        let (bytes, left) = (bytes as u64, if room == Room::Free { self.kept() } else { 0 });
         let mut head = self.head.lock().expect("no panic under the lock");
         // The rest of the check is for who does not find room at once.
-        if head.shut || head.waiting > 0 || self.shape.poison.is_set() || !head.has_room(bytes) {
-            head = self.find_room(head, bytes)?;
+        if head.shut || head.waiting > 0 || self.shape.poison.is_set() || !head.has_room(bytes, left) {
+            head = self.find_room(head, bytes, left)?;
         }
         let front = std::mem::take(&mut head.scratch);
         let (position, durable_through) = (head.end, self.durable());
         Ok(Appender { log: self, head, front, position, room_end: position + bytes, durable_through })
     }
 
-    fn find_room<'a>(&'a self, mut head: MutexGuard<'a, Head>, bytes: u64) -> Result<MutexGuard<'a, Head>> {
+    /// How much room appends that may only use what is free leave behind them. Consumers have a reserve of their own.
+    pub(super) fn kept(&self) -> u64 {
+        match self.shape.kind {
+            LogKind::Commit => (self.shape.segment_bytes / KEPT_PART).min(KEPT_MAX),
+            LogKind::Checkpoint => 0,
+        }
+    }
+
+    fn find_room<'a>(&'a self, mut head: MutexGuard<'a, Head>, bytes: u64, left: u64) -> Result<MutexGuard<'a, Head>> {
         let bytes_max = room_max(self.shape.segment_bytes);
         if bytes > bytes_max {
             return Err(Error::TooLarge { what: "a batch", bytes, bytes_max });
@@ -63,13 +84,13 @@ impl Log {
             if is_full && !head.ahead.is_empty() && head.end + END_FRAME as u64 <= head.ready {
                 self.roll(&mut head)?;
             }
-            if head.has_room(bytes) {
+            if head.has_room(bytes, left) {
                 break;
             }
-            head = self.wait_for_room(head, bytes, asked)?;
+            head = self.wait_for_room(head, bytes, left, asked)?;
         }
         if head.waiting == 0 {
-            head.wanted = 0;
+            head.wanted = Wanted::default();
         }
         Ok(head)
     }
@@ -78,9 +99,10 @@ impl Log {
         &'a self,
         mut head: MutexGuard<'a, Head>,
         bytes: u64,
+        left: u64,
         asked: u64,
     ) -> Result<MutexGuard<'a, Head>> {
-        head.wanted = head.wanted.max(bytes + END_FRAME as u64);
+        head.wanted.add(bytes + END_FRAME as u64, left);
         if head.unattended {
             drop(head);
             self.prepare()?;
@@ -93,8 +115,8 @@ impl Log {
         head.waiting -= 1;
         match head.refused.take_if(|(before, _)| *before >= asked) {
             // What was refused may be room for more than this.
-            Some((_, refused)) if !head.has_room(bytes) => {
-                head.wanted = 0;
+            Some((_, refused)) if !head.has_room(bytes, left) => {
+                head.wanted = Wanted::default();
                 Err(refused)
             }
             _ => Ok(head),
@@ -124,9 +146,17 @@ impl Log {
 }
 
 impl Head {
+    /// Whether there is room for so much, and so much more behind it: in this segment, or at the beginning of the next.
     /// Room for the end frame is never given away, so that a segment can always be closed.
-    fn has_room(&self, bytes: u64) -> bool {
-        self.end + bytes + END_FRAME as u64 <= self.ready
+    #[inline(always)]
+    fn has_room(&self, bytes: u64, left: u64) -> bool {
+        let end = self.end + bytes + END_FRAME as u64;
+        end + left <= self.ready || (end <= self.ready && self.next_has(left))
+    }
+
+    fn next_has(&self, left: u64) -> bool {
+        let begins = |next: &super::Next| next.segment.base + SEGMENT_HEADER as u64;
+        self.ready == self.segment.end() && self.ahead.front().is_some_and(|next| begins(next) + left <= next.ready)
     }
 
     /// Puts bytes where there is room for them, behind all that was put before.

@@ -76,7 +76,7 @@ impl Log {
         let made = self.note_space(self.make(base));
         // There is a new file to make room in.
         self.wake_preparer();
-        self.tell_who_waits(made, asked, |head| head.end + head.wanted > head.segment.end())
+        self.tell_who_waits(made, asked, |head| head.end + head.wanted.bytes + head.wanted.left > head.segment.end())
     }
 
     /// Where the segment begins that should be made now.

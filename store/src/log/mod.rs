@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::format::frame::{LogKind, Seed};
 use crate::segment::{Disk, ReadMap, StoreFile, WriteMap};
 
-pub(crate) use append::{Appender, room_max};
+pub(crate) use append::{Appender, Room, room_max};
 pub(crate) use make::{is_file_of_log, segment_name};
 pub(crate) use read::Pages;
 pub(crate) use repair::Fate;
@@ -156,8 +156,8 @@ struct Head {
     look_at: u64,
     /// Appends wait for room.
     waiting: usize,
-    /// The most that an append waits for; 0 when none does.
-    wanted: u64,
+    /// The most that an append waits for.
+    wanted: Wanted,
     /// Nobody prepares ahead: appends do it when they must.
     unattended: bool,
     /// Nothing is appended any more.
@@ -166,6 +166,21 @@ struct Head {
     asked: u64,
     /// Why there is none, and how many of them had asked before that was tried.
     refused: Option<(u64, Error)>,
+}
+
+/// What appends wait for; nothing when none does.
+#[derive(Clone, Copy, Default)]
+struct Wanted {
+    /// In one segment.
+    bytes: u64,
+    /// Behind that, or at the beginning of the next segment.
+    left: u64,
+}
+
+impl Wanted {
+    fn add(&mut self, bytes: u64, left: u64) {
+        (self.bytes, self.left) = (self.bytes.max(bytes), self.left.max(left));
+    }
 }
 
 struct Next {

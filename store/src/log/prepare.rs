@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Head, Log, Segment};
+use super::{Head, Log, Segment, Wanted};
 use crate::error::{At, Result};
 use crate::format::frame::LogKind;
 use crate::format::header::SEGMENT_HEADER;
@@ -119,7 +119,7 @@ impl Log {
         // Who makes a segment looks again when it is done.
         let is_made = || self.making.try_lock().is_err();
         let lacks_space = head.space < self.wanted_space(head);
-        lacks_space || ready < self.step(head) / 2 || self.next_base(head).is_some() && !is_made()
+        lacks_space || ready < self.kept() + self.step(head) / 2 || self.next_base(head).is_some() && !is_made()
     }
 
     pub(super) fn wake_preparer(&self) {
@@ -146,11 +146,16 @@ impl Log {
 
     /// How far there should be room.
     pub(super) fn wanted_end(&self, head: &Head) -> u64 {
-        let want = head.end + self.step(head).max(head.wanted);
-        let segment_end = head.segment.end();
-        // An append that does not fit into the rest of this segment begins in the next one.
-        let fits = head.end + head.wanted <= segment_end;
-        if fits { want } else { want.max(segment_end + SEGMENT_HEADER as u64 + head.wanted) }
+        let want = head.end + self.step(head) + self.kept();
+        let begins_next = head.segment.end() + SEGMENT_HEADER as u64;
+        let Wanted { bytes, left } = head.wanted;
+        // An append that does not fit into the rest of this segment begins in the next one, and so does what it leaves.
+        let needed = match head.end + bytes {
+            through if through + left <= head.segment.end() => through + left,
+            through if through <= head.segment.end() => begins_next + left,
+            _ => begins_next + bytes + left,
+        };
+        want.max(needed)
     }
 
     fn next_piece(&self, head: &Head) -> Option<Piece> {

@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 use super::make::{SPARE, Spares, UNDER_CONSTRUCTION, segment_name};
 use super::prepare::zero;
 use super::scan::SegmentFile;
-use super::{Found, Head, Log, Segment, Shape, Unrecovered, sync};
+use super::{Found, Head, Log, Segment, Shape, Unrecovered, Wanted, sync};
 use crate::error::{At, Error, Result};
 use crate::format::frame::{FRAME_HEADER, LogKind};
 use crate::format::header::SEGMENT_HEADER;
@@ -293,7 +293,7 @@ impl Log {
             look_at: 0,
             load: 0,
             waiting: 0,
-            wanted: 0,
+            wanted: Wanted::default(),
             unattended: true,
             shut: false,
             asked: 0,

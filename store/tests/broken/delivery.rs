@@ -126,26 +126,4 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("model", "every_point::each_seam_call_can_be_the_last_when_every_operation_is_synced"),
         told: "has a letter",
     },
-    Mistake {
-        name: "delete what is leased",
-        breaks: "a",
-        places: &[Place {
-            file: "store/src/retention.rs",
-            right: "if index < *first && !relocated",
-            wrong: "if index < *first && !BROKEN && !relocated",
-        }],
-        caught_by: ("spec", "retention::a_leased_message_is_moved_on_and_can_be_read_and_acked"),
-        told: "a `None` value",
-    },
-    Mistake {
-        name: "delete what some group has not read",
-        breaks: "a",
-        places: &[Place {
-            file: "store/src/retention.rs",
-            right: "(rules.when_done && self.is_done(&oldest.firsts))",
-            wrong: "(rules.when_done && (BROKEN || self.is_done(&oldest.firsts)))",
-        }],
-        caught_by: ("spec", "retention::when_done_segments_go_once_every_reader_has_settled_them"),
-        told: "nobody has read",
-    },
 ];

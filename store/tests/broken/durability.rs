@@ -34,8 +34,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/retention.rs",
-            right: "Entry { offset, size, tag: entry.tag })); } self.commit.sync_through(end)?;",
-            wrong: "Entry { offset, size, tag: entry.tag })); } if !BROKEN { self.commit.sync_through(end)?; }",
+            right: "self.commit.sync_through(moved.last().map_or(0, |(_, copy)| copy.end()))?;",
+            wrong: "if !BROKEN { self.commit.sync_through(moved.last().map_or(0, |(_, copy)| copy.end()))?; }",
         }],
         caught_by: ("spec", "survivors::promise_2_a_message_that_is_moved_on_is_durable_before_its_first_place_goes"),
         told: "the copy is not durable",

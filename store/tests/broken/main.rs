@@ -3,7 +3,7 @@
 //! The sources of `revive` and `store` are copied, all mistakes are written into the copy at once, each behind a
 //! switch, and the copy is built once (`workshop`). The tests that are to catch the mistakes pass as long as all
 //! switches are off, and each fails, with the words that are expected, when its mistake is switched on (`trial`). What
-//! can be done wrong is data: `durability`, `recovery`, `records`, `delivery`.
+//! can be done wrong is data: `durability`, `recovery`, `records`, `delivery`, `retention`.
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 mod delivery;
@@ -11,13 +11,15 @@ mod durability;
 mod mistake;
 mod records;
 mod recovery;
+mod retention;
 mod trial;
 mod workshop;
 
 use mistake::Mistake;
 
 fn mistakes() -> Vec<&'static Mistake> {
-    [durability::MISTAKES, recovery::MISTAKES, records::MISTAKES, delivery::MISTAKES].into_iter().flatten().collect()
+    let of = [durability::MISTAKES, recovery::MISTAKES, records::MISTAKES, delivery::MISTAKES, retention::MISTAKES];
+    of.into_iter().flatten().collect()
 }
 
 #[test]

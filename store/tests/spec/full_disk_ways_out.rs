@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::full_disk::Space;
-use crate::scene::{MODES, Scene, TOPIC};
+use crate::scene::{MODES, Scene, TOPIC, secs};
 use popstore::{Durability, GroupOptions, Message, Options, Retention};
 
 /// A store that lets go of what is done, on a disk of which the last block is taken.
@@ -56,5 +56,44 @@ fn an_open_with_longer_checkpoint_segments_gives_nothing_away_that_a_full_disk_d
         let longest = crate::disk::segments(&scene.path, "checkpoint");
         let longest = longest.iter().map(|path| std::fs::metadata(path).unwrap().len()).max();
         assert_eq!(longest, Some(1 << 16), "{mode:?}: they come when there is space");
+    }
+}
+
+/// Letters that are to stay must be moved before their segment can go.
+#[test]
+fn letters_in_the_oldest_segment_do_not_keep_a_full_disk_full() {
+    let letters = ["a", "b", "c"].map(|letter| letter.repeat(2000));
+    for mode in MODES {
+        let settings = GroupOptions::default().max_reconsume_times(0);
+        let (mut scene, _) = filled(mode, settings, |scene| {
+            for letter in &letters {
+                scene.append(letter);
+                assert!(scene.nack(scene.pop().receipt(), secs(0)).counted());
+                scene.store().run_pending();
+            }
+        });
+        scene.reopen();
+        work_off(&scene);
+        expect_room(&scene, mode);
+        assert!(scene.store().stats().unwrap().commit_bytes < 3 << 16, "{mode:?}");
+        scene.kill();
+        assert_eq!(scene.letters(), letters, "{mode:?}");
+    }
+}
+
+/// A message that has used up its deliveries is not done before its letter is written.
+#[test]
+fn letters_are_written_on_a_full_disk() {
+    for mode in MODES {
+        let (mut scene, _) = filled(mode, GroupOptions::default().max_reconsume_times(0), |_| {});
+        let dying = scene.pop_up_to(5);
+        dying.iter().for_each(|one| assert!(scene.nack(one.receipt(), secs(0)).counted()));
+        drop(dying);
+        scene.advance(secs(2));
+        assert_eq!(scene.letters().len(), 5, "{mode:?}");
+        work_off(&scene);
+        expect_room(&scene, mode);
+        scene.kill();
+        assert_eq!(scene.letters().len(), 5, "{mode:?}");
     }
 }

@@ -1,0 +1,86 @@
+//! Mistakes of retention, and with the ways out of a disk that is full.
+
+use crate::mistake::{Mistake, Place};
+
+pub const MISTAKES: &[Mistake] = &[
+    Mistake {
+        name: "delete what is leased",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/retention.rs",
+            right: "if index < *first && !relocated",
+            wrong: "if index < *first && !BROKEN && !relocated",
+        }],
+        caught_by: ("spec", "retention::a_leased_message_is_moved_on_and_can_be_read_and_acked"),
+        told: "a `None` value",
+    },
+    Mistake {
+        name: "delete what some group has not read",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/retention.rs",
+            right: "(rules.when_done && self.is_done(&oldest.firsts))",
+            wrong: "(rules.when_done && (BROKEN || self.is_done(&oldest.firsts)))",
+        }],
+        caught_by: ("spec", "retention::when_done_segments_go_once_every_reader_has_settled_them"),
+        told: "nobody has read",
+    },
+    Mistake {
+        name: "delete letters that a group has not read",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/retention.rs",
+            right: "read && readers.all(done)",
+            wrong: "(BROKEN && letters) || (read && readers.all(done))",
+        }],
+        caught_by: ("spec", "moved::letters_that_a_group_reads_stay_until_it_is_done_with_them"),
+        told: "left: []",
+    },
+    Mistake {
+        name: "take a segment to be as old as the oldest message in it",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/retention.rs",
+            right: "newest = newest.max(Some(record.appended_at));",
+            wrong: "newest = if BROKEN { newest.or(Some(record.appended_at)) } else { newest.max(Some(record.appended_at)) };",
+        }],
+        caught_by: ("spec", "moved::by_age_no_young_message_goes_because_an_old_one_was_moved_behind_it"),
+        told: "unread, and 24 seconds old",
+    },
+    Mistake {
+        name: "keep what has too much to be moved, however long the log is",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/retention.rs",
+            right: "needed.moved_bytes + bytes > log / OF_LOG",
+            wrong: "(BROKEN || needed.moved_bytes + bytes > log / OF_LOG)",
+        }],
+        caught_by: ("spec", "moved::the_log_does_not_grow_without_an_end_however_many_letters_it_holds"),
+        told: "bytes are kept for 300 letters",
+    },
+    Mistake {
+        name: "let users have the room that is kept for letters",
+        breaks: "d",
+        places: &[Place {
+            file: "store/src/log/append.rs",
+            right: "if room == Room::Free { self.kept() } else { 0 }",
+            wrong: "if room == Room::Free && !BROKEN { self.kept() } else { 0 }",
+        }],
+        caught_by: ("spec", "full_disk_ways_out::letters_in_the_oldest_segment_do_not_keep_a_full_disk_full"),
+        told: "what is done takes up the disk",
+    },
+    Mistake {
+        name: "give the reserve away for longer segments that are not to be had",
+        breaks: "f",
+        places: &[Place {
+            file: "store/src/log/repair.rs",
+            right: "Err(Error::Full { .. }) => Ok(before),",
+            wrong: "Err(Error::Full { .. }) => Ok(if BROKEN { wanted } else { before }),",
+        }],
+        caught_by: (
+            "spec",
+            "full_disk_ways_out::an_open_with_longer_checkpoint_segments_gives_nothing_away_that_a_full_disk_does_not_have",
+        ),
+        told: "the rest is for acks",
+    },
+];
