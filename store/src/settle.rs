@@ -67,10 +67,11 @@ impl Engine {
             alike = Some(found);
             let settled = match found.standing {
                 Standing::Leased { .. } | Standing::Over => {
-                    if let (Some(held), Some(times)) = (found.held, &mut times) {
+                    let counts = add(&mut runs, receipt);
+                    if let (true, Some(held), Some(times)) = (counts, found.held, &mut times) {
                         slow = times.time(&group.name, held, now).or(slow);
                     }
-                    match (add(&mut runs, receipt), found.standing) {
+                    match (counts, found.standing) {
                         (false, _) => Settled::AlreadySettled,
                         (true, Standing::Over) => Settled::Late,
                         (true, _) => Settled::Done,

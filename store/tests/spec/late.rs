@@ -199,6 +199,12 @@ fn the_time_from_pop_to_ack_is_kept_per_group_and_warned_of_when_it_nears_the_le
     assert_eq!(*told.lock().unwrap(), [expected]);
     let times = scene.group().stats().unwrap().pop_to_ack;
     assert!((times.count, times.max >= secs(28)) == (2, true) && times.p50 < secs(2), "{times:?}");
+    // An ack that changes nothing is not timed.
+    scene.append("m2");
+    let receipt = scene.pop().receipt();
+    let settled = scene.group().ack_batch(&[receipt, receipt]).unwrap();
+    assert_eq!(settled, [Settled::Done, Settled::AlreadySettled]);
+    assert_eq!(scene.group().stats().unwrap().pop_to_ack.count, 3);
 }
 
 #[test]
