@@ -39,6 +39,20 @@ fn three_lines_of_shell_are_a_retried_and_dead_lettered_job_queue() {
     assert!(printed.out.contains("bad") && printed.out.contains("worse"));
 }
 
+/// A slip of the pen used up the deliveries of all messages in an instant.
+#[test]
+fn a_shell_that_finds_no_such_program_ends_the_work_and_not_the_messages() {
+    let shell = Shell::new();
+    shell.append_lines(b"a\nb\nc\n");
+    fs::write(shell.path("plain"), "no program").unwrap();
+    for (line, why) in [("no-such-program --at all", "exit code 127"), ("true; ./plain", "exit code 126")] {
+        let printed = shell.work("--max-reconsume-times 5", line);
+        assert_eq!(printed.code, 2, "{}", printed.err);
+        assert!(printed.err.contains(line) && printed.err.contains(why), "{}", printed.err);
+    }
+    assert_eq!(shell.ready(), [("a".into(), 3), ("b".into(), 1), ("c".into(), 1)]);
+}
+
 #[test]
 fn until_empty_waits_for_what_waits_for_its_retry() {
     let shell = Shell::new();

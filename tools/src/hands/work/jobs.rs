@@ -3,7 +3,7 @@
 //! A job has its own lease, so that a slow command holds up nobody else's message, and none is held that is not begun.
 
 use std::io::{self, Write};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread;
@@ -132,7 +132,11 @@ impl<'a> Jobs<'a> {
                 Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
                 _ => {}
             }
-            Ok(match status?.success() {
+            let status = status?;
+            if let ([_], Some(error)) = (self.args.command.as_slice(), not_run(status)) {
+                return Err(error);
+            }
+            Ok(match status.success() {
                 true => Ended::Succeeded,
                 false if self.running.killed() => Ended::Killed,
                 false => Ended::Failed,
@@ -176,4 +180,13 @@ fn shell(program: &str, flag: &str, line: &str) -> Command {
     let mut command = Command::new(program);
     command.arg(flag).arg(line);
     command
+}
+
+/// Why a shell could not run what it was told to, as its exit code says.
+fn not_run(shell: ExitStatus) -> Option<io::Error> {
+    match shell.code().filter(|_| cfg!(unix))? {
+        126 => Some(io::Error::new(io::ErrorKind::PermissionDenied, "the shell cannot run it (exit code 126)")),
+        127 => Some(io::Error::new(io::ErrorKind::NotFound, "the shell found no such program (exit code 127)")),
+        _ => None,
+    }
 }

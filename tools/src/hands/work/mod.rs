@@ -39,7 +39,8 @@ Example, where each line of a file names an image to be made smaller, four at a 
 /// The store has one owner at a time: while this runs, other verbs that write are refused. More hands are --jobs.
 ///
 /// On SIGINT (Ctrl-C) and SIGTERM no more messages are taken; the commands that run are finished first. A second signal
-/// kills them, and their messages are given back. Exit code 1 when a command failed or was done too late.
+/// kills them, and their messages are given back. Exit code 1 when a command failed or was done too late. A shell that
+/// finds no such program, or cannot run it (its exit codes 127 and 126), ends the work: that is no fault of the message.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(super) struct Args {
