@@ -147,7 +147,10 @@ impl Engine {
         }
         let actual = self.find_entries(queue, Some(index))?;
         let Some((_, actual)) = actual.first().filter(|(_, actual)| *actual != entry) else {
-            return self.follow(topic, queue, index, entry).map(Some);
+            return self
+                .follow(topic, queue, index, entry)
+                .map(Some)
+                .map_err(|error| named(error, topic, queue, index));
         };
         tracing::warn!(topic = %topic.name, queue = queue.id.queue, "a consume queue was wrong and is rebuilt");
         let message = self.follow(topic, queue, index, *actual)?;
@@ -182,5 +185,16 @@ impl Engine {
             Ok(())
         })?;
         Ok(entries)
+    }
+}
+
+/// Damage is told together with the message that it concerns: `Group::skip` wants to know.
+fn named(error: Error, topic: &Topic, queue: &ConsumeQueue, index: QueueIndex) -> Error {
+    match error {
+        Error::Corrupt { path, offset, found } => {
+            let place = format!("{}/{}/{}", topic.name, queue.id.queue, index.0);
+            Error::Corrupt { path, offset, found: format!("{found}, in the message {place}") }
+        }
+        other => other,
     }
 }

@@ -314,18 +314,19 @@ impl Engine {
             Err(error) => return Err(error),
         }
         let mut consumers = self.consumers();
-        let held = consumers.index.held(group.id, id, index);
-        let next = consumers.index.position(group.id, id).unwrap_or_default();
-        let (change, runs);
-        if let Some(held) = held {
-            runs = [Run { attempt: held.attempt, ..Run::one(id, index, 0) }];
-            let (at, burial) = (self.now(), popstore_revive::Burial::Discarded);
-            change = Change::Buried { group: group.id, at, burial, runs: &runs };
-        } else if index == next {
-            change = Change::Positioned { group: group.id, queue: id, position: index.next() };
-        } else {
-            return Ok(false);
-        }
+        let at = self.now();
+        let attempt = match consumers.index.held(group.id, id, index) {
+            Some(held) => held.attempt,
+            // It is given up as it would be after a delivery, so that it is counted and can be told.
+            None if index == consumers.index.position(group.id, id).unwrap_or_default() => {
+                let (runs, generation) = ([Run::one(id, index, 1)], self.identity.generation);
+                self.change(&mut consumers, Change::Popped { group: group.id, generation, at, due: at, runs: &runs })?;
+                1
+            }
+            None => return Ok(false),
+        };
+        let runs = [Run::one(id, index, attempt)];
+        let change = Change::Buried { group: group.id, at, burial: popstore_revive::Burial::Discarded, runs: &runs };
         let (_, end) = self.change(&mut consumers, change)?;
         drop(consumers);
         self.settle_checkpoint(end)?;

@@ -10,6 +10,7 @@ pub mod pages;
 mod directory;
 mod duration;
 mod output;
+mod place;
 mod rows;
 
 use std::io;

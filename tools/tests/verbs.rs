@@ -28,6 +28,26 @@ fn what_is_appended_is_popped_once_and_acked_once() {
 }
 
 #[test]
+fn a_damaged_message_is_told_by_its_place_and_given_up_there() {
+    let shell = Shell::new();
+    shell.append_lines(b"one\ntwo\nthree\n");
+    shell.ok("group create data g");
+    let segment = shell.path("data/commit/00000000000000000000");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let two = bytes.windows(3).position(|body| body == b"two").unwrap();
+    bytes[two] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    assert_eq!(shell.ready(), [("one".into(), 1)]);
+    let refused = shell.run("pop data jobs --group g");
+    assert!(refused.code == 2 && refused.err.contains("jobs/0/1"), "{}", refused.err);
+    let kept = shell.run("skip data jobs/0/0 --group g");
+    assert!(kept.code == 1 && kept.out.contains("nothing is given up"), "{}", kept.out);
+    assert_eq!(shell.ok("skip data jobs/0/1 --group g").out, "g has given up jobs/0/1\n");
+    assert_eq!(shell.ready(), [("three".into(), 1)]);
+    assert_eq!(shell.run("skip data jobs/0/1 --group g --json").out, "{\"skipped\":false}\n");
+}
+
+#[test]
 fn the_table_for_people_shows_receipt_place_attempt_and_body() {
     let shell = Shell::new();
     shell.append_lines(b"one\ntwo\n");

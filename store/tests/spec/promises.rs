@@ -129,9 +129,10 @@ fn promise_4_damage_names_the_file_and_the_place_and_is_never_returned_as_data()
     assert_eq!(scene.pop().body(), b"m0");
     let error = scene.group().pop(TOPIC, Pop::up_to(1)).unwrap_err();
     assert!(matches!(&error, Error::Corrupt { path, offset, .. } if *path == frame.path && *offset == frame.at as u64));
-    assert!(error.to_string().contains("store-inspect"), "{error}");
+    assert!(error.to_string().contains("store-inspect") && error.to_string().contains(" orders/0/1"), "{error}");
     // There is a way on, and it is not silent.
     assert!(scene.group().skip(TOPIC, 0, 1).unwrap());
+    assert_eq!(scene.group().stats().unwrap().discarded, 1);
     assert_eq!(scene.pop().body(), b"m2");
 }
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use popstore::{Fault, Inspected, Snapshot, SnapshotMessage};
 
 use super::faults::Notes;
 use super::life::{self, Life};
 use super::messages::Wanted;
+use crate::place::Place;
 use crate::{Failure, Outcome, directory};
 
 /// How many messages of one key are told.
@@ -45,28 +45,6 @@ pub(super) struct Args {
     /// Print JSON, an object for each event
     #[arg(long)]
     json: bool,
-}
-
-/// Where a message is in its queue.
-#[derive(Clone, Debug)]
-struct Place {
-    topic: String,
-    queue: u32,
-    index: u64,
-}
-
-impl FromStr for Place {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut parts = text.rsplitn(3, '/');
-        let (index, queue, topic) = (parts.next(), parts.next(), parts.next());
-        let place = || {
-            let (index, queue) = (index?.parse().ok()?, queue?.parse().ok()?);
-            Some(Self { topic: topic?.to_string(), queue, index })
-        };
-        place().ok_or("a place looks like orders/0/12")
-    }
 }
 
 impl Args {

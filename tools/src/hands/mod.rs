@@ -12,6 +12,7 @@ mod nack;
 mod pop;
 mod settings;
 mod settled;
+mod skip;
 mod taking;
 mod topic;
 mod work;
@@ -50,6 +51,7 @@ enum Verb {
     Extend(extend::Args),
     Work(work::Args),
     DeadLetters(dead_letters::Args),
+    Skip(skip::Args),
     Topic(topic::Args),
     Group(group::Args),
     #[command(flatten)]
@@ -79,6 +81,7 @@ pub fn run(command: &Command, out: &mut dyn Write) -> Result<Outcome, Failure> {
         Verb::Extend(args) => extend::run(args, out),
         Verb::Work(args) => work::run(args, out),
         Verb::DeadLetters(args) => dead_letters::run(args, out),
+        Verb::Skip(args) => skip::run(args, out),
         Verb::Topic(args) => topic::run(args, out),
         Verb::Group(args) => group::run(args, out),
         Verb::Page(page) => pages::print(page, Command::command(), out),

@@ -1,0 +1,43 @@
+//! `popstore skip`: give up a damaged message.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::On;
+use crate::place::Place;
+use crate::{Failure, Outcome, directory, output};
+
+/// Give up a message that is damaged, so that a group goes on behind it; it counts as discarded there
+///
+/// Where it lies is told by whoever came upon it, and by `store-inspect verify`. A message that can be read, or is not
+/// the group's next one, stays: exit code 1.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    on: On,
+    /// The place of the message: topic, queue and index
+    #[arg(value_name = "TOPIC/QUEUE/INDEX")]
+    at: Place,
+    /// The group that gives it up
+    #[arg(long)]
+    group: String,
+}
+
+#[derive(Serialize)]
+struct Skipped {
+    skipped: bool,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    let Args { on, at, group } = args;
+    let store = directory::open(&on.dir)?;
+    let skipped = store.group(group)?.skip(&at.topic, at.queue, at.index)?;
+    store.close()?;
+    match (on.json, skipped) {
+        (true, _) => output::json(out, &Skipped { skipped })?,
+        (false, true) => writeln!(out, "{group} has given up {at}")?,
+        (false, false) => writeln!(out, "{at} can be read, or is not what {group} comes to next: nothing is given up")?,
+    }
+    Ok(Outcome::of(!skipped))
+}
