@@ -12,7 +12,7 @@ use crate::bodies::{Bodies, read};
 use crate::clock::now;
 use crate::contenders::{Class, Sync, TOPIC, durability};
 use crate::disk;
-use crate::measure::{Bench, Case, Entrant, Metric};
+use crate::measure::{Case, Entrant, Metric};
 use crate::table::short;
 
 const TOPICS: [u64; 5] = [1, 10, 100, 1000, 10_000];
@@ -20,7 +20,6 @@ const GROUPS: [u64; 3] = [1, 10, 100];
 const BACKLOGS: [u64; 5] = [10_000, 100_000, 1_000_000, 10_000_000, 50_000_000];
 const LEASES: [u64; 5] = [1000, 10_000, 100_000, 1_000_000, 10_000_000];
 const POP: u64 = 32;
-const ROUNDS_MAX: usize = 3;
 /// Of the long series, so that they fit on the disk.
 const SMALL_BODY: usize = 16;
 
@@ -47,11 +46,9 @@ fn series(
     divide_by: u64,
     run: impl Fn(u64, &Path) -> Vec<f64>,
 ) -> Vec<Case> {
-    let Bench { rounds, dir, bar, only } = scene.bench;
-    let few = Bench { rounds: rounds.min(ROUNDS_MAX), dir, bar, only };
     let entrant = |count: &u64| Entrant { name: format!("{} {of}", short(*count as f64)), class: Class::Popstore };
     let entrants: Vec<Entrant> = counts.iter().map(entrant).collect();
-    few.compare(("W7", of), metrics, &entrants, |at, dir| run((counts[at] / divide_by).max(1), dir))
+    scene.bench.compare(("W7", of), metrics, &entrants, |at, dir| run((counts[at] / divide_by).max(1), dir))
 }
 
 fn open(dir: &Path) -> Store {
