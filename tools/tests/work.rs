@@ -45,7 +45,11 @@ fn a_shell_that_finds_no_such_program_ends_the_work_and_not_the_messages() {
     let shell = Shell::new();
     shell.append_lines(b"a\nb\nc\n");
     fs::write(shell.path("plain"), "no program").unwrap();
-    for (line, why) in [("no-such-program --at all", "exit code 127"), ("true; ./plain", "exit code 126")] {
+    for (line, why) in [
+        ("no-such-program --at all", "there is no such program"),
+        ("true && no-such-program", "exit code 127"),
+        ("if true; then ./plain; fi", "exit code 126"),
+    ] {
         let printed = shell.work("--max-reconsume-times 5", line);
         assert_eq!(printed.code, 2, "{}", printed.err);
         assert!(printed.err.contains(line) && printed.err.contains(why), "{}", printed.err);

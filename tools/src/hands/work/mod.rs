@@ -10,6 +10,7 @@ mod signals;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -102,15 +103,18 @@ fn work(count: u32, jobs: &Jobs<'_>) -> Result<(), Failure> {
     })
 }
 
-/// Looks for the program before a message is popped for it: a missing one must not cost a delivery. What a line for the
-/// shell begins with is looked at if it is a path as it stands.
+/// Looks for the program before a message is popped for it: a missing one must not cost a delivery. Of a line for the
+/// shell that is what it begins with, if that is a name or a path as it stands.
 fn check_command(command: &[String]) -> Result<(), Failure> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
     let program = match command {
-        [line] => line.split_whitespace().next().filter(|word| word.contains('/') && word.chars().all(is_plain)),
+        [line] => line.split_whitespace().next().filter(|word| word.chars().all(is_plain)),
         words => words.first().map(String::as_str),
     };
     let Some(program) = program else { return Ok(()) };
+    if command.len() == 1 && !program.contains('/') && knows(program) {
+        return Ok(());
+    }
     let dirs: Vec<PathBuf> = match (program.contains(std::path::MAIN_SEPARATOR), std::env::var_os("PATH")) {
         (true, _) => vec![PathBuf::new()],
         (false, Some(path)) => std::env::split_paths(&path).collect(),
@@ -124,6 +128,12 @@ fn check_command(command: &[String]) -> Result<(), Failure> {
         _ => io::Error::new(io::ErrorKind::PermissionDenied, "it is not executable"),
     };
     Err(Failure::Command { command: command.join(" "), source })
+}
+
+/// Whether the shell has a word for something of its own, or finds a program of that name.
+fn knows(word: &str) -> bool {
+    let asked = Command::new("sh").args(["-c", "command -v \"$1\"", "sh", word]).stdout(Stdio::null()).status();
+    cfg!(windows) || asked.is_ok_and(|answer| answer.success())
 }
 
 #[cfg(unix)]
