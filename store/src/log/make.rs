@@ -44,16 +44,34 @@ pub(crate) fn segment_name(base: u64) -> String {
     format!("{base:020}")
 }
 
-/// The name of a spare file.
+/// What the names of spare files begin with, and how those go on that the end of a log was cut from.
 pub(crate) const SPARE: &str = "spare-";
+pub(super) const CUT: &str = "cut-";
 /// The end of the names of files under construction.
 pub(crate) const UNDER_CONSTRUCTION: &str = ".tmp";
 
-/// Whether a file has one of the names that a log gives.
-pub(crate) fn is_file_of_log(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let is_segment = name.parse().is_ok_and(|base| segment_name(base) == name);
-    is_segment || name.starts_with(SPARE) || name.ends_with(UNDER_CONSTRUCTION)
+/// What a log gives a name to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    Segment(u64),
+    Spare,
+    UnderConstruction,
+}
+
+impl Name {
+    /// What a file is by its name, unless it is somebody else's.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let made = name.strip_suffix(UNDER_CONSTRUCTION).unwrap_or(name);
+        let of_spare = made.strip_prefix(SPARE);
+        let number = of_spare.map_or(made, |rest| rest.strip_prefix(CUT).unwrap_or(rest));
+        let base = number.parse().ok().filter(|base| segment_name(*base) == number)?;
+        Some(match of_spare {
+            _ if made != name => Self::UnderConstruction,
+            Some(_) => Self::Spare,
+            None => Self::Segment(base),
+        })
+    }
 }
 
 impl Log {

@@ -32,7 +32,7 @@ use crate::format::frame::{LogKind, Seed};
 use crate::segment::{Disk, ReadMap, StoreFile, WriteMap};
 
 pub(crate) use append::{Appender, Room, room_max};
-pub(crate) use make::{is_file_of_log, segment_name};
+pub(crate) use make::{Name, segment_name};
 pub(crate) use read::Pages;
 pub(crate) use repair::Fate;
 pub(crate) use scan::{Found, FrameAt, Unrecovered};

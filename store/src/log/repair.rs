@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
-use super::make::{SPARE, Spares, UNDER_CONSTRUCTION, segment_name};
+use super::make::{CUT, SPARE, Spares, UNDER_CONSTRUCTION, segment_name};
 use super::prepare::zero;
 use super::scan::SegmentFile;
 use super::{Found, Head, Log, Segment, Shape, Unrecovered, Wanted, sync};
@@ -85,12 +85,12 @@ impl Unrecovered {
 
     /// How long new segments are to be: as long as wanted, unless that is longer than before and the disk has no space for
     /// the change. The segments and spares there are would be given away for others that cannot be had.
-    pub(crate) fn segment_bytes(&self, wanted: u64, disk: &Disk) -> Result<u64> {
+    pub(crate) fn segment_bytes(&mut self, wanted: u64, disk: &Disk) -> Result<u64> {
         let before = self.files.last().map_or(0, |newest| newest.capacity);
         if before == 0 || before >= wanted {
             return Ok(wanted);
         }
-        let path = self.dir.join(format!("{SPARE}larger{UNDER_CONSTRUCTION}"));
+        let path = self.dir.join(format!("{SPARE}{}{UNDER_CONSTRUCTION}", segment_name(wanted)));
         let tried = disk.create(path.clone()).at("create", &path).and_then(|file| {
             let bytes = SEGMENTS_MIN * wanted;
             if disk.take_zeroes(&file, bytes) { Ok(()) } else { zero(disk, &file, 0, bytes) }
@@ -98,6 +98,8 @@ impl Unrecovered {
         if path.exists() {
             disk.remove(&path).at("remove", &path)?;
         }
+        // An open that was killed here may have left it.
+        self.unfinished.retain(|unfinished| *unfinished != path);
         match tried {
             Err(Error::Full { .. }) => Ok(before),
             tried => tried.map(|()| wanted),
@@ -162,7 +164,7 @@ impl Unrecovered {
         }
         for (fate, later) in fates.iter().rev().filter(|(fate, _)| matches!(fate, Fate::IsSpare | Fate::Goes)) {
             if *fate == Fate::IsSpare {
-                let spare = self.dir.join(format!("{SPARE}cut-{}", segment_name(later.base)));
+                let spare = self.dir.join(format!("{SPARE}{CUT}{}", segment_name(later.base)));
                 disk.rename(&later.path, &spare).at("rename", &later.path)?;
                 spares.retain(|known| *known != spare);
                 spares.push(spare);

@@ -10,7 +10,7 @@ use crate::error::{At, Error, Result};
 use crate::format::Rule;
 use crate::format::frame::{FRAME_HEADER, Frame, KIND_END, LogKind, Seed};
 use crate::format::header::{SEGMENT_HEADER, SegmentHeader};
-use crate::log::make::{SPARE, UNDER_CONSTRUCTION, segment_name};
+use crate::log::make::{Name, segment_name};
 use crate::segment::StoreFile;
 
 const CAPACITY_MAX: u64 = 1 << 36;
@@ -105,12 +105,11 @@ impl Unrecovered {
         let mut bases = Vec::new();
         for entry in std::fs::read_dir(&self.dir).at("read", &self.dir)? {
             let path = entry.at("read", &self.dir)?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            match name.parse::<u64>() {
-                Ok(base) if segment_name(base) == name => bases.push((base, path)),
-                _ if name.ends_with(UNDER_CONSTRUCTION) => self.unfinished.push(path),
-                _ if name.starts_with(SPARE) => self.spares.push(path),
-                _ => {}
+            match Name::of(&path) {
+                Some(Name::Segment(base)) => bases.push((base, path)),
+                Some(Name::UnderConstruction) => self.unfinished.push(path),
+                Some(Name::Spare) => self.spares.push(path),
+                None => {}
             }
         }
         bases.sort();

@@ -7,7 +7,7 @@ use crate::format::Rule;
 use crate::format::frame::LogKind;
 use crate::format::header::SEGMENT_HEADER;
 use crate::format::identity::{IDENTITY, Identity};
-use crate::log::is_file_of_log;
+use crate::log::Name;
 use crate::segment::{Disk, StoreFile, directory_above};
 
 pub(crate) const STORE: &str = "store";
@@ -20,8 +20,10 @@ pub(crate) fn check_is_store_or_empty(dir: &Path) -> Result<()> {
         return Ok(());
     }
     for entry in std::fs::read_dir(dir).at("read", dir)? {
-        let name = entry.at("read", dir)?.file_name();
-        if !OURS.iter().any(|ours| name == *ours) {
+        let entry = entry.at("read", dir)?;
+        let name = entry.file_name();
+        let fits = || entry.metadata().is_ok_and(|file| file.len() <= IDENTITY as u64);
+        if !OURS.iter().any(|ours| name == *ours) || (name == STORE_NEW && !fits()) {
             return Err(Error::format(dir, format!("it has no file {STORE:?} but holds {name:?}")));
         }
     }
@@ -111,7 +113,7 @@ pub(super) fn refuse_records(log_dir: &Path) -> Result<()> {
     for entry in entries {
         let path = entry.at("read", log_dir)?.path();
         let dir = log_dir.parent().unwrap_or(log_dir);
-        if !is_file_of_log(&path) {
+        if Name::of(&path).is_none() {
             return Err(Error::format(dir, format!("it has no file {STORE:?} but holds {path:?}")));
         }
         let file = StoreFile::read_only(path).at("open", log_dir)?;

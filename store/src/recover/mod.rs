@@ -99,7 +99,7 @@ pub(crate) fn open(dir: &Path, mut options: Options, lock: Lock, wakes: Wakes) -
     let begun = options.clock.now();
     let disk = Disk::new(options.hook.clone());
     let identity = directory::identify(dir, &disk)?;
-    let Found { checkpoint, commit, mut replay, mut messages, .. } = Found::read(dir, identity, false)?;
+    let Found { mut checkpoint, commit, mut replay, mut messages, .. } = Found::read(dir, identity, false)?;
 
     let generation = next_generation(dir, identity)?;
     let identity = Identity { generation, ..identity };

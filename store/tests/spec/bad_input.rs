@@ -198,13 +198,13 @@ fn a_directory_that_is_not_a_store_is_refused_and_left_as_it_is() {
 /// Folders of the names that a store has may be somebody else's, too.
 #[test]
 fn a_directory_with_folders_like_those_of_a_store_is_refused_and_left_as_it_is() {
-    for log in ["commit", "checkpoint"] {
+    for path in ["commit/notes.txt", "commit/notes.tmp", "checkpoint/spare-parts", "store.tmp"] {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join(log)).unwrap();
-        let notes = dir.path().join(log).join("notes.txt");
-        std::fs::write(&notes, "mine").unwrap();
-        refused!(Store::open(dir.path()), Error::Format { .. }, "notes.txt");
-        assert_eq!(std::fs::read(&notes).unwrap(), b"mine");
+        let notes = dir.path().join(path);
+        std::fs::create_dir_all(notes.parent().unwrap()).unwrap();
+        std::fs::write(&notes, [b'm'; 40]).unwrap();
+        refused!(Store::open(dir.path()), Error::Format { .. }, notes.file_name().unwrap().to_str().unwrap());
+        assert_eq!(std::fs::read(&notes).unwrap(), [b'm'; 40]);
         let plan = popstore::RecoveryPlan::read(dir.path()).unwrap();
         assert!(plan.refused.is_some(), "{plan:?}");
     }

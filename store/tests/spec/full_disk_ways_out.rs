@@ -59,6 +59,17 @@ fn an_open_with_longer_checkpoint_segments_gives_nothing_away_that_a_full_disk_d
     }
 }
 
+/// The file by which the space is tried has a name of files under construction, which are removed, too.
+#[test]
+fn an_open_that_was_killed_while_it_tried_the_space_for_longer_segments_is_made_up_for() {
+    let mut scene = Scene::new();
+    scene.append("a");
+    scene.die(|path| std::fs::write(path.join("checkpoint/spare-00000000000000065536.tmp"), [0; 100]).unwrap());
+    scene.options = scene.options.clone().checkpoint_segment_bytes(1 << 16);
+    scene.open();
+    assert_eq!(scene.pop().body(), b"a");
+}
+
 /// Letters that are to stay must be moved before their segment can go.
 #[test]
 fn letters_in_the_oldest_segment_do_not_keep_a_full_disk_full() {
