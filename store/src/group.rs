@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use popstore_revive::{AtLimit, Backoff, Change, GroupId, Policy, Run};
+use popstore_revive::{AtLimit, Backoff, Burial, Change, GroupId, Policy, QueueIndex, Run};
 
 use crate::consumers::GroupEntry;
 use crate::dead_letter::{DeadLetter, DeadLetters, Redriven};
@@ -304,8 +304,9 @@ impl Engine {
         let topic = self.topics.by_name(topic)?;
         let invalid = || Error::invalid("queue", queue.to_string(), "it must be one of the topic's queues");
         let queue = topic.queue(queue).ok_or_else(invalid)?;
-        let (id, index) = (queue.id, popstore_revive::QueueIndex(index));
-        if index >= queue.visible(self.poppable()).1 {
+        let (id, index) = (queue.id, QueueIndex(index));
+        let (first, end) = queue.visible(self.poppable());
+        if index >= end {
             return Ok(false);
         }
         match self.fetch(&topic, queue, index) {
@@ -318,7 +319,7 @@ impl Engine {
         let attempt = match consumers.index.held(group.id, id, index) {
             Some(held) => held.attempt,
             // It is given up as it would be after a delivery, so that it is counted and can be told.
-            None if index == consumers.index.position(group.id, id).unwrap_or_default() => {
+            None if index == consumers.index.position(group.id, id).unwrap_or_default().max(first) => {
                 let (runs, generation) = ([Run::one(id, index, 1)], self.identity.generation);
                 self.change(&mut consumers, Change::Popped { group: group.id, generation, at, due: at, runs: &runs })?;
                 1
@@ -326,7 +327,7 @@ impl Engine {
             None => return Ok(false),
         };
         let runs = [Run::one(id, index, attempt)];
-        let change = Change::Buried { group: group.id, at, burial: popstore_revive::Burial::Discarded, runs: &runs };
+        let change = Change::Buried { group: group.id, at, burial: Burial::Discarded, runs: &runs };
         let (_, end) = self.change(&mut consumers, change)?;
         drop(consumers);
         self.settle_checkpoint(end)?;

@@ -5,7 +5,7 @@ use std::io;
 
 use crate::disk::{Dice, MESSAGE, What, change, frames_of, segments, tapped};
 use crate::scene::{MODES, Scene, TOPIC, secs};
-use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Settled};
+use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Retention, Settled};
 
 #[test]
 fn promise_1_a_killed_process_loses_nothing_acknowledged_in_any_mode() {
@@ -134,6 +134,22 @@ fn promise_4_damage_names_the_file_and_the_place_and_is_never_returned_as_data()
     assert!(scene.group().skip(TOPIC, 0, 1).unwrap());
     assert_eq!(scene.group().stats().unwrap().discarded, 1);
     assert_eq!(scene.pop().body(), b"m2");
+}
+
+/// Also the first message that retention has left, for a group that comes to it without having read what is gone.
+#[test]
+fn promise_4_damage_where_a_queue_begins_can_be_given_up() {
+    let options = Options::default().durability(Durability::Buffered).retention(Retention::keep().bytes(8192));
+    let scene = Scene::with(options, GroupOptions::default());
+    (0..60).for_each(|_| assert!(scene.append(&"x".repeat(400)) < 60));
+    scene.store().run_pending();
+    let first = scene.store().topic_stats(TOPIC).unwrap().queues[0].0;
+    let frame = frames_of(&scene.path, "commit", MESSAGE)[0].clone();
+    frame.flip(frame.len - 1);
+    assert!(first > 0 && matches!(scene.group().pop(TOPIC, Pop::up_to(1)), Err(Error::Corrupt { .. })));
+    assert!(!scene.group().skip(TOPIC, 0, 0).unwrap(), "it is gone");
+    assert!(scene.group().skip(TOPIC, 0, first).unwrap());
+    assert_eq!(scene.pop().message().index(), first + 1);
 }
 
 #[test]
