@@ -149,7 +149,8 @@ impl Engine {
         Ok(Arc::clone(cache.insert(Arc::new(Oldest { base: segment.base, firsts, newest }))))
     }
 
-    /// Whether the oldest segment may go, and then what becomes of the dead letters in it.
+    /// Whether the oldest segment may go, and then what becomes of the dead letters in it. Those that are to stay do so for
+    /// groups that are done with the others.
     fn may_go(&self, oldest: &Oldest) -> Option<Letters> {
         let rules = &self.options.retention;
         let too_much = rules.bytes.is_some_and(|bytes| self.commit.written().saturating_sub(oldest.base) > bytes);
@@ -157,11 +158,10 @@ impl Engine {
         if too_much || rules.after.is_some_and(is_older) {
             return Some(Letters::Go);
         }
-        (rules.when_done && self.is_done(&oldest.firsts)).then_some(Letters::Stay)
+        rules.when_done.then_some(Letters::Stay)
     }
 
-    fn is_done(&self, firsts: &Firsts) -> bool {
-        let consumers = self.consumers();
+    fn is_done(&self, consumers: &Consumers, firsts: &Firsts) -> bool {
         firsts.iter().all(|(queue, first)| {
             let letters = self.topics.by_id(queue.topic).is_none_or(|topic| topic.name.starts_with(DEAD_LETTERS));
             let mut readers = consumers.index.readers(queue.topic).peekable();
@@ -178,6 +178,10 @@ impl Engine {
         loop {
             let needed = {
                 let consumers = self.consumers();
+                // Each time: a group may have begun to read while messages were copied, and nothing is done for it.
+                if letters == Letters::Stay && !self.is_done(&consumers, firsts) {
+                    return Ok(false);
+                }
                 let needed = self.needed(&consumers, next_base, firsts, letters)?;
                 if needed.messages.is_empty() {
                     // Under the lock: no pop can take one of them between the look and this.

@@ -19,8 +19,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/retention.rs",
-            right: "(rules.when_done && self.is_done(&oldest.firsts))",
-            wrong: "(rules.when_done && (BROKEN || self.is_done(&oldest.firsts)))",
+            right: "if letters == Letters::Stay && !self.is_done(&consumers, firsts) {",
+            wrong: "if !BROKEN && letters == Letters::Stay && !self.is_done(&consumers, firsts) {",
         }],
         caught_by: ("spec", "retention::when_done_segments_go_once_every_reader_has_settled_them"),
         told: "nobody has read",
@@ -82,5 +82,30 @@ pub const MISTAKES: &[Mistake] = &[
             "full_disk_ways_out::an_open_with_longer_checkpoint_segments_gives_nothing_away_that_a_full_disk_does_not_have",
         ),
         told: "the rest is for acks",
+    },
+    Mistake {
+        name: "give up only what a group came to before retention did",
+        breaks: "d",
+        places: &[Place {
+            file: "store/src/group.rs",
+            right: ".unwrap_or_default().max(first)",
+            wrong: ".unwrap_or_default().max(if BROKEN { QueueIndex(0) } else { first })",
+        }],
+        caught_by: ("spec", "promises::promise_4_damage_where_a_queue_begins_can_be_given_up"),
+        told: "it is gone",
+    },
+    Mistake {
+        name: "remove twice what a killed open has left of its trial",
+        breaks: "f",
+        places: &[Place {
+            file: "store/src/log/repair.rs",
+            right: "self.unfinished.retain(|unfinished| *unfinished != path);",
+            wrong: "self.unfinished.retain(|unfinished| BROKEN || *unfinished != path);",
+        }],
+        caught_by: (
+            "spec",
+            "full_disk_ways_out::an_open_that_was_killed_while_it_tried_the_space_for_longer_segments_is_made_up_for",
+        ),
+        told: "NotFound",
     },
 ];

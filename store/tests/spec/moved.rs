@@ -1,7 +1,11 @@
 //! What retention moves on: copies that are as old as their originals, letters that somebody reads, and however many.
 
+use crate::disk::is_segment_of;
 use crate::scene::{GROUP, Scene, TOPIC, secs};
-use popstore::{Durability, GroupOptions, Message, Options, Pop, Retention, Settled, Snapshot};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use popstore::{Durability, Event, GroupOptions, Hook, Message, Options, Pop, Retention, Settled, Snapshot, Store};
 
 fn keeping(retention: Retention, settings: GroupOptions) -> Scene {
     Scene::with(Options::default().durability(Durability::Buffered).retention(retention), settings)
@@ -93,4 +97,58 @@ fn a_segment_that_holds_only_what_was_moved_there_still_tells_of_what_topic_that
     let _ = Snapshot::open(&scene.path).unwrap().salvage(&fresh, |_, _| {}).unwrap();
     let topics = popstore::Store::open(&fresh).unwrap().stats().unwrap().topics;
     assert!(topics.iter().any(|topic| topic.name == format!("%DLQ%{GROUP}")), "{topics:?}");
+}
+
+/// A group that begins to read while messages are synced, at the sync with this number.
+#[derive(Default)]
+struct Begins {
+    at: Mutex<Option<(u32, Store)>>,
+    first: AtomicU64,
+}
+
+impl Hook for Begins {
+    fn before(&self, event: &Event<'_>) -> std::io::Result<()> {
+        let syncs = match event {
+            Event::SyncFile(path) | Event::SyncRange { path, .. } => is_segment_of(path, "commit"),
+            _ => false,
+        };
+        let mut waits = self.at.lock().unwrap();
+        if let Some((syncs_left, _)) = waits.as_mut().filter(|_| syncs) {
+            *syncs_left -= 1;
+        }
+        if let Some((_, store)) = waits.take_if(|(syncs_left, _)| *syncs_left == 0) {
+            drop(waits);
+            let first = store.group("late").unwrap().pop("other", Pop::up_to(1)).unwrap().remove(0);
+            self.first.store(first.message().index(), Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn after(&self, _event: &Event<'_>) {}
+}
+
+#[test]
+fn what_was_done_for_all_readers_stays_for_one_that_begins_while_letters_are_moved() {
+    let mut tried = 0;
+    loop {
+        let begins = Arc::new(Begins::default());
+        let options = Options::default().durability(Durability::Buffered).retention(Retention::keep().when_done());
+        let scene = Scene::with(options.hook(begins.clone()), GroupOptions::default().max_reconsume_times(0));
+        let late = scene.store().create_group("late", GroupOptions::default()).unwrap();
+        bury(&scene, "letter");
+        (0..20).for_each(|_| assert!(scene.store().append("other", Message::new(&[b'o'; 400])).is_ok()));
+        let popped = scene.group().pop("other", Pop::up_to(20)).unwrap();
+        popped.iter().for_each(|one| assert!(scene.ack(one.receipt()).counted()));
+        *begins.at.lock().unwrap() = Some((tried + 1, scene.store().clone()));
+        (0..5).for_each(|_| scene.store().run_pending());
+        if begins.at.lock().unwrap().take().is_some() {
+            break;
+        }
+        let left = late.pop("other", Pop::up_to(100)).unwrap();
+        let left: Vec<_> = left.iter().map(|one| one.message().index()).collect();
+        let first = begins.first.load(Ordering::SeqCst);
+        assert_eq!(left, (first + 1..20).collect::<Vec<_>>(), "behind {first}, begun at sync {tried}");
+        tried += 1;
+    }
+    assert!(tried > 2, "{tried} syncs");
 }
