@@ -147,10 +147,7 @@ impl Engine {
         }
         let actual = self.find_entries(queue, Some(index))?;
         let Some((_, actual)) = actual.first().filter(|(_, actual)| *actual != entry) else {
-            return self
-                .follow(topic, queue, index, entry)
-                .map(Some)
-                .map_err(|error| named(error, topic, queue, index));
+            return self.follow(topic, queue, index, entry).map(Some);
         };
         tracing::warn!(topic = %topic.name, queue = queue.id.queue, "a consume queue was wrong and is rebuilt");
         let message = self.follow(topic, queue, index, *actual)?;
@@ -159,11 +156,10 @@ impl Engine {
     }
 
     fn follow(&self, topic: &Topic, queue: &ConsumeQueue, index: QueueIndex, entry: Entry) -> Result<StoredMessage> {
-        let message = Reader::new(&self.commit, &topic.name).read(entry.offset, entry.size)?;
-        if !message.is_at(queue.id, index) {
-            return Err(self.commit.damaged(entry.offset, "another message lies where the consume queue says"));
-        }
-        Ok(message)
+        let another = || self.commit.damaged(entry.offset, "another message lies where the consume queue says");
+        let read = Reader::new(&self.commit, &topic.name).read(entry.offset, entry.size);
+        let found = read.and_then(|message| if message.is_at(queue.id, index) { Ok(message) } else { Err(another()) });
+        found.map_err(|error| in_message(error, topic, queue, index))
     }
 
     /// The entries of a queue, or of one message, as the commit log tells them.
@@ -189,7 +185,7 @@ impl Engine {
 }
 
 /// Damage is told together with the message that it concerns: `Group::skip` wants to know.
-fn named(error: Error, topic: &Topic, queue: &ConsumeQueue, index: QueueIndex) -> Error {
+fn in_message(error: Error, topic: &Topic, queue: &ConsumeQueue, index: QueueIndex) -> Error {
     match error {
         Error::Corrupt { path, offset, found } => {
             let place = format!("{}/{}/{}", topic.name, queue.id.queue, index.0);
