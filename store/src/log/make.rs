@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use super::prepare::{FILL, zero};
+use super::prepare::{FILL, take_zeroed, zero};
 use super::{Head, Log, Next, Segment};
 use crate::error::{At, Error, Result};
 use crate::format::frame::LogKind;
@@ -204,10 +204,7 @@ impl Log {
         }
         let path = self.shape.dir.join(format!("{SPARE}{:020}{UNDER_CONSTRUCTION}", self.appended() + have as u64));
         let file = self.note_space(self.disk.create(path).at("create", &self.shape.dir))?;
-        let made = match self.disk.take_zeroes(&file, self.shape.segment_bytes) {
-            true => Ok(()),
-            false => zero(&self.disk, &file, 0, self.shape.segment_bytes),
-        };
+        let made = take_zeroed(&self.disk, &file, self.shape.segment_bytes);
         let path = file.path.with_extension("");
         if let Err(error) =
             self.note_space(made).and_then(|()| self.disk.rename(&file.path, &path).at("rename", &file.path))

@@ -220,6 +220,11 @@ impl Log {
     }
 }
 
+/// Takes the space of a file's first bytes, which read as zeroes from here on, written or not.
+pub(super) fn take_zeroed(disk: &Disk, file: &StoreFile, bytes: u64) -> Result<()> {
+    if disk.take_zeroes(file, bytes) { Ok(()) } else { zero(disk, file, 0, bytes) }
+}
+
 /// Fills a part of a file with zeroes.
 pub(super) fn zero(disk: &Disk, file: &StoreFile, from: u64, end: u64) -> Result<()> {
     let mut at = from;

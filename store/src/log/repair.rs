@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use super::make::{CUT, SPARE, Spares, UNDER_CONSTRUCTION, segment_name};
-use super::prepare::zero;
+use super::prepare::{take_zeroed, zero};
 use super::scan::SegmentFile;
 use super::{Found, Head, Log, Segment, Shape, Unrecovered, Wanted, sync};
 use crate::error::{At, Error, Result};
@@ -91,10 +91,8 @@ impl Unrecovered {
             return Ok(wanted);
         }
         let path = self.dir.join(format!("{SPARE}{}{UNDER_CONSTRUCTION}", segment_name(wanted)));
-        let tried = disk.create(path.clone()).at("create", &path).and_then(|file| {
-            let bytes = SEGMENTS_MIN * wanted;
-            if disk.take_zeroes(&file, bytes) { Ok(()) } else { zero(disk, &file, 0, bytes) }
-        });
+        let file = disk.create(path.clone()).at("create", &path);
+        let tried = file.and_then(|file| take_zeroed(disk, &file, SEGMENTS_MIN * wanted));
         if path.exists() {
             disk.remove(&path).at("remove", &path)?;
         }
