@@ -24,10 +24,14 @@ pub(crate) fn check_is_store_or_empty(dir: &Path) -> Result<()> {
         let name = entry.file_name();
         let fits = || entry.metadata().is_ok_and(|file| file.len() <= IDENTITY as u64);
         if !OURS.iter().any(|ours| name == *ours) || (name == STORE_NEW && !fits()) {
-            return Err(Error::format(dir, format!("it has no file {STORE:?} but holds {name:?}")));
+            return Err(no_store(dir, Path::new(&name)));
         }
     }
     Ok(())
+}
+
+fn no_store(dir: &Path, holds: &Path) -> Error {
+    Error::format(dir, format!("it has no file {STORE:?} but holds {holds:?}"))
 }
 
 /// Which store this is; a new one is made in an empty directory.
@@ -114,7 +118,7 @@ pub(super) fn refuse_records(log_dir: &Path) -> Result<()> {
         let path = entry.at("read", log_dir)?.path();
         let dir = log_dir.parent().unwrap_or(log_dir);
         if Name::of(&path).is_none() {
-            return Err(Error::format(dir, format!("it has no file {STORE:?} but holds {path:?}")));
+            return Err(no_store(dir, &path));
         }
         let file = StoreFile::read_only(path).at("open", log_dir)?;
         let mut block = vec![0; 1 << 16];

@@ -1,10 +1,10 @@
 //! What retention moves on: copies that are as old as their originals, letters that somebody reads, and however many.
 
-use crate::disk::is_segment_of;
-use crate::scene::{GROUP, Scene, TOPIC, secs};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::disk::is_segment_of;
+use crate::scene::{GROUP, Scene, TOPIC, secs};
 use popstore::{Durability, Event, GroupOptions, Hook, Message, Options, Pop, Retention, Settled, Snapshot, Store};
 
 fn keeping(retention: Retention, settings: GroupOptions) -> Scene {

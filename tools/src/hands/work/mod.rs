@@ -132,8 +132,8 @@ fn check_command(command: &[String]) -> Result<(), Failure> {
 
 /// Whether the shell has a word for something of its own, or finds a program of that name.
 fn knows(word: &str) -> bool {
-    let asked = Command::new("sh").args(["-c", "command -v \"$1\"", "sh", word]).stdout(Stdio::null()).status();
-    cfg!(windows) || asked.is_ok_and(|answer| answer.success())
+    let ask = || Command::new("sh").args(["-c", "command -v \"$1\"", "sh", word]).stdout(Stdio::null()).status();
+    cfg!(windows) || ask().is_ok_and(|answer| answer.success())
 }
 
 #[cfg(unix)]
