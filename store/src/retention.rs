@@ -32,7 +32,7 @@ const SEGMENTS_MAX: usize = 16;
 enum Letters {
     /// The segment is too old or too much: they go with it.
     Go,
-    /// The groups are done with it: they are moved on.
+    /// It goes when the groups are done with it: they are moved on.
     Stay,
 }
 
@@ -95,8 +95,8 @@ impl Engine {
     }
 
     /// Makes all that depends on the oldest segments independent of them, as far as the rules do not keep them. Returns
-    /// where the log will begin then, and the queues. One mark tells of many segments: it waits for what was appended
-    /// meanwhile, and one for each would fall behind the appends.
+    /// where the log will begin then, and the queues. One mark tells of many segments: each tells of all queues, and one for
+    /// each segment would fall behind the appends.
     fn let_go(&self) -> Result<Option<(u64, Firsts)>> {
         let segments = self.commit.segments();
         let (mut base, mut begins) = (None, Firsts::new());
@@ -149,8 +149,8 @@ impl Engine {
         Ok(Arc::clone(cache.insert(Arc::new(Oldest { base: segment.base, firsts, newest }))))
     }
 
-    /// Whether the oldest segment may go, and then what becomes of the dead letters in it. Those that are to stay do so for
-    /// groups that are done with the others.
+    /// Whether the rules let the oldest segment go, and then what becomes of the dead letters in it. Whether the groups are
+    /// done with it, where that counts, is looked at when it goes.
     fn may_go(&self, oldest: &Oldest) -> Option<Letters> {
         let rules = &self.options.retention;
         let too_much = rules.bytes.is_some_and(|bytes| self.commit.written().saturating_sub(oldest.base) > bytes);
