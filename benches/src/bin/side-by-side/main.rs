@@ -8,6 +8,7 @@ mod clock;
 mod contenders;
 mod disk;
 mod measure;
+mod memory;
 mod plot;
 mod report;
 mod table;
@@ -62,6 +63,10 @@ struct Args {
     /// Only these contenders.
     #[arg(long, value_delimiter = ',')]
     contender: Vec<String>,
+    /// Touches so many GiB before and holds one page of each MiB, for machines whose host takes back what memory is free
+    /// and is slow to lend it again.
+    #[arg(long, default_value_t = 0)]
+    hold_memory: u64,
     /// Writes all figures, every round's too.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -122,7 +127,18 @@ fn main() -> ExitCode {
         eprintln!("side-by-side: {:?} cannot be made: {error}", args.dir);
         return ExitCode::from(2);
     }
+    let held = match memory::hold(args.hold_memory) {
+        Ok(held) => held,
+        Err(error) => {
+            eprintln!("side-by-side: no {} GiB of memory: {error}", args.hold_memory);
+            return ExitCode::from(2);
+        }
+    };
+    if args.hold_memory > 0 {
+        eprintln!("side-by-side: the first touch of a page took {:?}; now they stay here", held.touch);
+    }
     let cases = run(&args, &chosen(&args, known));
+    drop(held);
     if cases.is_empty() {
         eprintln!("side-by-side: no case has {:?} in its name", args.case);
         return ExitCode::from(2);
