@@ -54,6 +54,7 @@ mod pop;
 mod primitives;
 mod queue;
 mod receipt;
+mod recent;
 mod recover;
 mod reserve;
 mod retention;

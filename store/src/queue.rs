@@ -7,7 +7,7 @@
 //! Files hold a fixed number of entries and are named by the index of their first. Nothing in them is trusted: whoever
 //! follows an entry checks that the message it finds is the one it looked for.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,6 +18,7 @@ use crate::chunks::{CHUNK, Chunk, Chunks};
 use crate::error::{At, Error, Result};
 use crate::format::entry::{ENTRY, Entry};
 use crate::format::extent::Extent;
+use crate::recent::Recent;
 use crate::segment::{Disk, StoreFile};
 
 /// How many written entries stay in memory for those who read close behind the appends.
@@ -38,7 +39,7 @@ impl Tail<'_> {
 
     /// Adds the entry of that message.
     pub(crate) fn push(&mut self, entry: Entry) {
-        self.0.tail.push_back(entry);
+        self.0.tail.push(entry);
     }
 }
 
@@ -65,7 +66,7 @@ struct State {
     /// The entries before are in the files.
     flushed: u64,
     /// The entries from `tail_from` to the end of the queue.
-    tail: VecDeque<Entry>,
+    tail: Recent,
     tail_from: u64,
     /// Messages before `first` that were moved because someone still needs them.
     relocated: BTreeMap<u64, Entry>,
@@ -87,7 +88,7 @@ impl State {
         self.flushed = self.flushed.max(end);
         self.visible = self.visible.max(end);
         let gone = (self.flushed.saturating_sub(self.tail_from) as usize).saturating_sub(KEPT);
-        self.tail.drain(..gone);
+        self.tail.forget(gone);
         self.tail_from += gone as u64;
     }
 }
@@ -107,7 +108,7 @@ impl ConsumeQueue {
             kept_from: extent.first.0,
             visible: extent.end.0,
             flushed: extent.end.0,
-            tail: tail.into(),
+            tail: tail.into_iter().collect(),
             tail_from: extent.end.0,
             relocated: extent.relocated.iter().map(|(index, entry)| (index.0, *entry)).collect(),
             ..State::default()
@@ -222,7 +223,9 @@ impl ConsumeQueue {
         let state = self.state();
         let [from, end] = [range.start, range.end].map(|index| (index - state.tail_from) as usize);
         let before = entries.len();
-        entries.extend(state.tail.range(from..end).take(COPIED_AT_ONCE).take_while(|entry| entry.end() <= limit));
+        entries.extend(
+            state.tail.from(from).take((end - from).min(COPIED_AT_ONCE)).take_while(|entry| entry.end() <= limit),
+        );
         entries.len() == before + COPIED_AT_ONCE
     }
 
