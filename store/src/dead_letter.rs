@@ -1,29 +1,20 @@
-//! Dead letters: written with their origin and history, read, and put back to where they came from.
-//!
-//! The copy in the commit log names its origin and thereby settles it: there is no moment at which a crash could find
-//! the letter written and the original still due, or the other way round. The record in the checkpoint log that
-//! follows only saves recovery the look.
+//! Dead letters are read, with their origin and history, and put back to where they came from.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use popstore_revive::{Burial, Burying, Change, EndReason, GroupId, QueueId, QueueIndex, Run, Time};
+use popstore_revive::{EndReason, QueueId, QueueIndex};
 
+use crate::bury::Unrecorded;
 use crate::clock;
-use crate::consumers::{Consumers, GroupEntry};
+use crate::consumers::GroupEntry;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::event::StoreEvent;
 use crate::format::commit::{Cause, MessageRecord, Settlement};
 use crate::log::Room;
-use crate::message::{StoredMessage, record_bytes_max};
+use crate::message::StoredMessage;
 use crate::store::Handle;
 use crate::topics::{Topic, dead_letters_of};
-
-/// How many letters are written and synced as one, and how many bytes at most; never more than fit into a segment.
-const LETTERS_MAX: usize = 1024;
-const LETTER_BYTES_MAX: u64 = 1 << 20;
-const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A message that used up its deliveries, with its history.
 #[derive(Clone, Debug)]
@@ -156,143 +147,7 @@ impl Iterator for DeadLetters {
     }
 }
 
-/// What messages in the commit log settled without a record of it in the checkpoint log.
-#[derive(Clone)]
-pub(crate) struct Unrecorded {
-    /// The group whose messages were dead-lettered; without one, letters were redriven.
-    group: Option<GroupId>,
-    at: Time,
-    runs: Vec<Run>,
-}
-
-impl Unrecorded {
-    fn change<'r>(&self, runs: &'r [Run]) -> Change<'r> {
-        match self.group {
-            Some(group) => Change::Buried { group, at: self.at, burial: Burial::DeadLettered, runs },
-            None => Change::Redriven { runs },
-        }
-    }
-}
-
-/// A letter about to be written.
-struct Letter {
-    original: StoredMessage,
-    settlement: Settlement,
-}
-
 impl Engine {
-    /// Copies messages to their groups' dead-letter queues and settles them there. What cannot be done now is due
-    /// again later.
-    pub(crate) fn bury(&self, burials: &[Burying]) {
-        let bytes_max = LETTER_BYTES_MAX.min(self.message_room()) as usize;
-        let mut letters: Vec<(Burying, Letter)> = Vec::new();
-        let mut bytes = 0;
-        for burying in burials {
-            for index in burying.run.indexes() {
-                let one = Burying { run: Run { mask: index.bit(), ..burying.run }, ..*burying };
-                let letter = match self.letter_of(&one, index) {
-                    Ok(letter) => letter,
-                    Err(error) => {
-                        self.delay(&[one], &error);
-                        continue;
-                    }
-                };
-                let more = record_bytes_max(&letter.original.record());
-                if letters.len() >= LETTERS_MAX || (bytes + more > bytes_max && !letters.is_empty()) {
-                    self.bury_some(&std::mem::take(&mut letters));
-                    bytes = 0;
-                }
-                bytes += more;
-                letters.push((one, letter));
-            }
-        }
-        self.bury_some(&letters);
-    }
-
-    fn letter_of(&self, burying: &Burying, index: QueueIndex) -> Result<Letter> {
-        let Burying { group, run, reason, popped_at } = *burying;
-        let gone = || Error::unknown("topic", &format!("number {}", run.queue.topic.0));
-        let topic = self.topics.by_id(run.queue.topic).ok_or_else(gone)?;
-        let queue = topic.queue(run.queue.queue).ok_or_else(gone)?;
-        let missing = || self.commit.damaged(self.commit.start(), format!("no message {}/{}", topic.name, index.0));
-        let original = self.fetch(&topic, queue, index)?.ok_or_else(missing)?;
-        let settlement = Settlement {
-            cause: Cause::DeadLetter(reason),
-            group,
-            queue: run.queue,
-            index,
-            attempt: run.attempt,
-            popped_at,
-            appended_at: original.appended_time(),
-        };
-        Ok(Letter { original, settlement })
-    }
-
-    fn bury_some(&self, letters: &[(Burying, Letter)]) {
-        // A group's letters lie together; a step of the reviver rarely has more than one group.
-        for of_group in letters.chunk_by(|one, other| one.0.group == other.0.group) {
-            let burials: Vec<Burying> = of_group.iter().map(|(burying, _)| *burying).collect();
-            if let Err(error) = self.bury_for(of_group) {
-                self.delay(&burials, &error);
-            }
-        }
-    }
-
-    fn bury_for(&self, letters: &[(Burying, Letter)]) -> Result<()> {
-        let group: GroupId = letters[0].0.group;
-        // A group that was removed meanwhile takes its messages with it.
-        let Some(name) = self.consumers().groups.get(&group).map(|entry| dead_letters_of(&entry.name)) else {
-            return Ok(());
-        };
-        // Order matters: the leases that end here are durable before the letters, in every mode. A letter that outlived
-        // them would be written once more after a power cut.
-        self.checkpoint.sync_all()?;
-        let topic = self.make_topic(&name, 1, Room::Kept)?;
-        let buried_at = self.now();
-        let records = letters.iter().map(|(_, letter)| MessageRecord {
-            appended_at: buried_at,
-            queue: popstore_revive::QueueId { topic: topic.id, queue: 0 },
-            settlement: Some(letter.settlement),
-            ..letter.original.record()
-        });
-        let mut unrecorded = self.letters.lock().expect("no panic under the lock");
-        let end = self.append_records(&topic, records, Room::Kept, |_| {})?;
-        // Order matters: the copy is durable before the original is settled, in every mode.
-        self.commit.sync_through(end)?;
-        topic.signal.raise();
-        let mut runs: Vec<Run> = Vec::new();
-        for Burying { run, .. } in letters.iter().map(|(burying, _)| burying) {
-            match runs.last_mut().filter(|last| Run { mask: 0, ..**last } == Run { mask: 0, ..*run }) {
-                Some(last) => last.mask |= run.mask,
-                None => runs.push(*run),
-            }
-        }
-        let mut consumers = self.consumers();
-        let settled = Unrecorded { group: Some(group), at: buried_at, runs };
-        self.record_settled(&mut consumers, &mut unrecorded, settled.clone());
-        let runs = settled.runs;
-        let queues = self.unblocked(&consumers, group, &runs);
-        drop(consumers);
-        self.raise(queues);
-        Ok(())
-    }
-
-    fn delay(&self, burials: &[Burying], error: &Error) {
-        let now: Time = self.now();
-        let mut consumers = self.consumers();
-        for burying in burials {
-            consumers.index.postpone(burying.group, &burying.run, now, now.after(RETRY_AFTER));
-        }
-        self.set_alarm(consumers.index.next_due());
-        let messages = burials.iter().map(|burying| burying.run.len()).sum();
-        let group = burials.first().and_then(|burying| consumers.groups.get(&burying.group));
-        let group = group.map_or_else(String::new, |entry| entry.name.to_string());
-        drop(consumers);
-        if self.check().is_ok() {
-            self.tell(&StoreEvent::DeadLetterDelayed { group, messages, reason: error.to_string() });
-        }
-    }
-
     pub(crate) fn redrive(&self, group: &GroupEntry, letter: &DeadLetter) -> Result<Redriven> {
         self.check()?;
         if letter.store != self.identity.id || letter.message.topic() != dead_letters_of(&group.name) {
@@ -344,24 +199,5 @@ impl Engine {
     fn has(&self, queue: QueueId, index: QueueIndex) -> Result<bool> {
         let queue = self.topics.queue(queue);
         queue.map_or(Ok(false), |queue| Ok(queue.entry(&self.disk, index)?.is_some()))
-    }
-
-    /// Records what a durable message in the commit log has settled. That happened, record or not: when it cannot be
-    /// written now, it is before the next mark.
-    fn record_settled(&self, consumers: &mut Consumers, unrecorded: &mut Vec<Unrecorded>, settled: Unrecorded) {
-        if self.change_all(consumers, &settled.runs, |runs| settled.change(runs)).is_err() {
-            consumers.index.apply(&settled.change(&settled.runs));
-            unrecorded.push(settled);
-        }
-    }
-
-    /// Records the settlements that could not be when they happened.
-    pub(crate) fn record_unrecorded(&self, unrecorded: &mut Vec<Unrecorded>) -> Result<()> {
-        let mut consumers = self.consumers();
-        while let Some(settled) = unrecorded.last() {
-            self.change_all(&mut consumers, &settled.runs, |runs| settled.change(runs))?;
-            unrecorded.pop();
-        }
-        Ok(())
     }
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crossbeam_channel::Sender;
 use popstore_revive::{QueueIndex, Time};
 
+use crate::bury::Unrecorded;
 use crate::consumers::Consumers;
-use crate::dead_letter::Unrecorded;
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
 use crate::format::commit::CommitRecord;

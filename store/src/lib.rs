@@ -31,6 +31,7 @@
 //! pure. `FORMAT.md` tells every byte on disk.
 
 mod append;
+mod bury;
 mod chunks;
 mod clock;
 mod consumers;

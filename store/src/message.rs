@@ -249,6 +249,11 @@ impl StoredMessage {
         self.queue == queue && self.index == index
     }
 
+    /// Where it lies in the commit log.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
     pub(crate) fn appended_time(&self) -> Time {
         self.appended_at
     }

@@ -224,6 +224,12 @@ impl Log {
         chain.keys().next().copied().unwrap_or_default()
     }
 
+    /// Where the oldest segment ends.
+    pub(crate) fn oldest_end(&self) -> u64 {
+        let chain = self.chain.read().expect("no panic under the lock");
+        chain.values().next().map_or(0, |oldest| oldest.end())
+    }
+
     /// The segments, oldest first.
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
         self.chain.read().expect("no panic under the lock").values().cloned().collect()

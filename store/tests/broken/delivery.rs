@@ -108,7 +108,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "write a dead letter that settles nothing",
         breaks: "d",
         places: &[Place {
-            file: "store/src/dead_letter.rs",
+            file: "store/src/bury.rs",
             right: "self.record_settled(&mut consumers, &mut unrecorded, settled.clone()); let runs",
             wrong: "if !BROKEN { self.record_settled(&mut consumers, &mut unrecorded, settled.clone()); } let runs",
         }],
@@ -119,7 +119,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "name the wrong origin of a dead letter",
         breaks: "d",
         places: &[Place {
-            file: "store/src/dead_letter.rs",
+            file: "store/src/bury.rs",
             right: "index, attempt: run.attempt,",
             wrong: "index: if BROKEN { QueueIndex(index.0 / 2) } else { index }, attempt: run.attempt,",
         }],

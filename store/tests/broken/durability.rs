@@ -123,7 +123,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "settle a dead letter before its copy is durable",
         breaks: "ad",
         places: &[Place {
-            file: "store/src/dead_letter.rs",
+            file: "store/src/bury.rs",
             right: "self.commit.sync_through(end)?; topic.signal.raise(); let mut runs",
             wrong: "if !BROKEN { self.commit.sync_through(end)?; } topic.signal.raise(); let mut runs",
         }],

@@ -108,4 +108,29 @@ pub const MISTAKES: &[Mistake] = &[
         ),
         told: "NotFound",
     },
+    Mistake {
+        name: "give the room that the oldest segment needs to letters of newer messages",
+        breaks: "d",
+        places: &[Place {
+            file: "store/src/bury.rs",
+            right: "self.bury_what_fits(others, Room::Free, late);",
+            wrong: "self.bury_what_fits(others, if BROKEN { Room::Kept } else { Room::Free }, late);",
+        }],
+        caught_by: (
+            "spec",
+            "full_disk_ways_out::letters_of_newer_messages_do_not_take_the_room_that_those_of_the_oldest_need",
+        ),
+        told: "what is done takes up the disk",
+    },
+    Mistake {
+        name: "write all letters that come due together, or none",
+        breaks: "d",
+        places: &[Place {
+            file: "store/src/bury.rs",
+            right: "Error::Full { .. } if halves > 0 =>",
+            wrong: "Error::Full { .. } if !BROKEN && halves > 0 =>",
+        }],
+        caught_by: ("spec", "full_disk_ways_out::as_many_letters_are_written_as_there_is_room_for"),
+        told: "letters in half a segment",
+    },
 ];

@@ -1,16 +1,20 @@
 //! A disk that the store itself has filled, and what leads out of it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::full_disk::Space;
 use crate::scene::{MODES, Scene, TOPIC, secs};
-use popstore::{Durability, GroupOptions, Message, Options, Retention};
+use popstore::{Delivery, Durability, GroupOptions, Message, Options, Retention, StoreEvent};
 
 /// A store that lets go of what is done, on a disk of which the last block is taken.
 fn filled(mode: Durability, settings: GroupOptions, before: impl FnOnce(&Scene)) -> (Scene, Arc<Space>) {
+    filled_with(Options::default().durability(mode), settings, before)
+}
+
+fn filled_with(options: Options, settings: GroupOptions, before: impl FnOnce(&Scene)) -> (Scene, Arc<Space>) {
     let space = Arc::new(Space(AtomicI64::new(i64::MAX / 2)));
-    let options = Options::default().durability(mode).hook(space.clone()).retention(Retention::keep().when_done());
+    let options = options.hook(space.clone()).retention(Retention::keep().when_done());
     let options = options.segment_bytes(1 << 16).checkpoint_segment_bytes(1 << 13).mark_every_bytes(1 << 16);
     let scene = Scene::sized(options, settings);
     before(&scene);
@@ -107,4 +111,69 @@ fn letters_are_written_on_a_full_disk() {
         scene.kill();
         assert_eq!(scene.letters().len(), 5, "{mode:?}");
     }
+}
+
+/// Only the oldest segment can go, so the room that is kept is for its letters: neither those that come due before them may
+/// use it up, nor are they to wait until there is room for all that come due with them.
+#[test]
+fn letters_of_newer_messages_do_not_take_the_room_that_those_of_the_oldest_need() {
+    for mode in MODES {
+        for newer_first in [true, false] {
+            let (mut scene, _) = filled(mode, GroupOptions::default().max_reconsume_times(0), |_| {});
+            let popped = scene.pop_up_to(4096);
+            let (oldest, newest) = (&popped[..5], &popped[popped.len() - 40..]);
+            let nack = |one: &Delivery| assert!(scene.nack(one.receipt(), secs(0)).counted());
+            newest.iter().for_each(nack);
+            if newer_first {
+                scene.advance(secs(2));
+            }
+            oldest.iter().for_each(nack);
+            popped[5..popped.len() - 40].iter().for_each(|one| assert!(scene.ack(one.receipt()).counted()));
+            drop(popped);
+            scene.advance(secs(2));
+            expect_room(&scene, mode);
+            scene.advance(secs(2));
+            assert_eq!(scene.letters().len(), 45, "{mode:?}");
+            scene.kill();
+            assert_eq!(scene.letters().len(), 45, "{mode:?}");
+        }
+    }
+}
+
+/// They are tried once more together, and that is told once, however many they are.
+#[test]
+fn letters_for_which_there_is_no_room_are_told_together() {
+    let delayed = Arc::new(Mutex::new(Vec::new()));
+    let (options, told) = (Options::default(), Arc::clone(&delayed));
+    let options = options.on_event(move |event| {
+        if let StoreEvent::DeadLetterDelayed { messages, .. } = event {
+            told.lock().unwrap().push(*messages);
+        }
+    });
+    let (scene, _) = filled_with(options, GroupOptions::default().max_reconsume_times(0), |_| {});
+    let popped = scene.pop_up_to(4096);
+    for one in &popped[popped.len() - 100..] {
+        assert!(scene.nack(one.receipt(), secs(0)).counted());
+        scene.store().run_pending();
+    }
+    delayed.lock().unwrap().clear();
+    for _ in 0..3 {
+        scene.advance(secs(2));
+    }
+    assert_eq!(*delayed.lock().unwrap(), [100; 3]);
+}
+
+#[test]
+fn as_many_letters_are_written_as_there_is_room_for() {
+    let (scene, space) = filled(Durability::Buffered, GroupOptions::default().max_reconsume_times(0), |_| {});
+    let popped = scene.pop_up_to(4096);
+    popped[popped.len() - 100..].iter().for_each(|one| assert!(scene.nack(one.receipt(), secs(0)).counted()));
+    scene.advance(secs(2));
+    assert_eq!(scene.letters().len(), 0);
+    // One more segment, of which half is left to the letters.
+    space.0.store(18 * 4096, Ordering::SeqCst);
+    (0..60).for_each(|_| assert!(append(&scene)));
+    scene.advance(secs(2));
+    let written = scene.letters().len();
+    assert!((20..100).contains(&written), "{written} letters in half a segment");
 }

@@ -1,0 +1,219 @@
+//! Dead letters are written: what has used up its deliveries is copied to the dead-letter queue of its group.
+//!
+//! The copy in the commit log names its origin and thereby settles it: there is no moment at which a crash could find
+//! the letter written and the original still due, or the other way round. The record in the checkpoint log that
+//! follows only saves recovery the look.
+//!
+//! On a full disk letters have the room that is kept for what the store writes by itself, but only those of the oldest
+//! segment: it alone can go, which makes space for all others, and it must not find that room used up.
+
+use std::collections::BTreeMap;
+
+use popstore_revive::{Burial, Burying, Change, GroupId, QueueIndex, Run, Time};
+
+use crate::consumers::Consumers;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::event::StoreEvent;
+use crate::format::commit::{Cause, MessageRecord, Settlement};
+use crate::log::Room;
+use crate::message::{StoredMessage, record_bytes_max};
+use crate::topics::dead_letters_of;
+
+/// How many letters are written and synced as one, and how many bytes at most; never more than fit into a segment.
+const LETTERS_MAX: usize = 1024;
+const LETTER_BYTES_MAX: u64 = 1 << 20;
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What messages in the commit log settled without a record of it in the checkpoint log.
+#[derive(Clone)]
+pub(crate) struct Unrecorded {
+    /// The group whose messages were dead-lettered; without one, letters were redriven.
+    pub(crate) group: Option<GroupId>,
+    pub(crate) at: Time,
+    pub(crate) runs: Vec<Run>,
+}
+
+impl Unrecorded {
+    fn change<'r>(&self, runs: &'r [Run]) -> Change<'r> {
+        match self.group {
+            Some(group) => Change::Buried { group, at: self.at, burial: Burial::DeadLettered, runs },
+            None => Change::Redriven { runs },
+        }
+    }
+}
+
+/// What cannot be buried now, and why.
+type Late = Vec<(Burying, String)>;
+
+/// A letter about to be written.
+struct Letter {
+    original: StoredMessage,
+    settlement: Settlement,
+}
+
+impl Engine {
+    /// Copies messages to their groups' dead-letter queues and settles them there. What cannot be done now is due
+    /// again later.
+    pub(crate) fn bury(&self, burials: &[Burying]) {
+        let bytes_max = LETTER_BYTES_MAX.min(self.message_room()) as usize;
+        let (mut letters, mut late): (Vec<(Burying, Letter)>, Late) = Default::default();
+        let mut bytes = 0;
+        for burying in burials {
+            for index in burying.run.indexes() {
+                let one = Burying { run: Run { mask: index.bit(), ..burying.run }, ..*burying };
+                let letter = match self.letter_of(&one, index) {
+                    Ok(letter) => letter,
+                    Err(error) => {
+                        late.push((one, error.to_string()));
+                        continue;
+                    }
+                };
+                let more = record_bytes_max(&letter.original.record());
+                if letters.len() >= LETTERS_MAX || (bytes + more > bytes_max && !letters.is_empty()) {
+                    self.bury_some(std::mem::take(&mut letters), &mut late);
+                    bytes = 0;
+                }
+                bytes += more;
+                letters.push((one, letter));
+            }
+        }
+        self.bury_some(letters, &mut late);
+        self.delay(late);
+    }
+
+    fn letter_of(&self, burying: &Burying, index: QueueIndex) -> Result<Letter> {
+        let Burying { group, run, reason, popped_at } = *burying;
+        let gone = || Error::unknown("topic", &format!("number {}", run.queue.topic.0));
+        let topic = self.topics.by_id(run.queue.topic).ok_or_else(gone)?;
+        let queue = topic.queue(run.queue.queue).ok_or_else(gone)?;
+        let missing = || self.commit.damaged(self.commit.start(), format!("no message {}/{}", topic.name, index.0));
+        let original = self.fetch(&topic, queue, index)?.ok_or_else(missing)?;
+        let settlement = Settlement {
+            cause: Cause::DeadLetter(reason),
+            group,
+            queue: run.queue,
+            index,
+            attempt: run.attempt,
+            popped_at,
+            appended_at: original.appended_time(),
+        };
+        Ok(Letter { original, settlement })
+    }
+
+    fn bury_some(&self, mut letters: Vec<(Burying, Letter)>, late: &mut Late) {
+        // Order matters: oldest first, since a full disk may have room for some of them only.
+        letters.sort_by_key(|(burying, letter)| (burying.group, letter.original.position()));
+        let oldest_end = self.commit.oldest_end();
+        for of_group in letters.chunk_by(|one, other| one.0.group == other.0.group) {
+            // Only the oldest segment can go. What others need must not use up what it needs for that.
+            let (oldest, others) =
+                of_group.split_at(of_group.partition_point(|(_, letter)| letter.original.position() < oldest_end));
+            self.bury_what_fits(oldest, Room::Kept, late);
+            self.bury_what_fits(others, Room::Free, late);
+        }
+    }
+
+    /// On a full disk as many as there is room for. Returns whether that is all of them.
+    fn bury_what_fits(&self, letters: &[(Burying, Letter)], room: Room, late: &mut Late) -> bool {
+        let error = match self.bury_for(letters, room) {
+            Ok(()) => return true,
+            Err(error) => error,
+        };
+        let halves = letters.len() / 2;
+        let (buried, left) = match &error {
+            Error::Full { .. } if halves > 0 => letters.split_at(halves),
+            _ => (&letters[..0], letters),
+        };
+        if !buried.is_empty() && self.bury_what_fits(buried, room, late) {
+            return self.bury_what_fits(left, room, late);
+        }
+        late.extend(left.iter().map(|(burying, _)| (*burying, error.to_string())));
+        false
+    }
+
+    fn bury_for(&self, letters: &[(Burying, Letter)], room: Room) -> Result<()> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let group: GroupId = letters[0].0.group;
+        // A group that was removed meanwhile takes its messages with it.
+        let Some(name) = self.consumers().groups.get(&group).map(|entry| dead_letters_of(&entry.name)) else {
+            return Ok(());
+        };
+        // Order matters: the leases that end here are durable before the letters, in every mode. A letter that outlived
+        // them would be written once more after a power cut.
+        self.checkpoint.sync_all()?;
+        let topic = self.make_topic(&name, 1, room)?;
+        let buried_at = self.now();
+        let records = letters.iter().map(|(_, letter)| MessageRecord {
+            appended_at: buried_at,
+            queue: popstore_revive::QueueId { topic: topic.id, queue: 0 },
+            settlement: Some(letter.settlement),
+            ..letter.original.record()
+        });
+        let mut unrecorded = self.letters.lock().expect("no panic under the lock");
+        let end = self.append_records(&topic, records, room, |_| {})?;
+        // Order matters: the copy is durable before the original is settled, in every mode.
+        self.commit.sync_through(end)?;
+        topic.signal.raise();
+        let mut runs: Vec<Run> = Vec::new();
+        for Burying { run, .. } in letters.iter().map(|(burying, _)| burying) {
+            match runs.last_mut().filter(|last| Run { mask: 0, ..**last } == Run { mask: 0, ..*run }) {
+                Some(last) => last.mask |= run.mask,
+                None => runs.push(*run),
+            }
+        }
+        let mut consumers = self.consumers();
+        let settled = Unrecorded { group: Some(group), at: buried_at, runs };
+        self.record_settled(&mut consumers, &mut unrecorded, settled.clone());
+        let runs = settled.runs;
+        let queues = self.unblocked(&consumers, group, &runs);
+        drop(consumers);
+        self.raise(queues);
+        Ok(())
+    }
+
+    /// All of them are due again at one time, so that they are tried, and told, together.
+    fn delay(&self, late: Late) {
+        let now: Time = self.now();
+        let mut consumers = self.consumers();
+        let mut told: BTreeMap<(String, String), u32> = BTreeMap::new();
+        for (burying, reason) in late {
+            consumers.index.postpone(burying.group, &burying.run, now, now.after(RETRY_AFTER));
+            let group = consumers.groups.get(&burying.group).map_or("", |entry| &entry.name).to_string();
+            *told.entry((group, reason)).or_default() += burying.run.len();
+        }
+        self.set_alarm(consumers.index.next_due());
+        drop(consumers);
+        for ((group, reason), messages) in told {
+            if self.check().is_ok() {
+                self.tell(&StoreEvent::DeadLetterDelayed { group, messages, reason });
+            }
+        }
+    }
+
+    /// Records what a durable message in the commit log has settled. That happened, record or not: when it cannot be
+    /// written now, it is before the next mark.
+    pub(crate) fn record_settled(
+        &self,
+        consumers: &mut Consumers,
+        unrecorded: &mut Vec<Unrecorded>,
+        settled: Unrecorded,
+    ) {
+        if self.change_all(consumers, &settled.runs, |runs| settled.change(runs)).is_err() {
+            consumers.index.apply(&settled.change(&settled.runs));
+            unrecorded.push(settled);
+        }
+    }
+
+    /// Records the settlements that could not be when they happened.
+    pub(crate) fn record_unrecorded(&self, unrecorded: &mut Vec<Unrecorded>) -> Result<()> {
+        let mut consumers = self.consumers();
+        while let Some(settled) = unrecorded.last() {
+            self.change_all(&mut consumers, &settled.runs, |runs| settled.change(runs))?;
+            unrecorded.pop();
+        }
+        Ok(())
+    }
+}
