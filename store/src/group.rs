@@ -275,6 +275,9 @@ impl Engine {
         let (_, end) = self.record(&mut consumers, &record)?;
         let entry = consumers.group(name)?;
         drop(consumers);
+        if options.start_at == StartAt::Newest {
+            self.look_at_live_state();
+        }
         self.checkpoint.sync_through(end)?;
         self.raise_all();
         Ok(entry)

@@ -68,6 +68,9 @@ impl Engine {
         }
         self.check_reserve()?;
         let (deliveries, end) = self.lease_out(group, &topic, pop)?;
+        if deliveries.is_empty() && end.is_some() {
+            self.look_at_live_state();
+        }
         if let Some(end) = end {
             // Order matters: the attempt is as durable as promised before anyone sees the message.
             self.settle_checkpoint(end)?;

@@ -14,7 +14,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use popstore_revive::{Index, Told};
+use popstore_revive::Told;
 
 use crate::engine::Engine;
 use crate::error::{At, Result};
@@ -23,8 +23,9 @@ use crate::error::{At, Result};
 const COHORT_BYTES: u64 = 48;
 const QUEUE_BYTES: u64 = 96;
 const BURIED_BYTES: u64 = 12;
-/// The live state is looked at so many times while a segment is filled.
-const LOOKS: u64 = 8;
+/// The live state is looked at so many times while a segment is filled, less often the more queues must be counted for it.
+const LOOKS: std::ops::RangeInclusive<u64> = 8..=32;
+const BYTES_PER_QUEUE: u64 = 64;
 
 /// What is known of the live state.
 #[derive(Debug, Default)]
@@ -53,8 +54,8 @@ impl Reserve {
     }
 
     /// Looks at the live state. Returns whether a snapshot would tell much more or much less than the last one.
-    fn look(&self, index: &Index) -> bool {
-        let (weight, before) = (weight(index.told()), self.snapshot_weight.load(Ordering::Relaxed));
+    fn look(&self, told: Told) -> bool {
+        let (weight, before) = (weight(told), self.snapshot_weight.load(Ordering::Relaxed));
         let grown = weight.saturating_sub(before);
         self.live.store(self.snapshot.load(Ordering::Relaxed) + grown, Ordering::Relaxed);
         weight.abs_diff(before) > before / 4
@@ -94,12 +95,14 @@ impl Engine {
         Err(full).at("grow", &self.dir.join("checkpoint"))
     }
 
-    /// Looks at the live state, and asks for more spares before they are needed: half as much again may live by then.
-    fn look_at_live_state(&self) {
-        let (log, reserve) = (&self.checkpoint, &self.reserve);
-        let next = log.appended() + self.options.checkpoint_segment_bytes / LOOKS;
-        reserve.look_at.store(next, Ordering::Relaxed);
-        reserve.look(&self.consumers().index);
+    /// Looks at the live state, and asks for more spares before they are needed: half as much again may live by then. Also
+    /// behind what makes many queues known to a group in one go, since the disk may be full at the next look.
+    pub(crate) fn look_at_live_state(&self) {
+        let (log, reserve, segment) = (&self.checkpoint, &self.reserve, self.options.checkpoint_segment_bytes);
+        let told = self.consumers().index.told();
+        reserve.look(told);
+        let next = (told.queues * BYTES_PER_QUEUE).clamp(segment / LOOKS.end(), segment / LOOKS.start());
+        reserve.look_at.store(log.appended() + next, Ordering::Relaxed);
         let margin = reserve.live() / 2;
         if log.space_at_once().is_some_and(|(space, _)| !self.is_enough(space.saturating_sub(margin))) {
             log.keep_spare(reserve.wanted());
@@ -113,7 +116,8 @@ impl Engine {
     /// What was settled since the last snapshot is not in the way: a new one tells less. Returns whether there may be more then.
     fn lets_go_of_what_was_settled(&self) -> Result<bool> {
         let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
-        let differs = self.reserve.look(&self.consumers().index);
+        let told = self.consumers().index.told();
+        let differs = self.reserve.look(told);
         let (space, used) = self.checkpoint.space();
         if differs && !self.is_enough(space) && space.saturating_sub(used) > self.reserve.live() {
             self.snapshot()?;

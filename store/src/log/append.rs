@@ -37,8 +37,9 @@ pub(crate) enum Room {
     Kept,
 }
 
-/// How much room is kept at most, and which part of a segment.
-const KEPT_MAX: u64 = 1 << 19;
+/// How much room is kept at most, and which part of a segment. With a first step of room it is just less than what is made
+/// at once.
+const KEPT_MAX: u64 = 960 << 10;
 const KEPT_PART: u64 = 8;
 
 impl Log {

@@ -133,4 +133,18 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("spec", "full_disk_ways_out::as_many_letters_are_written_as_there_is_room_for"),
         told: "letters in half a segment",
     },
+    Mistake {
+        name: "look at the live state only as its records come",
+        breaks: "d",
+        places: &[Place {
+            file: "store/src/pop.rs",
+            right: "if deliveries.is_empty() && end.is_some() {",
+            wrong: "if !BROKEN && deliveries.is_empty() && end.is_some() {",
+        }],
+        caught_by: (
+            "spec",
+            "full_disk_ways_out::pops_go_on_on_a_full_disk_when_a_group_has_looked_into_many_queues_before",
+        ),
+        told: "the rest is for acks of what is in flight",
+    },
 ];

@@ -5,17 +5,21 @@ use std::sync::{Arc, Mutex};
 
 use crate::full_disk::Space;
 use crate::scene::{MODES, Scene, TOPIC, secs};
-use popstore::{Delivery, Durability, GroupOptions, Message, Options, Retention, StoreEvent};
+use popstore::{Delivery, Durability, GroupOptions, Message, Options, Pop, Retention, StoreEvent};
 
 /// A store that lets go of what is done, on a disk of which the last block is taken.
 fn filled(mode: Durability, settings: GroupOptions, before: impl FnOnce(&Scene)) -> (Scene, Arc<Space>) {
-    filled_with(Options::default().durability(mode), settings, before)
+    filled_with(small(mode), settings, before)
+}
+
+fn small(mode: Durability) -> Options {
+    let options = Options::default().durability(mode).segment_bytes(1 << 16).checkpoint_segment_bytes(1 << 13);
+    options.mark_every_bytes(1 << 16).retention(Retention::keep().when_done())
 }
 
 fn filled_with(options: Options, settings: GroupOptions, before: impl FnOnce(&Scene)) -> (Scene, Arc<Space>) {
     let space = Arc::new(Space(AtomicI64::new(i64::MAX / 2)));
-    let options = options.hook(space.clone()).retention(Retention::keep().when_done());
-    let options = options.segment_bytes(1 << 16).checkpoint_segment_bytes(1 << 13).mark_every_bytes(1 << 16);
+    let options = options.hook(space.clone());
     let scene = Scene::sized(options, settings);
     before(&scene);
     (0..500).for_each(|_| assert!(append(&scene)));
@@ -144,7 +148,7 @@ fn letters_of_newer_messages_do_not_take_the_room_that_those_of_the_oldest_need(
 #[test]
 fn letters_for_which_there_is_no_room_are_told_together() {
     let delayed = Arc::new(Mutex::new(Vec::new()));
-    let (options, told) = (Options::default(), Arc::clone(&delayed));
+    let (options, told) = (small(Durability::Buffered), Arc::clone(&delayed));
     let options = options.on_event(move |event| {
         if let StoreEvent::DeadLetterDelayed { messages, .. } = event {
             told.lock().unwrap().push(*messages);
@@ -176,4 +180,18 @@ fn as_many_letters_are_written_as_there_is_room_for() {
     scene.advance(secs(2));
     let written = scene.letters().len();
     assert!((20..100).contains(&written), "{written} letters in half a segment");
+}
+
+/// What a group's looks into many queues add to the live state has its spares before the disk is full.
+#[test]
+fn pops_go_on_on_a_full_disk_when_a_group_has_looked_into_many_queues_before() {
+    for mode in MODES {
+        let options = small(mode).checkpoint_segment_bytes(1 << 17);
+        let (scene, _) = filled_with(options, GroupOptions::default().without_limit(), |scene| {
+            scene.store().create_topic("wide", 1024).unwrap();
+            assert!(scene.group().pop("wide", Pop::up_to(1)).unwrap().is_empty());
+        });
+        work_off(&scene);
+        expect_room(&scene, mode);
+    }
 }
