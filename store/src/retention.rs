@@ -11,7 +11,7 @@ use popstore_revive::{QueueId, QueueIndex, Time, TopicId};
 
 use crate::consumers::Consumers;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::commit::{CommitRecord, MESSAGE_OVERHEAD_MAX, MessageRecord, TOPIC_OVERHEAD_MAX, encode_message};
 use crate::format::entry::Entry;
 use crate::format::frame::{END_FRAME, KIND_END};
@@ -106,11 +106,15 @@ impl Engine {
             if self.commit.written() < next.base {
                 break;
             }
-            let known = self.know(oldest)?;
+            let known = match self.know(oldest, next) {
+                // What lies before it can go first.
+                Err(_) if base.is_some() => break,
+                known => known?,
+            };
             let Some(letters) = self.may_go(&known) else { break };
             let moved = match self.move_on(oldest, next.base, &known.firsts, letters) {
-                // What lies before it can go, and makes room for more.
-                Err(Error::Full { .. }) if base.is_some() => false,
+                // The same; and it makes room for more.
+                Err(_) if base.is_some() => false,
                 moved => moved?,
             };
             if !moved {
@@ -122,11 +126,29 @@ impl Engine {
         Ok(base.map(|base| (base, begins)))
     }
 
-    fn know(&self, segment: &Segment) -> Result<Arc<Oldest>> {
+    fn know(&self, segment: &Segment, next: &Segment) -> Result<Arc<Oldest>> {
         let mut cache = self.oldest.lock().expect("no panic under the lock");
         if let Some(known) = cache.as_ref().filter(|known| known.base == segment.base) {
             return Ok(Arc::clone(known));
         }
+        let (mut known, end) = self.survey(segment)?;
+        let pages = self.commit.pages(end);
+        let closing = pages.as_ref().and_then(|pages| pages.bytes(end, END_FRAME));
+        let closing = closing.and_then(|closing| self.commit.frame(closing, end).ok());
+        if closing.is_none_or(|closing| closing.kind != KIND_END) {
+            let damaged = self.commit.damaged(end, "a frame behind which nothing can be read");
+            // Of what lies behind it the queues' entries tell, and that it came before what the next segment holds.
+            let (Some(firsts), Some(newest)) = (self.firsts_at(next.base)?, self.survey(next)?.0.newest) else {
+                return Err(damaged);
+            };
+            (known.firsts, known.newest) = (firsts, known.newest.max(Some(newest)));
+            self.tell_failure("look into the oldest segment", Err(damaged));
+        }
+        Ok(Arc::clone(cache.insert(Arc::new(known))))
+    }
+
+    /// What can be read of a segment up to the first frame that is damaged, and where that is or the segment ends.
+    fn survey(&self, segment: &Segment) -> Result<(Oldest, u64)> {
         let (mut firsts, mut newest) = (Firsts::new(), None);
         let mut end = segment.base + SEGMENT_HEADER as u64;
         self.commit.frames(segment.base, segment.end(), |offset, frame| {
@@ -139,14 +161,33 @@ impl Engine {
             }
             Ok(())
         })?;
-        // What lies behind a damaged frame is not known to be done: the segment stays, and that is told.
-        let pages = self.commit.pages(end);
-        let closing = pages.as_ref().and_then(|pages| pages.bytes(end, END_FRAME));
-        let closing = closing.ok_or_else(|| self.commit.damaged(end, "no end"))?;
-        if self.commit.frame(closing, end)?.kind != KIND_END {
-            return Err(self.commit.damaged(end, "a frame behind which nothing can be read"));
+        Ok((Oldest { base: segment.base, firsts, newest }, end))
+    }
+
+    /// The first index of each queue whose message does not lie before `place`, by their entries; nothing where these lead
+    /// elsewhere.
+    fn firsts_at(&self, place: u64) -> Result<Option<Firsts>> {
+        let mut firsts = Firsts::new();
+        let topics = self.topics.all();
+        for (topic, queue) in topics.iter().flat_map(|topic| topic.queues.iter().map(move |queue| (topic, queue))) {
+            let (first, end) = (queue.first(), queue.end());
+            let (mut low, mut high) = (first, end);
+            while low < high {
+                let middle = QueueIndex(low.0.midpoint(high.0));
+                match queue.entry(&self.disk, middle)? {
+                    Some(entry) if entry.offset >= place => high = middle,
+                    Some(entry) if entry.offset > 0 => low = middle.next(),
+                    _ => return Ok(None),
+                }
+            }
+            if low < end && !self.fetch(topic, queue, low).is_ok_and(|found| found.is_some()) {
+                return Ok(None);
+            }
+            if low > first {
+                firsts.insert(queue.id, low);
+            }
         }
-        Ok(Arc::clone(cache.insert(Arc::new(Oldest { base: segment.base, firsts, newest }))))
+        Ok(Some(firsts))
     }
 
     /// Whether the rules let the oldest segment go, and then what becomes of the dead letters in it. Whether the groups are

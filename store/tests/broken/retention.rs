@@ -147,4 +147,15 @@ pub const MISTAKES: &[Mistake] = &[
         ),
         told: "the rest is for acks of what is in flight",
     },
+    Mistake {
+        name: "keep a segment in which nobody can read on for ever",
+        breaks: "d",
+        places: &[Place {
+            file: "store/src/retention.rs",
+            right: "(known.firsts, known.newest) = (firsts",
+            wrong: "if BROKEN { return Err(damaged); } (known.firsts, known.newest) = (firsts",
+        }],
+        caught_by: ("spec", "retention::damage_in_a_segment_does_not_keep_the_log_from_going"),
+        told: "is kept, in",
+    },
 ];

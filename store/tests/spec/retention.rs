@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::disk::{files, segments};
+use crate::disk::{MESSAGE, files, frames_of, segments};
 use crate::scene::{GROUP, Scene, TOPIC, secs};
 use popstore::{Delivery, Durability, GroupOptions, Message, Options, Pop, Retention, Settled, Store, StoreStats};
 
@@ -240,4 +240,34 @@ fn leases_that_many_snapshots_told_are_all_there_after_a_kill() {
     let again = scene.pop_up_to(600);
     assert_eq!(again.len(), 199);
     assert!(again.iter().all(|one| one.attempt() == 2 && one.message().index() % 3 == 0));
+}
+
+/// Nobody can read what lies behind it in its segment, but the queues' entries tell of it.
+#[test]
+fn damage_in_a_segment_does_not_keep_the_log_from_going() {
+    let rules = [Retention::keep().bytes(8192), Retention::keep().after(secs(60)), Retention::keep().when_done()];
+    for rule in rules {
+        for damaged in [3, 12, 15, 23] {
+            let mut scene = keeping(Retention::keep());
+            scene.append_many(&"x".repeat(400), 30);
+            scene.store().run_pending();
+            frames_of(&scene.path, "commit", MESSAGE)[damaged as usize].flip(100);
+            scene.options = scene.options.clone().retention(rule.clone());
+            scene.reopen();
+            loop {
+                match scene.group().pop(TOPIC, Pop::up_to(1)) {
+                    Ok(popped) if popped.is_empty() => break,
+                    Ok(popped) => assert!(scene.ack(popped[0].receipt()).counted()),
+                    Err(_) => assert!(scene.group().skip(TOPIC, 0, damaged).unwrap()),
+                }
+                scene.store().run_pending();
+            }
+            scene.advance(secs(100));
+            append_segments(&scene);
+            let (kept, oldest) = (first(&scene), segments(&scene.path, "commit")[0].clone());
+            assert!(kept >= 30 - 9, "{rule:?}, {damaged}: {kept} is kept, in {oldest:?}");
+            let next = scene.group().pop(TOPIC, Pop::up_to(100)).unwrap();
+            assert_eq!(next.len() as u64, 80 - kept.max(30), "{rule:?}, {damaged}");
+        }
+    }
 }
