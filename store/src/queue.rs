@@ -18,6 +18,7 @@ use crate::chunks::{CHUNK, Chunk, Chunks};
 use crate::error::{At, Error, Result};
 use crate::format::entry::{ENTRY, Entry};
 use crate::format::extent::Extent;
+use crate::log::Name;
 use crate::recent::Recent;
 use crate::segment::{Disk, StoreFile};
 
@@ -362,10 +363,10 @@ impl ConsumeQueue {
         }
         let Ok(entries) = std::fs::read_dir(&self.dir) else { return Vec::new() };
         let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-        let before = |path: &PathBuf| {
-            let name = path.file_name().and_then(|name| name.to_str()).filter(|name| name.len() == 20);
-            let file_first = name.and_then(|name| name.parse::<u64>().ok());
-            file_first.is_some_and(|file_first| file_first.saturating_add(self.per_file) <= first)
+        // They are named like segments: by a number.
+        let before = |path: &PathBuf| match Name::of(path) {
+            Some(Name::Segment(file_first)) => file_first.saturating_add(self.per_file) <= first,
+            _ => false,
         };
         paths.filter(before).collect()
     }

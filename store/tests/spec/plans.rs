@@ -117,3 +117,32 @@ fn of_a_store_that_is_refused_no_step_is_planned() {
     let damaged = plan(&scene);
     assert!(damaged.refused.is_some() && damaged.steps.is_empty(), "{damaged:?}");
 }
+
+/// Opening removes files under construction, and refuses what it cannot remove.
+#[test]
+fn a_directory_with_the_name_of_a_file_under_construction_is_told_before_opening_refuses_it() {
+    let mut scene = Scene::buffered();
+    scene.append("a");
+    scene.close();
+    let path = scene.path.join("commit/00000000000000000000.tmp");
+    std::fs::create_dir(&path).unwrap();
+    let refused = plan(&scene).refused.unwrap().to_string();
+    assert_eq!(refused, scene.refusal().to_string());
+    assert!(refused.contains(path.to_str().unwrap()), "{refused}");
+}
+
+/// The files of a queue are named by numbers alone.
+#[test]
+fn what_is_not_a_queues_file_by_its_name_is_left_in_its_folder() {
+    let options = Options::default().durability(Durability::Buffered).entries_per_file(8);
+    let mut scene = Scene::with(options.retention(Retention::keep().bytes(8192)), GroupOptions::default());
+    scene.append_many(&"x".repeat(400), 100);
+    scene.store().run_pending();
+    scene.close();
+    let names = ["+0000000000000000000", "00000000000000000000.bak", "notes.txt"];
+    let paths = names.map(|name| scene.path.join("queues").join(TOPIC).join("0").join(name));
+    paths.iter().for_each(|path| std::fs::write(path, "mine").unwrap());
+    scene.open();
+    assert!(scene.store().topic_stats(TOPIC).unwrap().queues[0].0 > 8);
+    assert!(paths.iter().all(|path| path.exists()));
+}
