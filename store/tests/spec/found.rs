@@ -4,7 +4,7 @@ use std::thread;
 
 use crate::disk::{Gate, MESSAGE, change, frames_of, is_segment_of, segments};
 use crate::scene::{GROUP, Scene, TOPIC, copy, secs};
-use popstore::{Durability, Error, Event, GroupOptions, Message, Options, Pop, Retention, Store};
+use popstore::{Durability, Error, Event, GroupOptions, Message, Options, Pop, Retention, Snapshot, Store};
 
 fn when_done() -> Options {
     Options::default().retention(Retention::keep().when_done())
@@ -183,4 +183,16 @@ fn a_segment_whose_file_came_back_short_has_room_for_its_end_before_it_is_left()
     assert_eq!(segments(&scene.path, "commit").len(), 2, "it is kept");
     assert_eq!(scene.append(&"y".repeat(15 * PAGE)), 2);
     assert_eq!(scene.bodies().len(), 3);
+}
+
+/// The message that is missing behind a damaged record is the one that is damaged.
+#[test]
+fn verify_tells_one_damage_once() {
+    let mut scene = Scene::buffered();
+    scene.append_many("m", 20);
+    scene.close();
+    frames_of(&scene.path, "commit", MESSAGE)[7].flip(30);
+    let mut faults = Vec::new();
+    Snapshot::open(&scene.path).unwrap().verify(|_, _| {}, |fault| faults.push(fault.clone())).unwrap();
+    assert_eq!(faults.len(), 1, "{faults:?}");
 }
