@@ -42,7 +42,8 @@ pub struct TopicStats {
 }
 
 impl TopicStats {
-    /// How many messages are kept.
+    /// How many messages are kept where they were appended. Dead letters and leased messages that retention has moved on are
+    /// not among them.
     pub fn messages(&self) -> u64 {
         self.queues.iter().map(|(first, end)| end - first).sum()
     }

@@ -41,7 +41,9 @@ Example, where each line of a file names an image to be made smaller, four at a 
 ///
 /// On SIGINT (Ctrl-C) and SIGTERM no more messages are taken; the commands that run are finished first. A second signal
 /// kills them, and their messages are given back. Exit code 1 when a command failed or was done too late. A shell that
-/// finds no such program, or cannot run it (its exit codes 127 and 126), ends the work: that is no fault of the message.
+/// finds no such program, or cannot run it (its exit codes 127 and 126, so a command should not exit with them), ends the
+/// work, since all other messages would fare no better. The message it was told by goes back at once; that was one of its
+/// deliveries, so where it was the last it is dead-lettered, and `dead-letters redrive` brings it back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(super) struct Args {
@@ -108,6 +110,8 @@ fn work(count: u32, jobs: &Jobs<'_>) -> Result<(), Failure> {
 fn check_command(command: &[String]) -> Result<(), Failure> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
     let program = match command {
+        // The line may say itself what to do then.
+        [line] if line.contains(['|', '&', ';']) => None,
         [line] => line.split_whitespace().next().filter(|word| word.chars().all(is_plain)),
         words => words.first().map(String::as_str),
     };
