@@ -145,8 +145,13 @@ impl Engine {
             // Retention moved it or let it go meanwhile.
             return self.fetch(topic, queue, index);
         }
+        // The whole log is searched once: a group that stands before damage asks at each pop.
+        if queue.was_sought_in_vain(index) {
+            return self.follow(topic, queue, index, entry).map(Some);
+        }
         let actual = self.find_entries(queue, Some(index))?;
         let Some((_, actual)) = actual.first().filter(|(_, actual)| *actual != entry) else {
+            queue.seek_no_more(index);
             return self.follow(topic, queue, index, entry).map(Some);
         };
         tracing::warn!(topic = %topic.name, queue = queue.id.queue, "a consume queue was wrong and is rebuilt");

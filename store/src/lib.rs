@@ -55,7 +55,6 @@ mod pop;
 mod primitives;
 mod queue;
 mod receipt;
-mod recent;
 mod recover;
 mod reserve;
 mod retention;

@@ -214,7 +214,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "count on the name of a queue's file that was never synced",
         breaks: "",
         places: &[Place {
-            file: "store/src/queue.rs",
+            file: "store/src/queue/files.rs",
             right: "if self.state().named != Some(file_first) {",
             wrong: "if !BROKEN && self.state().named != Some(file_first) {",
         }],

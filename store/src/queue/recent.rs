@@ -12,7 +12,7 @@ use crate::format::entry::Entry;
 const BLOCK: usize = 32;
 
 #[derive(Default)]
-pub(crate) struct Recent {
+pub(super) struct Recent {
     full: VecDeque<Vec<Entry>>,
     last: Vec<Entry>,
     /// How many entries of the first block are gone.
@@ -20,12 +20,12 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.full.len() * BLOCK + self.last.len() - self.gone
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, entry: Entry) {
+    pub(super) fn push(&mut self, entry: Entry) {
         if self.last.len().is_multiple_of(BLOCK) {
             self.begin_block();
         }
@@ -40,18 +40,18 @@ impl Recent {
         }
     }
 
-    pub(crate) fn get(&self, at: usize) -> Option<&Entry> {
+    pub(super) fn get(&self, at: usize) -> Option<&Entry> {
         let at = self.gone + at;
         self.full.get(at / BLOCK).unwrap_or(&self.last).get(at % BLOCK).filter(|_| at / BLOCK <= self.full.len())
     }
 
     /// The entries from there on.
-    pub(crate) fn from(&self, at: usize) -> impl Iterator<Item = &Entry> {
+    pub(super) fn from(&self, at: usize) -> impl Iterator<Item = &Entry> {
         (at..self.len()).map_while(|at| self.get(at))
     }
 
     /// Lets go of the first entries.
-    pub(crate) fn forget(&mut self, count: usize) {
+    pub(super) fn forget(&mut self, count: usize) {
         self.gone += count.min(self.len());
         let blocks = (self.gone / BLOCK).min(self.full.len());
         self.full.drain(..blocks);
