@@ -220,6 +220,25 @@ mod tests {
         }
     }
 
+    /// As FORMAT.md has it, whatever its length is beside the blocks.
+    #[test]
+    fn a_checksum_is_that_of_the_store_the_log_the_position_and_the_rest_of_the_frame() {
+        for len in 0..100 {
+            let (mut bytes, position, seed) = (Vec::new(), 0x0102_0304_0506_0708, Seed::new(7, LogKind::Commit));
+            open(&mut bytes, 2);
+            bytes.extend((0..len).map(|byte| byte as u8 ^ 0x5a));
+            let frame = seal(&mut bytes, b"rest", position, 3, 40, seed).to_vec();
+            let frame = [&frame, &b"rest"[..]].concat();
+            let mut hasher = crc32fast::Hasher::new();
+            hasher.update(&7_u128.to_le_bytes());
+            hasher.update(&LogKind::Commit.code().to_le_bytes());
+            hasher.update(&position.to_le_bytes());
+            hasher.update(&frame[LEN..]);
+            let told = Some((hasher.clone().finalize(), hasher.finalize()));
+            assert_eq!(Frame::checksums(&frame, position, seed), told, "{len}");
+        }
+    }
+
     #[test]
     fn zeroes_are_no_frame() {
         assert_eq!(Frame::decode(&[0; 100], 0, Seed::new(0, LogKind::Commit)), Err(Rule::Empty));

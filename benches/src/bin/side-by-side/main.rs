@@ -67,6 +67,9 @@ struct Args {
     /// and is slow to lend it again.
     #[arg(long, default_value_t = 0)]
     hold_memory: u64,
+    /// Tells the cases of these reports (JSON), too, unless they are run again: for a run in parts.
+    #[arg(long)]
+    with: Vec<PathBuf>,
     /// Writes all figures, every round's too.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -93,7 +96,7 @@ enum Child {
         #[arg(long)]
         appends_on: bool,
     },
-    /// Holds leases, and tells what that costs.
+    /// Holds leases of a filled store, and tells what that costs.
     #[command(hide = true)]
     Hold {
         #[arg(long)]
@@ -137,7 +140,15 @@ fn main() -> ExitCode {
     if args.hold_memory > 0 {
         eprintln!("side-by-side: the first touch of a page took {:?}; now they stay here", held.touch);
     }
-    let cases = run(&args, &chosen(&args, known));
+    let earlier = args.with.iter().map(|path| report::read(path).map_err(|error| format!("{path:?}: {error}")));
+    let earlier = match earlier.collect::<Result<Vec<_>, _>>() {
+        Ok(earlier) => earlier.concat(),
+        Err(error) => {
+            eprintln!("side-by-side: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let cases = together(earlier, run(&args, &chosen(&args, known)));
     drop(held);
     if cases.is_empty() {
         eprintln!("side-by-side: no case has {:?} in its name", args.case);
@@ -158,6 +169,21 @@ fn main() -> ExitCode {
     }
     let failed = cases.iter().any(|case| case.failed.iter().any(|(name, _)| *name == case.first));
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// The cases of several runs in the order of their workloads, each as it was run last.
+fn together(earlier: Vec<Case>, now: Vec<Case>) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    for case in earlier.into_iter().chain(now) {
+        let same =
+            |other: &&mut Case| (other.workload, &other.name, other.metric) == (case.workload, &case.name, case.metric);
+        match cases.iter_mut().find(same) {
+            Some(before) => *before = case,
+            None => cases.push(case),
+        }
+    }
+    cases.sort_by_key(|case| workloads::ALL.iter().position(|(name, _)| *name == case.workload));
+    cases
 }
 
 fn judged(args: &Args, cases: &[Case]) -> Vec<Judged> {

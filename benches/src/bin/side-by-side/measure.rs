@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::clock::now;
 use crate::contenders::Class;
@@ -17,7 +17,7 @@ use crate::contenders::Class;
 const SETTLE_FOR: Duration = Duration::from_millis(50);
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Metric {
     pub(crate) name: &'static str,
     pub(crate) unit: &'static str,
@@ -44,7 +44,7 @@ pub(crate) struct Entrant {
 }
 
 /// One metric of one case: what all entrants showed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Case {
     pub(crate) workload: &'static str,
     pub(crate) name: String,
@@ -57,17 +57,32 @@ pub(crate) struct Case {
 }
 
 /// What one entrant showed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Shown {
     pub(crate) name: String,
     pub(crate) class: Class,
+    #[serde(deserialize_with = "or_none")]
     pub(crate) median: f64,
+    #[serde(deserialize_with = "or_none")]
     pub(crate) min: f64,
+    #[serde(deserialize_with = "or_none")]
     pub(crate) max: f64,
     /// By how much the first is ahead: the median over the rounds. Above 1 it is better, whichever way that is. No number
     /// when this one shows nothing at all.
+    #[serde(deserialize_with = "or_none")]
     pub(crate) first_is_ahead: f64,
+    #[serde(deserialize_with = "or_nones")]
     pub(crate) rounds: Vec<f64>,
+}
+
+/// A number that is none is written as nothing.
+fn or_none<'de, D: Deserializer<'de>>(number: D) -> Result<f64, D::Error> {
+    Option::deserialize(number).map(|number| number.unwrap_or(f64::NAN))
+}
+
+fn or_nones<'de, D: Deserializer<'de>>(numbers: D) -> Result<Vec<f64>, D::Error> {
+    let numbers = Vec::<Option<f64>>::deserialize(numbers)?;
+    Ok(numbers.into_iter().map(|number| number.unwrap_or(f64::NAN)).collect())
 }
 
 impl Case {

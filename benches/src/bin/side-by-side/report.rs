@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::wall_micros;
 use crate::measure::Case;
@@ -17,6 +17,20 @@ struct Report<'a> {
     command: String,
     cases: &'a [Case],
     targets: &'a [Judged],
+}
+
+/// The part of a report that another run can go on from.
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"))]
+struct Earlier {
+    cases: Vec<Case>,
+}
+
+/// The cases of a report.
+pub(crate) fn read(path: &Path) -> std::io::Result<Vec<Case>> {
+    // The names in it are used until the program ends.
+    let earlier: Earlier = serde_json::from_str(fs::read_to_string(path)?.leak())?;
+    Ok(earlier.cases)
 }
 
 /// The processor, how many of it, the memory and the kernel.

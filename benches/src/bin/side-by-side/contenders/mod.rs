@@ -35,12 +35,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use popstore::{DEFAULTS, Popstore, TOPIC, VARIANTS, durability};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bodies::Batch;
 
 /// What kind of thing is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Class {
     /// The engine itself.

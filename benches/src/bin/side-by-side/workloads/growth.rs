@@ -171,24 +171,28 @@ fn backlog(scene: &Scene, count: u64, dir: &Path) -> Vec<f64> {
     vec![nanos(append, STEPS * step), nanos(consume, consumed)]
 }
 
-/// In a process of its own, so that the memory is that of these leases.
+/// In a process of its own that did not fill the store, so that the memory is that of these leases, and new: what the
+/// entries of the queue took before they were in files would be used for them.
 fn leases(scene: &Scene, count: u64, dir: &Path) -> Vec<f64> {
+    let cycles = scene.sizes.scaled(200_000) / POP;
+    let store = open(dir);
+    store.create_topic(TOPIC, 1).expect("a topic can be made");
+    fill(&store, count + (cycles + 1) * POP);
+    store.close().expect("closed");
     let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
     command.arg("hold").arg("--dir").arg(dir).args(["--leases", &count.to_string()]);
-    command.args(["--cycles", &(scene.sizes.scaled(200_000) / POP).to_string()]);
+    command.args(["--cycles", &cycles.to_string()]);
     let told = command.stderr(Stdio::inherit()).output().expect("this program starts");
     assert!(told.status.success(), "the child held its leases");
     let told = String::from_utf8_lossy(&told.stdout);
     told.split_whitespace().map(|number| number.parse().expect("a number")).collect()
 }
 
-/// What the child does: pops so many leases, then times appends and cycles beside them. Prints the nanoseconds a message of
+/// What the child does with a store that has messages enough: pops so many leases, then times appends and cycles beside them. Prints the nanoseconds a message of
 /// both, and the bytes of memory a lease.
 pub(crate) fn hold(dir: &Path, count: u64, cycles: u64) {
     let store = open(dir);
     let group = group(&store, 0);
-    store.create_topic(TOPIC, 1).expect("a topic can be made");
-    fill(&store, count + (cycles + 1) * POP);
     // What a group keeps once is not part of what a lease takes.
     assert_eq!(cycle(&group, TOPIC), POP);
     disk::rest();
