@@ -232,7 +232,7 @@ mod tests {
             let mut hasher = crc32fast::Hasher::new();
             hasher.update(&7_u128.to_le_bytes());
             hasher.update(&LogKind::Commit.code().to_le_bytes());
-            hasher.update(&position.to_le_bytes());
+            hasher.update(&u64::to_le_bytes(position));
             hasher.update(&frame[LEN..]);
             let told = Some((hasher.clone().finalize(), hasher.finalize()));
             assert_eq!(Frame::checksums(&frame, position, seed), told, "{len}");
