@@ -135,6 +135,15 @@ fn slim(sources: &mut Sources) {
 }
 
 fn plant(root: &Path, sources: &Sources) {
+    let mut before = BTreeMap::new();
+    SOURCES
+        .iter()
+        .filter(|source| root.join(source).exists())
+        .for_each(|source| read(root, Path::new(source), &mut before));
+    // What was moved is not left where it was.
+    for gone in before.keys().filter(|path| !sources.contains_key(*path)) {
+        fs::remove_file(root.join(gone)).unwrap();
+    }
     for (path, bytes) in sources {
         let path = root.join(path);
         // Cargo takes what it does not need any more out of its copy of the lock file.
