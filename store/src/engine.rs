@@ -151,7 +151,10 @@ impl Engine {
         }
         let actual = self.find_entries(queue, Some(index))?;
         let Some((_, actual)) = actual.first().filter(|(_, actual)| *actual != entry) else {
-            queue.seek_no_more(index);
+            // What is not written yet cannot be found, nor be damaged.
+            if entry.end() <= self.commit.written() {
+                queue.seek_no_more(index);
+            }
             return self.follow(topic, queue, index, entry).map(Some);
         };
         tracing::warn!(topic = %topic.name, queue = queue.id.queue, "a consume queue was wrong and is rebuilt");

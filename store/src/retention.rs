@@ -5,13 +5,14 @@
 //! queues too. An open that finds a file before that place removes it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use popstore_revive::{QueueId, QueueIndex, Time, TopicId};
 
 use crate::consumers::Consumers;
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::commit::{CommitRecord, MESSAGE_OVERHEAD_MAX, MessageRecord, TOPIC_OVERHEAD_MAX, encode_message};
 use crate::format::entry::Entry;
 use crate::format::frame::{END_FRAME, KIND_END};
@@ -45,6 +46,8 @@ pub(crate) struct Oldest {
     firsts: Firsts,
     /// When its last message was appended. Those that were moved here are as old as they were.
     newest: Option<Time>,
+    /// The same of those alone that were not moved here.
+    appended: Option<Time>,
 }
 
 /// What somebody still needs of a segment.
@@ -138,9 +141,8 @@ impl Engine {
         if closing.is_none_or(|closing| closing.kind != KIND_END) {
             let damaged = self.commit.damaged(end, "a frame behind which nothing can be read");
             // Of what lies behind it the queues' entries tell, and that it came before what the next segment holds.
-            let (Some(firsts), Some(newest)) = (self.firsts_at(next.base)?, self.survey(next)?.0.newest) else {
-                return Err(damaged);
-            };
+            let (firsts, newest) = (self.firsts_at(end..next.base, &known.firsts)?, self.survey(next)?.0.appended);
+            let (Some(firsts), Some(newest)) = (firsts, newest) else { return Err(damaged) };
             (known.firsts, known.newest) = (firsts, known.newest.max(Some(newest)));
             self.tell_failure("look into the oldest segment", Err(damaged));
         }
@@ -149,24 +151,25 @@ impl Engine {
 
     /// What can be read of a segment up to the first frame that is damaged, and where that is or the segment ends.
     fn survey(&self, segment: &Segment) -> Result<(Oldest, u64)> {
-        let (mut firsts, mut newest) = (Firsts::new(), None);
+        let (mut firsts, mut newest, mut appended) = (Firsts::new(), None, None);
         let mut end = segment.base + SEGMENT_HEADER as u64;
         self.commit.frames(segment.base, segment.end(), |offset, frame| {
             end = offset + frame.len() as u64;
             if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(frame) {
                 newest = newest.max(Some(record.appended_at));
                 if !record.relocated {
+                    appended = appended.max(Some(record.appended_at));
                     firsts.insert(record.queue, record.index.next());
                 }
             }
             Ok(())
         })?;
-        Ok((Oldest { base: segment.base, firsts, newest }, end))
+        Ok((Oldest { base: segment.base, firsts, newest, appended }, end))
     }
 
-    /// The first index of each queue whose message does not lie before `place`, by their entries; nothing where these lead
-    /// elsewhere.
-    fn firsts_at(&self, place: u64) -> Result<Option<Firsts>> {
+    /// The first index of each queue whose message lies behind what cannot be read of a segment, by the queues' entries;
+    /// nothing where these are not borne out by the messages there, or by those that could be read before.
+    fn firsts_at(&self, unreadable: Range<u64>, read: &Firsts) -> Result<Option<Firsts>> {
         let mut firsts = Firsts::new();
         let topics = self.topics.all();
         for (topic, queue) in topics.iter().flat_map(|topic| topic.queues.iter().map(move |queue| (topic, queue))) {
@@ -175,12 +178,24 @@ impl Engine {
             while low < high {
                 let middle = QueueIndex(low.0.midpoint(high.0));
                 match queue.entry(&self.disk, middle)? {
-                    Some(entry) if entry.offset >= place => high = middle,
+                    Some(entry) if entry.offset >= unreadable.end => high = middle,
                     Some(entry) if entry.offset > 0 => low = middle.next(),
                     _ => return Ok(None),
                 }
             }
-            if low < end && !self.fetch(topic, queue, low).is_ok_and(|found| found.is_some()) {
+            let lies = |index| Ok(self.fetch(topic, queue, index)?.map(|found| found.position()));
+            let is_behind = low == end || matches!(lies(low), Ok(Some(place)) if place >= unreadable.end);
+            let is_before = low == first || {
+                let before = QueueIndex(low.0 - 1);
+                match lies(before) {
+                    Ok(place) => place.is_some_and(|place| place < unreadable.end),
+                    Err(Error::Corrupt { .. }) => {
+                        queue.entry(&self.disk, before)?.is_some_and(|entry| unreadable.contains(&entry.offset))
+                    }
+                    Err(error) => return Err(error),
+                }
+            };
+            if !is_behind || !is_before || read.get(&queue.id).is_some_and(|read| low < *read) {
                 return Ok(None);
             }
             if low > first {

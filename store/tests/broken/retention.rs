@@ -158,4 +158,26 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("spec", "retention::damage_in_a_segment_does_not_keep_the_log_from_going"),
         told: "is kept, in",
     },
+    Mistake {
+        name: "take what was moved behind a damaged segment for younger than it",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/retention.rs",
+            right: "self.survey(next)?.0.appended);",
+            wrong: "self.survey(next).map(|(next, _)| if BROKEN { next.newest } else { next.appended })?);",
+        }],
+        caught_by: ("spec", "retention::a_damaged_segment_is_not_as_old_as_what_was_moved_behind_it"),
+        told: "unread, and 15 seconds old",
+    },
+    Mistake {
+        name: "believe the entries of a queue behind damage",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/retention.rs",
+            right: "if !is_behind || !is_before ||",
+            wrong: "if (!is_behind && !BROKEN) || (!is_before && !BROKEN) ||",
+        }],
+        caught_by: ("spec", "retention::damage_and_a_wrong_entry_together_do_not_let_messages_go_that_lie_behind"),
+        told: "in the first segment, by entry",
+    },
 ];

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::disk::{MESSAGE, files, frames_of, segments};
+use crate::disk::{MESSAGE, change, files, frames_of, segments};
 use crate::scene::{GROUP, Scene, TOPIC, secs};
 use popstore::{Delivery, Durability, GroupOptions, Message, Options, Pop, Retention, Settled, Store, StoreStats};
 
@@ -270,4 +270,46 @@ fn damage_in_a_segment_does_not_keep_the_log_from_going() {
             assert_eq!(next.len() as u64, 80 - kept.max(30), "{rule:?}, {damaged}");
         }
     }
+}
+
+/// Behind damage the queues' entries are believed only where the messages bear them out.
+#[test]
+fn damage_and_a_wrong_entry_together_do_not_let_messages_go_that_lie_behind() {
+    for (entry, offset) in (0..30).flat_map(|entry| [(entry, 64_u64), (entry, 9000)]) {
+        let mut scene = keeping(Retention::keep());
+        scene.append_many(&"x".repeat(400), 30);
+        scene.store().run_pending();
+        scene.close();
+        let frames = frames_of(&scene.path, "commit", MESSAGE);
+        let behind = frames.iter().position(|frame| frame.path != frames[0].path).unwrap() as u64;
+        frames[5].flip(100);
+        change(&scene.path.join("queues").join(TOPIC).join("0").join(format!("{:020}", entry / 8 * 8)), |bytes| {
+            bytes[entry % 8 * 16..][..8].copy_from_slice(&offset.to_le_bytes());
+        });
+        scene.options = scene.options.clone().retention(Retention::keep().bytes(frames.len() as u64 / behind * 4096));
+        scene.open();
+        scene.append("y");
+        scene.store().run_pending();
+        assert!(first(&scene) <= behind, "{} of {behind} in the first segment, by entry {entry}", first(&scene));
+    }
+}
+
+/// What was moved behind it is older than it is.
+#[test]
+fn a_damaged_segment_is_not_as_old_as_what_was_moved_behind_it() {
+    let mut scene = keeping(Retention::keep().after(secs(100)));
+    scene.append(&"h".repeat(1500));
+    let held = scene.group().pop(TOPIC, Pop::up_to(1).invisible_for(WEEK)).unwrap();
+    scene.append_many(&"x".repeat(400), 5);
+    scene.advance(secs(90));
+    scene.append_many(&"y".repeat(400), 6);
+    scene.close();
+    let frames = frames_of(&scene.path, "commit", MESSAGE);
+    assert!(frames[5].path != frames[6].path && frames[6].path == frames[11].path, "{frames:?}");
+    frames[6].flip(100);
+    scene.open();
+    scene.advance(secs(15));
+    (0..3).for_each(|_| scene.store().run_pending());
+    assert_eq!(first(&scene), 6, "unread, and 15 seconds old");
+    drop(held);
 }
