@@ -62,9 +62,9 @@ impl Unrecovered {
             }
             listed => listed?,
         };
-        // What a spare holds means nothing, but opening refuses what it cannot remove.
-        for spare in log.spares.iter().chain(&log.unfinished).filter(|path| path.is_dir()) {
-            faults.push(Fault::new(spare, 0, "2", "a file", "a directory"));
+        // What these hold means nothing, but opening refuses what it cannot remove.
+        for path in log.spares.iter().chain(&log.unfinished).filter(|path| path.is_dir()) {
+            faults.push(Fault::new(path, 0, "2", "a file", "a directory"));
         }
         let newest = bases.last().map(|(base, _)| *base);
         for (base, path) in bases {

@@ -148,7 +148,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let cases = together(earlier, run(&args, &chosen(&args, known)));
+    let cases = run(&args, &chosen(&args, known), earlier);
     drop(held);
     if cases.is_empty() {
         eprintln!("side-by-side: no case has {:?} in its name", args.case);
@@ -171,19 +171,15 @@ fn main() -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// The cases of several runs in the order of their workloads, each as it was run last.
-fn together(earlier: Vec<Case>, now: Vec<Case>) -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
-    for case in earlier.into_iter().chain(now) {
-        let same =
-            |other: &&mut Case| (other.workload, &other.name, other.metric) == (case.workload, &case.name, case.metric);
-        match cases.iter_mut().find(same) {
-            Some(before) => *before = case,
-            None => cases.push(case),
-        }
+/// Adds a case in the order of the workloads, in place of the same one of an earlier run.
+fn add(cases: &mut Vec<Case>, case: Case) {
+    let of = |case: &Case| workloads::ALL.iter().position(|(name, _)| *name == case.workload);
+    let is_same =
+        |other: &Case| (other.workload, &other.name, other.metric) == (case.workload, &case.name, case.metric);
+    match cases.iter().position(is_same) {
+        Some(at) => cases[at] = case,
+        None => cases.insert(cases.partition_point(|other| of(other) <= of(&case)), case),
     }
-    cases.sort_by_key(|case| workloads::ALL.iter().position(|(name, _)| *name == case.workload));
-    cases
 }
 
 fn judged(args: &Args, cases: &[Case]) -> Vec<Judged> {
@@ -221,7 +217,8 @@ fn chosen(args: &Args, known: Vec<Box<dyn Contender>>) -> Vec<Box<dyn Contender>
     here.collect()
 }
 
-fn run(args: &Args, contenders: &[Box<dyn Contender>]) -> Vec<Case> {
+/// Runs what was asked for. What there is, earlier cases too, is written after each workload.
+fn run(args: &Args, contenders: &[Box<dyn Contender>], earlier: Vec<Case>) -> Vec<Case> {
     let bar = ProgressBar::new_spinner();
     bar.set_style(ProgressStyle::with_template("{spinner} {elapsed} {msg}").expect("a good template"));
     let divide_by = if args.quick { QUICK } else { 1 };
@@ -235,10 +232,11 @@ fn run(args: &Args, contenders: &[Box<dyn Contender>]) -> Vec<Case> {
     let scene = Scene { bench, contenders, sizes };
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
     let mut cases = Vec::new();
+    earlier.into_iter().for_each(|case| add(&mut cases, case));
     for (name, run) in workloads::ALL.iter().filter(|(name, _)| wanted(name)) {
         // A workload that cannot be prepared does not take the figures of the others along.
         match catch_unwind(AssertUnwindSafe(|| run(&scene))) {
-            Ok(of_it) => cases.extend(of_it),
+            Ok(of_it) => of_it.into_iter().for_each(|case| add(&mut cases, case)),
             Err(_) => eprintln!("side-by-side: {name} failed"),
         }
         if let Some(Err(error)) = args.json.as_ref().map(|path| report::write(path, &cases, &judged(args, &cases))) {

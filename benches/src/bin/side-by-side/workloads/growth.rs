@@ -188,8 +188,8 @@ fn leases(scene: &Scene, count: u64, dir: &Path) -> Vec<f64> {
     told.split_whitespace().map(|number| number.parse().expect("a number")).collect()
 }
 
-/// What the child does with a store that has messages enough: pops so many leases, then times appends and cycles beside them. Prints the nanoseconds a message of
-/// both, and the bytes of memory a lease.
+/// What the child does with a store that has messages enough: pops so many leases, then times appends and cycles beside them.
+/// Prints the nanoseconds a message of both, and the bytes of memory a lease.
 pub(crate) fn hold(dir: &Path, count: u64, cycles: u64) {
     let store = open(dir);
     let group = group(&store, 0);
