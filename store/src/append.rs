@@ -11,6 +11,7 @@ use crate::format::commit::{MessageRecord, TOPIC_OVERHEAD_MAX, TopicRecord, enco
 use crate::format::entry::{Entry, tag_hash};
 use crate::log::{Appender, Room, room_max};
 use crate::message::{Message, record_bytes_max};
+use crate::primitives::Hold;
 use crate::queue::Tail;
 use crate::topics::{DEAD_LETTERS, NAME_MAX, QUEUES_MAX, Topic, check_name};
 
@@ -140,7 +141,7 @@ impl Engine {
         if !(1..=QUEUES_MAX).contains(&queues) {
             return Err(Error::invalid("number of queues", queues.to_string(), "1 to 1024"));
         }
-        let _one_at_a_time = self.making_topics.lock().expect("no panic under the lock");
+        let _one_at_a_time = self.making_topics.hold();
         let known = self.topics.find(name);
         let have = known.as_ref().map_or(0, |topic| topic.queues.len() as u32);
         if let Some(topic) = known.as_ref().filter(|_| have >= queues) {

@@ -12,6 +12,7 @@ use popstore_revive::{QueueId, QueueIndex};
 
 use crate::error::{At, Error, Result};
 use crate::format::entry::{ENTRY, Entry};
+use crate::primitives::Hold;
 use crate::segment::Disk;
 
 /// How many entries are read at once, at multiples of that.
@@ -90,7 +91,7 @@ impl Chunks {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().expect("no panic under the lock")
+        self.0.hold()
     }
 }
 

@@ -18,11 +18,12 @@ use crate::keeper::{Due, Kept};
 use crate::log::{Log, Poison};
 use crate::message::{Reader, StoredMessage};
 use crate::options::{Durability, Options};
+use crate::primitives::Hold;
 use crate::queue::ConsumeQueue;
-use crate::recover::{Lock, Recovery};
+use crate::recover::Recovery;
 use crate::reserve::Reserve;
 use crate::retention::Oldest;
-use crate::segment::Disk;
+use crate::segment::{Disk, Lock};
 use crate::topics::{Topic, Topics};
 
 /// An open store.
@@ -56,7 +57,7 @@ pub(crate) struct Engine {
     pub(crate) closed: AtomicBool,
     pub(crate) recovery: Recovery,
     /// Locked while the store is open; never deleted.
-    pub(crate) lock: Lock,
+    pub(crate) lock: Arc<Lock>,
 }
 
 /// What wakes the threads. A full channel means that the thread is awake.
@@ -77,16 +78,35 @@ impl Engine {
     /// Refuses calls on a closed or poisoned store.
     pub(crate) fn check(&self) -> Result<()> {
         self.check_open()?;
+        if self.consumers.is_poisoned() || self.letters.is_poisoned() {
+            self.give_up("a call panicked half-way");
+        }
         self.poison.check()
     }
 
-    /// Refuses calls on a closed store.
+    /// Nothing more is acknowledged: what is in memory may be half done, or who should do the work is gone. Wakes all who
+    /// wait for it.
+    pub(crate) fn give_up(&self, why: &str) {
+        self.poison.set(self.dir.clone(), std::io::Error::other(why));
+        self.let_appends_prepare();
+        self.raise_all();
+    }
+
+    /// Appends that need room make it themselves from here on.
+    pub(crate) fn let_appends_prepare(&self) {
+        [&self.checkpoint, &self.commit].iter().for_each(|log| log.attend(false));
+    }
+
+    /// Refuses calls on a closed store, and those of a forked child, whose parent has the store open.
     pub(crate) fn check_open(&self) -> Result<()> {
+        if !self.lock.is_ours() {
+            return Err(Error::Locked { path: self.lock.path().to_path_buf() });
+        }
         if self.closed.load(Ordering::SeqCst) { Err(Error::Closed) } else { Ok(()) }
     }
 
     pub(crate) fn consumers(&self) -> MutexGuard<'_, Consumers> {
-        self.consumers.lock().expect("no panic under the lock")
+        self.consumers.hold()
     }
 
     /// The end of the messages that may be handed out.

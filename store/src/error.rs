@@ -41,7 +41,8 @@ pub enum Error {
         /// What was found.
         found: String,
     },
-    /// Another process, or another `Store` in this one, has the store open.
+    /// Another process, or another `Store` in this one, has the store open. In a forked child every call returns this: its
+    /// parent has.
     #[error("the store is open elsewhere: somebody holds {path:?}; a store has one owner at a time")]
     Locked {
         /// The lock file.

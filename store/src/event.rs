@@ -37,4 +37,7 @@ pub enum StoreEvent {
         /// Why.
         reason: String,
     },
+    /// The file `lock` was removed or replaced beside the open store. There is a new one; nobody else came in, since the
+    /// directory is locked, too.
+    LockReplaced,
 }

@@ -14,6 +14,8 @@ use crate::format::checkpoint::CheckpointRecord;
 use crate::log::room_max;
 use crate::mark::Mark;
 use crate::options::Options;
+use crate::primitives::Hold;
+use crate::segment::Held;
 
 /// How many blocks of the index are told in one record.
 const BLOCKS_MAX: usize = 16;
@@ -77,7 +79,7 @@ impl Due {
 
 impl Engine {
     pub(crate) fn keep(&self, change: impl FnOnce(&mut Kept)) {
-        let mut kept = self.kept.lock().expect("no panic under the lock");
+        let mut kept = self.kept.hold();
         change(&mut kept);
         self.due.move_on(&kept, &self.options, self.topics.queues());
     }
@@ -93,7 +95,7 @@ impl Engine {
     /// The end of the commit log, if a mark there is worth its syncs as soon as nothing is appended. What is appended
     /// meanwhile wakes the keeper when a mark is due, or when retention has something to let go of.
     pub(crate) fn worth_a_mark(&self) -> Option<u64> {
-        let kept = self.kept.lock().expect("no panic under the lock");
+        let kept = self.kept.hold();
         let end = self.commit.appended();
         let queues = self.topics.queues();
         let quiet = kept.next_quiet_mark(&self.options, queues);
@@ -107,7 +109,7 @@ impl Engine {
 
     /// Marks all there is, so that the next open has little to read.
     pub(crate) fn mark_in_the_quiet(&self) {
-        let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
+        let _one_at_a_time = self.keeping.hold();
         let marked = self.mark_all().and_then(|end| self.checkpoint.sync_through(end));
         self.tell_failure("mark", marked);
     }
@@ -119,9 +121,10 @@ impl Engine {
 
     /// Does what is due; a failure is told and tried again later.
     pub(crate) fn keep_house(&self) {
-        let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
+        let _one_at_a_time = self.keeping.hold();
         type Task = (&'static str, fn(&Engine) -> Result<()>);
-        let tasks: [Task; 4] = [
+        let tasks: [Task; 5] = [
+            ("hold the lock", Self::hold_lock),
             ("sync what recovery found", |engine| engine.commit.sync_recovered()),
             ("mark", Self::mark_if_due),
             ("snapshot", Self::snapshot_if_due),
@@ -129,6 +132,21 @@ impl Engine {
         ];
         for (task, run) in tasks {
             self.tell_failure(task, run(self));
+        }
+    }
+
+    /// Makes sure that no other owner can come in.
+    fn hold_lock(&self) -> Result<()> {
+        match self.disk.hold_lock() {
+            Ok(Held::Still) => Ok(()),
+            Ok(Held::Again) => {
+                self.tell(&StoreEvent::LockReplaced);
+                Ok(())
+            }
+            Err(source) => {
+                self.tell(&StoreEvent::BackgroundFailure { task: "hold the lock", reason: source.to_string() });
+                Err(self.poison.set(self.lock.path().to_path_buf(), source))
+            }
         }
     }
 
@@ -208,8 +226,9 @@ impl Engine {
     /// The last things before the store is closed: everything durable, and said so.
     pub(crate) fn close_logs(&self) -> Result<()> {
         // Whoever still makes a mark of its own finishes it first: a mark and the files it tells of belong together.
-        let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
+        let _one_at_a_time = self.keeping.hold();
         self.commit.shut();
+        self.poison.check()?;
         self.commit.sync_all()?;
         self.mark_all_or_tell_again()?;
         let commit = self.commit.durable();

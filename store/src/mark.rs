@@ -16,6 +16,7 @@ use crate::format::checkpoint::CheckpointRecord;
 use crate::format::extent::{Extent, MarkPart};
 use crate::log::room_max;
 use crate::options::Durability;
+use crate::primitives::Hold;
 use crate::queue::ConsumeQueue;
 use crate::topics::{NAME_MAX, Topic};
 
@@ -45,7 +46,7 @@ fn told(topics: &[Arc<Topic>], extent: impl Fn(&ConsumeQueue) -> Extent) -> Told
 impl Engine {
     pub(crate) fn mark_if_due(&self) -> Result<()> {
         let (last, due) = {
-            let kept = self.kept.lock().expect("no panic under the lock");
+            let kept = self.kept.hold();
             (kept.mark.commit, kept.next_mark(&self.options, self.topics.queues()))
         };
         if self.poppable() < due || self.place_of_mark() <= last {
@@ -60,7 +61,7 @@ impl Engine {
     /// slowly, and appends that need much wait for it: they came to three quarters of their rate so.
     fn place_of_mark(&self) -> u64 {
         let head = self.commit.head_span();
-        let flushed = self.kept.lock().expect("no panic under the lock").flushed;
+        let flushed = self.kept.hold().flushed;
         let mapped = self.options.durability != Durability::SyncEach;
         let near = head.end - head.start < 2 * self.options.mark_every_bytes;
         if mapped && near && head.start >= flushed { head.start } else { self.commit.appended() }
@@ -70,7 +71,7 @@ impl Engine {
     fn mark(&self, place: impl FnOnce() -> u64) -> Result<u64> {
         // Order matters: a message that settles another lies before the mark only if its settlement is recorded.
         let commit = {
-            let mut unrecorded = self.letters.lock().expect("no panic under the lock");
+            let mut unrecorded = self.letters.hold();
             self.record_unrecorded(&mut unrecorded)?;
             place()
         };
@@ -98,14 +99,14 @@ impl Engine {
     }
 
     fn last_mark(&self) -> Mark {
-        self.kept.lock().expect("no panic under the lock").mark.clone()
+        self.kept.hold().mark.clone()
     }
 
     /// Moves the last mark on to `base`, where the log will begin and with it all queues. The entries of what goes need
     /// no place in their files, so that this takes no space: else what fills the disk could not go.
     pub(crate) fn move_mark_to(&self, base: u64) -> Result<u64> {
         // Order matters, as for every mark.
-        self.record_unrecorded(&mut self.letters.lock().expect("no panic under the lock"))?;
+        self.record_unrecorded(&mut self.letters.hold())?;
         let last = self.last_mark();
         let place = last.commit.max(base);
         self.commit.sync_through(place)?;
@@ -125,7 +126,7 @@ impl Engine {
     fn make_mark(&self, commit: u64) -> Result<Mark> {
         self.commit.sync_through(commit)?;
         // Order matters: no later mark may lie before what the files hold, also if this one comes to nothing.
-        let mut kept = self.kept.lock().expect("no panic under the lock");
+        let mut kept = self.kept.hold();
         kept.flushed = kept.flushed.max(commit);
         drop(kept);
         let all = self.topics.all();

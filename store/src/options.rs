@@ -83,6 +83,7 @@ pub struct Options {
     pub(crate) mark_every_bytes: u64,
     pub(crate) queues: u32,
     pub(crate) retention: Retention,
+    pub(crate) file_mode: u32,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) hook: Option<Arc<dyn Hook>>,
     pub(crate) on_event: Option<OnEvent>,
@@ -102,6 +103,7 @@ impl Default for Options {
             mark_every_bytes: 32 << 20,
             queues: 1,
             retention: Retention::default(),
+            file_mode: 0o600,
             clock: Arc::new(SystemClock::start()),
             hook: None,
             on_event: None,
@@ -160,6 +162,15 @@ impl Options {
     #[must_use]
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
+        self
+    }
+
+    /// The permissions of files that the store makes, less those of the process's umask; `0o600` by default, so that only
+    /// their owner can read messages. Directories can be searched by those who can read files. Files that are there stay as
+    /// they are. Unix only.
+    #[must_use]
+    pub fn file_mode(mut self, mode: u32) -> Self {
+        self.file_mode = mode;
         self
     }
 
@@ -227,6 +238,12 @@ impl Options {
         in_range("checkpoint_segment_bytes", self.checkpoint_segment_bytes, 4096..=1 << 30, "4096 to 1 GiB")?;
         in_range("entries_per_file", self.entries_per_file, 1..=1 << 24, "1 to 16777216")?;
         in_range("body_bytes_max", self.body_bytes_max, 0..=1 << 30, "0 to 1 GiB")?;
+        in_range(
+            "file_mode",
+            u64::from(self.file_mode & !0o066),
+            0o600..=0o600,
+            "0o600, and reading or writing for others",
+        )?;
         in_range("queues", u64::from(self.queues), 1..=u64::from(crate::topics::QUEUES_MAX), "1 to 1024")?;
         match self.durability {
             Durability::SyncEvery(every) if every.is_zero() => {

@@ -3,8 +3,37 @@
 
 pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub(crate) use std::sync::{Condvar, Mutex};
+use std::sync::{LockResult, MutexGuard, PoisonError};
 
 /// Stands between two sequentially consistent operations of different places whose order matters. They keep it by
 /// themselves; loom, which takes them for acquire and release only, has a fence here.
 #[inline]
 pub(crate) fn in_order() {}
+
+/// Takes a lock, also when a thread panicked while it had it: the store is poisoned then (`threads`, `Engine::check`), so
+/// that nothing is acknowledged from what may be half done, and who waits gets an error and not a panic of its own.
+pub(crate) trait Hold {
+    type Guard<'l>
+    where
+        Self: 'l;
+
+    fn hold(&self) -> Self::Guard<'_>;
+}
+
+impl<T> Hold for Mutex<T> {
+    type Guard<'l>
+        = MutexGuard<'l, T>
+    where
+        T: 'l;
+
+    #[inline(always)]
+    fn hold(&self) -> MutexGuard<'_, T> {
+        unpoisoned(self.lock())
+    }
+}
+
+/// What a lock guards, whatever became of those who had it before ([`Hold`]).
+#[inline(always)]
+pub(crate) fn unpoisoned<T>(locked: LockResult<T>) -> T {
+    locked.unwrap_or_else(PoisonError::into_inner)
+}

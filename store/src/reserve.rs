@@ -18,6 +18,7 @@ use popstore_revive::Told;
 
 use crate::engine::Engine;
 use crate::error::{At, Result};
+use crate::primitives::Hold;
 
 /// What a snapshot needs for a cohort, a queue of a group, and a burial that is remembered, at most but for odd numbers.
 const COHORT_BYTES: u64 = 48;
@@ -115,7 +116,7 @@ impl Engine {
 
     /// What was settled since the last snapshot is not in the way: a new one tells less. Returns whether there may be more then.
     fn lets_go_of_what_was_settled(&self) -> Result<bool> {
-        let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
+        let _one_at_a_time = self.keeping.hold();
         let told = self.consumers().index.told();
         let differs = self.reserve.look(told);
         let (space, used) = self.checkpoint.space();
@@ -156,7 +157,7 @@ impl Engine {
         if self.checkpoint.prepare().is_ok() && !self.checkpoint.lacks_space() {
             return;
         }
-        let _one_at_a_time = self.keeping.lock().expect("no panic under the lock");
+        let _one_at_a_time = self.keeping.hold();
         // Someone else may have been at it meanwhile.
         let _ = self.checkpoint.prepare();
         if self.checkpoint.lacks_space() && self.must_free_checkpoint_room() && self.checkpoint.segments().len() > 1 {

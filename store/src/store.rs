@@ -8,14 +8,14 @@ use popstore_revive::QueueIndex;
 
 use crate::append::Appended;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 use crate::group::{Group, GroupOptions};
 use crate::log::Room;
 use crate::message::{Message, StoredMessage};
 use crate::options::Options;
+use crate::primitives::Hold;
 use crate::receipt::Receipt;
 use crate::recover::{self, Recovery};
-use crate::segment::Disk;
 use crate::stats::{StoreStats, TopicStats};
 use crate::threads::{Threads, channels};
 
@@ -40,11 +40,16 @@ pub struct Store {
 /// What all clones share.
 pub(crate) struct Handle {
     pub(crate) engine: Arc<Engine>,
-    threads: Mutex<Option<Threads>>,
+    threads: Arc<Mutex<Option<Threads>>>,
 }
 
 impl Store {
     /// Opens the store in `dir`, or makes one there, with [`Options::default`]: everything acknowledged is durable.
+    ///
+    /// The store is the directory that was opened, whatever becomes of its name. Its files are mapped: a program that
+    /// truncates one of them while the store is open ends this process (SIGBUS), and one that writes to them damages the
+    /// store. In a forked child every call returns [`Error::Locked`], since the parent has the store open, and dropping it
+    /// there does nothing.
     ///
     /// # Errors
     /// Those of [`Options::open`].
@@ -59,15 +64,15 @@ impl Store {
 
     pub(crate) fn open_with(dir: &Path, options: Options) -> Result<Self> {
         let (wakes, listen) = channels();
-        let lock = recover::lock(dir, &Disk::new(options.hook.clone()))?;
-        let engine = Arc::new(recover::open(dir, options, lock, wakes)?);
-        let handle = Arc::new(Handle { engine, threads: Mutex::new(None) });
+        let (disk, lock) = recover::lock(dir, &options)?;
+        let engine = Arc::new(recover::open(options, disk, lock, wakes)?);
+        let handle = Arc::new(Handle { engine, threads: Arc::default() });
         if handle.engine.options.clock.runs() {
             // What was due while the store was closed happens before anyone can ask.
             handle.engine.revive();
             let (threads, started) = Threads::start(&handle.engine, listen);
             // Order matters: when one could not start, the others end with the handle.
-            *handle.threads.lock().expect("no panic under the lock") = Some(threads);
+            *handle.threads.hold() = Some(threads);
             started?;
         }
         Ok(Self { handle })
@@ -230,11 +235,16 @@ impl Store {
 impl Handle {
     fn close(&self) -> Result<()> {
         let engine = &self.engine;
+        if !engine.lock.is_ours() {
+            // A forked child: what its parent holds is neither closed nor given back, and its locks may never be free.
+            std::mem::forget((Arc::clone(engine), Arc::clone(&self.threads)));
+            return engine.check_open();
+        }
         if engine.closed.swap(true, Ordering::SeqCst) {
             return Err(Error::Closed);
         }
         engine.wake_all();
-        if let Some(threads) = self.threads.lock().expect("no panic under the lock").take() {
+        if let Some(threads) = self.threads.hold().take() {
             threads.join();
         }
         let closed = engine.close_logs();
@@ -242,7 +252,7 @@ impl Handle {
         engine.commit.shut();
         engine.checkpoint.shut();
         let closed = closed.and_then(|()| engine.checkpoint.sync_all());
-        closed.and(engine.lock.give_back())
+        closed.and(engine.lock.give_back().at("unlock", engine.lock.path()))
     }
 }
 
@@ -250,6 +260,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         match self.close() {
             Ok(()) | Err(Error::Closed) => {}
+            Err(Error::Locked { .. }) => {}
             Err(error) => tracing::error!(%error, dir = %self.engine.dir.display(), "a store was not closed in order"),
         }
     }

@@ -1,6 +1,7 @@
 //! The threads behind a store: each sleeps until it is woken or its time comes, works in short steps, and ends when the
 //! store closes.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -48,8 +49,9 @@ impl Threads {
     /// Starts them all, or those before the first that the system refuses.
     pub(crate) fn start(engine: &Arc<Engine>, listen: Listen) -> (Self, Result<()>) {
         type Body = Box<dyn FnOnce(&Engine) + Send>;
+        type Bodies = Vec<(&'static str, Body)>;
         let Listen { prepare, make, revive, keep, flush } = listen;
-        let mut bodies: Vec<(&str, Body)> = vec![
+        let mut bodies: Bodies = vec![
             ("prepare", Box::new(move |engine| prepare_ahead(engine, &prepare))),
             ("make", Box::new(move |engine| make_ahead(engine, &make))),
             ("revive", Box::new(move |engine| revive_on_time(engine, &revive))),
@@ -65,7 +67,7 @@ impl Threads {
         for (name, body) in bodies {
             let engine = Arc::clone(engine);
             let builder = std::thread::Builder::new().name(format!("popstore-{name}"));
-            match builder.spawn(move || body(&engine)) {
+            match builder.spawn(move || live(&engine, name, body)) {
                 Ok(started) => threads.0.push(started),
                 Err(source) => return (threads, Err(Error::io("start a thread for", Path::new(name), source))),
             }
@@ -73,13 +75,19 @@ impl Threads {
         (threads, Ok(()))
     }
 
-    /// Waits for the threads, which were told to end.
+    /// Waits for the threads, which end when the store is closed.
     pub(crate) fn join(self) {
         for thread in self.0 {
-            if thread.join().is_err() {
-                tracing::error!("a background thread of popstore panicked");
-            }
+            // Its panic was caught, and poisoned the store.
+            let _ = thread.join();
         }
+    }
+}
+
+/// Runs the work of a thread. The store does not go on without it.
+fn live(engine: &Engine, name: &'static str, body: impl FnOnce(&Engine)) {
+    if catch_unwind(AssertUnwindSafe(|| body(engine))).is_err() {
+        engine.give_up(&format!("the thread {name:?} panicked"));
     }
 }
 
@@ -105,7 +113,7 @@ fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
             wake.recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
     }
-    [&engine.checkpoint, &engine.commit].iter().for_each(|log| log.attend(false));
+    engine.let_appends_prepare();
 }
 
 /// Makes the segments of the commit log, while room is made in those that are there.

@@ -10,6 +10,7 @@ use popstore_revive::{QueueId, TopicId};
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::extent::Extent;
+use crate::primitives::unpoisoned;
 use crate::queue::ConsumeQueue;
 use crate::wait::Signal;
 
@@ -73,11 +74,11 @@ impl Topics {
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Topic>> {
-        self.known.read().expect("no panic under the lock").by_name.get(name).cloned()
+        unpoisoned(self.known.read()).by_name.get(name).cloned()
     }
 
     pub(crate) fn by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
-        self.known.read().expect("no panic under the lock").by_id.get(&id).cloned()
+        unpoisoned(self.known.read()).by_id.get(&id).cloned()
     }
 
     pub(crate) fn queue(&self, id: QueueId) -> Option<Arc<ConsumeQueue>> {
@@ -86,22 +87,22 @@ impl Topics {
 
     /// All topics in the order of their numbers.
     pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
-        self.known.read().expect("no panic under the lock").by_id.values().cloned().collect()
+        unpoisoned(self.known.read()).by_id.values().cloned().collect()
     }
 
     /// How many queues all of them have.
     pub(crate) fn queues(&self) -> u64 {
-        self.known.read().expect("no panic under the lock").queues
+        unpoisoned(self.known.read()).queues
     }
 
     /// The number the next topic gets.
     pub(crate) fn next_id(&self) -> TopicId {
-        TopicId(self.known.read().expect("no panic under the lock").next)
+        TopicId(unpoisoned(self.known.read()).next)
     }
 
     /// Takes in a topic with these queues, in place of what was known of it.
     pub(crate) fn insert(&self, id: TopicId, name: &str, queues: Vec<Arc<ConsumeQueue>>) -> Arc<Topic> {
-        let mut known = self.known.write().expect("no panic under the lock");
+        let mut known = unpoisoned(self.known.write());
         let added = queues.len() as u64;
         let before = known.by_id.get(&id);
         let replaced = before.map_or(0, |before| before.queues.len() as u64);

@@ -19,6 +19,7 @@ const FORBIDDEN: [(&str, &[&str]); 4] = [
             "!crate::error",
             "!crate::fault",
             "!crate::clock",
+            "!crate::primitives",
         ],
     ),
     ("revive/src", &["std::fs", "std::thread", "std::time::Instant", "std::time::SystemTime", "std::sync", "std::net"]),

@@ -7,11 +7,13 @@ use super::{Rule, VERSION, frame::LogKind};
 const MAGIC: [u8; 8] = *b"popseg\r\n";
 const AT_VERSION: usize = MAGIC.len();
 const AT_LOG: usize = AT_VERSION + size_of::<u32>();
-const AT_STORE: usize = AT_LOG + size_of::<u32>();
+const AT_FLAGS: usize = AT_LOG + size_of::<u16>();
+const AT_STORE: usize = AT_FLAGS + size_of::<u16>();
 const AT_BASE: usize = AT_STORE + size_of::<u128>();
 const AT_CAPACITY: usize = AT_BASE + size_of::<u64>();
 const AT_CREATED: usize = AT_CAPACITY + size_of::<u64>();
 const AT_CRC: usize = AT_CREATED + size_of::<u64>();
+const FLAG_WRITTEN: u16 = 1;
 /// The bytes of a segment before its first record.
 pub(crate) const SEGMENT_HEADER: usize = 64;
 const _: () = assert!(AT_CRC + size_of::<u32>() <= SEGMENT_HEADER);
@@ -21,6 +23,8 @@ const _: () = assert!(AT_CRC + size_of::<u32>() <= SEGMENT_HEADER);
 pub(crate) struct SegmentHeader {
     pub(crate) store: u128,
     pub(crate) log: LogKind,
+    /// Each byte of the file is written and synced before a record may lie there.
+    pub(crate) is_written: bool,
     /// The position of the file's first byte in the log.
     pub(crate) base: u64,
     /// The length the file may grow to, and the distance to the next base.
@@ -34,7 +38,8 @@ impl SegmentHeader {
         let mut out = [0; SEGMENT_HEADER];
         out[..MAGIC.len()].copy_from_slice(&MAGIC);
         LE::write_u32(&mut out[AT_VERSION..], VERSION);
-        LE::write_u32(&mut out[AT_LOG..], self.log.code());
+        LE::write_u16(&mut out[AT_LOG..], self.log.code() as u16);
+        LE::write_u16(&mut out[AT_FLAGS..], if self.is_written { FLAG_WRITTEN } else { 0 });
         LE::write_u128(&mut out[AT_STORE..], self.store);
         LE::write_u64(&mut out[AT_BASE..], self.base);
         LE::write_u64(&mut out[AT_CAPACITY..], self.capacity);
@@ -59,14 +64,20 @@ impl SegmentHeader {
         if version != VERSION {
             return Err(Rule::Version(version));
         }
-        let log = match LE::read_u32(&bytes[AT_LOG..]) {
+        let log = match LE::read_u16(&bytes[AT_LOG..]) {
             1 => LogKind::Commit,
             2 => LogKind::Checkpoint,
             _ => return Err(Rule::Field("log")),
         };
+        let is_written = match LE::read_u16(&bytes[AT_FLAGS..]) {
+            0 => false,
+            FLAG_WRITTEN => true,
+            _ => return Err(Rule::Field("segment flags")),
+        };
         Ok(Self {
             store: LE::read_u128(&bytes[AT_STORE..]),
             log,
+            is_written,
             base: LE::read_u64(&bytes[AT_BASE..]),
             capacity: LE::read_u64(&bytes[AT_CAPACITY..]),
             created_at: LE::read_u64(&bytes[AT_CREATED..]),
@@ -86,8 +97,14 @@ mod tests {
 
     #[test]
     fn a_header_comes_back_and_every_bit_flip_in_its_fields_is_noticed() {
-        let header =
-            SegmentHeader { store: 1 << 100, log: LogKind::Checkpoint, base: 4096, capacity: 4096, created_at: 9 };
+        let header = SegmentHeader {
+            store: 1 << 100,
+            log: LogKind::Checkpoint,
+            is_written: true,
+            base: 4096,
+            capacity: 4096,
+            created_at: 9,
+        };
         let bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
         for bit in 0..(AT_CRC + 4) * 8 {
@@ -99,7 +116,8 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_refused_by_its_number() {
-        let header = SegmentHeader { store: 1, log: LogKind::Commit, base: 0, capacity: 4096, created_at: 0 };
+        let (log, is_written) = (LogKind::Commit, false);
+        let header = SegmentHeader { store: 1, log, is_written, base: 0, capacity: 4096, created_at: 0 };
         let mut bytes = header.encode();
         LE::write_u32(&mut bytes[AT_VERSION..], 2);
         let crc = crc32fast::hash(&bytes[..AT_CRC]);

@@ -87,9 +87,11 @@ impl Snapshot {
         engine.snapshot()?;
         drop(engine);
         store.close()?;
-        let disk = Disk::default();
-        disk.rename(&unfinished, to).at("rename", &unfinished)?;
-        let above = directory_above(to);
+        let to = std::path::absolute(to).at("rename", to)?;
+        let above = directory_above(&to);
+        let disk = Disk::open_dir(above, 0, None).at("open", above)?;
+        let unfinished = self::unfinished(&to);
+        disk.rename(&unfinished, &to).at("rename", &unfinished)?;
         disk.sync_dir(above).at("sync", above)?;
         Ok(done)
     }

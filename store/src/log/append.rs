@@ -9,6 +9,7 @@ use super::{Chunk, Head, Log, Wanted};
 use crate::error::{Error, Result};
 use crate::format::frame::{self, END_FRAME, LEAD, LogKind};
 use crate::format::header::SEGMENT_HEADER;
+use crate::primitives::{Hold, unpoisoned};
 
 /// What fits into a segment of `capacity` bytes at most.
 pub(crate) fn room_max(capacity: u64) -> u64 {
@@ -42,6 +43,9 @@ pub(crate) enum Room {
 const KEPT_MAX: u64 = 960 << 10;
 const KEPT_PART: u64 = 8;
 
+/// How many closed segments have their files open until they are synced.
+const OPEN_MAX: usize = 64;
+
 impl Log {
     /// Waits for the right to append `bytes` in one segment.
     ///
@@ -50,7 +54,7 @@ impl Log {
     #[inline(always)]
     pub(crate) fn reserve(&self, bytes: usize, room: Room) -> Result<Appender<'_>> {
         let (bytes, left) = (bytes as u64, if room == Room::Free { self.kept() } else { 0 });
-        let mut head = self.head.lock().expect("no panic under the lock");
+        let mut head = self.head.hold();
         // The rest of the check is for who does not find room at once.
         if head.shut || head.waiting > 0 || self.shape.poison.is_set() || !head.has_room(bytes, left) {
             head = self.find_room(head, bytes, left)?;
@@ -107,12 +111,12 @@ impl Log {
         if head.unattended {
             drop(head);
             self.prepare()?;
-            return Ok(self.head.lock().expect("no panic under the lock"));
+            return Ok(self.head.hold());
         }
         head.refused = None;
         head.waiting += 1;
         self.wake_preparer();
-        head = self.room.wait(head).expect("no panic under the lock");
+        head = unpoisoned(self.room.wait(head));
         head.waiting -= 1;
         match head.refused.take_if(|(before, _)| *before >= asked) {
             // What was refused may be room for more than this.
@@ -136,11 +140,19 @@ impl Log {
             self.or_poison(&head.segment, map.flush())?;
         }
         let base = next.segment.base;
-        self.chain.write().expect("no panic under the lock").insert(base, Arc::clone(&next.segment));
+        unpoisoned(self.chain.write()).insert(base, Arc::clone(&next.segment));
         head.outlived.extend(std::mem::replace(&mut head.map, next.map));
         // The checkpoint log's segments are made with all their space.
         head.space = if self.shape.kind == LogKind::Checkpoint { next.segment.end() } else { next.ready };
-        (head.segment, head.ready) = (next.segment, next.ready);
+        let closed = std::mem::replace(&mut head.segment, next.segment);
+        head.ready = next.ready;
+        head.open.push_back(Arc::downgrade(&closed));
+        if head.open.len() > OPEN_MAX
+            && let Some(oldest) = head.open.pop_front().and_then(|oldest| oldest.upgrade())
+        {
+            // Its map keeps what the system knows of it: a write that fails meanwhile is an error of its sync all the same.
+            oldest.close_file();
+        }
         head.end = base + SEGMENT_HEADER as u64;
         Ok(())
     }
@@ -235,15 +247,14 @@ impl Log {
     /// Nothing is appended from here on.
     pub(crate) fn shut(&self) {
         // Not while a file is being zeroed or made: the next owner may write there.
-        let [_no_zeroes, _no_files] =
-            [&self.filling, &self.making].map(|under_way| under_way.lock().expect("no panic under the lock"));
-        self.head.lock().expect("no panic under the lock").shut = true;
+        let [_no_zeroes, _no_files] = [&self.filling, &self.making].map(|under_way| under_way.hold());
+        self.head.hold().shut = true;
         self.room.notify_all();
     }
 
     /// Whether a thread prepares ahead from here on, or appends make their room themselves.
     pub(crate) fn attend(&self, attended: bool) {
-        self.head.lock().expect("no panic under the lock").unattended = !attended;
+        self.head.hold().unattended = !attended;
         self.room.notify_all();
     }
 }

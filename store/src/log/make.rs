@@ -9,14 +9,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::prepare::{FILL, take_zeroed, zero};
 use super::{Head, Log, Next, Segment};
 use crate::error::{At, Error, Result};
 use crate::format::frame::LogKind;
 use crate::format::header::{SEGMENT_HEADER, SegmentHeader};
-use crate::segment::{Disk, GROWS_UNDER_MAP, ReadMap, StoreFile, WriteMap};
+use crate::primitives::{Hold, unpoisoned};
+use crate::segment::{Disk, GROWS_UNDER_MAP, ReadMap, StoreFile, WriteMap, may_map_more};
 
 /// Long segments are made so many steps of room before they are needed, but no more than so many of them: a disk that is
 /// busy takes its time to name one. A short one has space for all its room, so it comes with the step that needs it.
@@ -77,9 +78,9 @@ impl Name {
 impl Log {
     /// Makes the segment that comes next, or a spare, if there should be one. Returns whether there is more to do.
     pub(crate) fn make_ahead(&self) -> Result<bool> {
-        let one_at_a_time = self.making.lock().expect("no panic under the lock");
+        let one_at_a_time = self.making.hold();
         let (base, asked) = {
-            let head = self.head.lock().expect("no panic under the lock");
+            let head = self.head.hold();
             if self.is_done(&head) {
                 return Ok(false);
             }
@@ -89,7 +90,7 @@ impl Log {
             let more = self.stock_spares()?;
             // Order matters: an append that wanted a segment meanwhile took this for its making.
             drop(one_at_a_time);
-            return Ok(more || self.next_base(&self.head.lock().expect("no panic under the lock")).is_some());
+            return Ok(more || self.next_base(&self.head.hold()).is_some());
         };
         let made = self.note_space(self.make(base));
         // There is a new file to make room in.
@@ -113,16 +114,17 @@ impl Log {
     }
 
     fn make(&self, base: u64) -> Result<()> {
+        may_map_more().at("add a segment to", &self.shape.dir)?;
         let spare = {
-            let mut spares = self.spares.lock().expect("no panic under the lock");
+            let mut spares = self.spares.hold();
             let spare = spares.paths.pop();
             self.lacks_space.fetch_or(spares.paths.len() < spares.wanted, Ordering::Relaxed);
             spare
         };
         let next = match spare {
             Some(path) => self.recycle(base, path.clone()).inspect_err(|_| {
-                if path.exists() {
-                    self.spares.lock().expect("no panic under the lock").paths.push(path);
+                if self.disk.exists(&path).unwrap_or(true) {
+                    self.spares.hold().paths.push(path);
                 }
             })?,
             None => self.create(base, self.shape.segment_bytes)?,
@@ -130,7 +132,7 @@ impl Log {
         if let Some(map) = &next.map {
             map.beside().populate(0, (next.ready - base) as usize);
         }
-        self.head.lock().expect("no panic under the lock").ahead.push_back(next);
+        self.head.hold().ahead.push_back(next);
         Ok(())
     }
 
@@ -144,7 +146,7 @@ impl Log {
 
     /// Gives a spare a new life under a new name. Zeroing it needs no space, since its blocks are its own.
     fn recycle(&self, base: u64, path: PathBuf) -> Result<Next> {
-        let file = self.disk.open(path).at("open", &self.shape.dir)?;
+        let file = self.disk.open(path.clone()).at("open", &path)?;
         let capacity = file.len().at("inspect", &file.path)?;
         let ready = self.shape.take_space(&self.disk, &file, capacity)?;
         let made = self.shape.name_segment(&self.disk, file, base, capacity)?;
@@ -161,7 +163,7 @@ impl Log {
     pub(crate) fn keep_spare(&self, bytes: u64) {
         let wanted = bytes.div_ceil(self.shape.segment_bytes) as usize;
         {
-            let mut spares = self.spares.lock().expect("no panic under the lock");
+            let mut spares = self.spares.hold();
             spares.wanted = wanted;
             self.lacks_space.fetch_or(spares.paths.len() < wanted, Ordering::Relaxed);
         }
@@ -169,7 +171,7 @@ impl Log {
     }
 
     pub(super) fn spare_bytes(&self) -> u64 {
-        self.spares.lock().expect("no panic under the lock").paths.len() as u64 * self.shape.segment_bytes
+        self.spares.hold().paths.len() as u64 * self.shape.segment_bytes
     }
 
     /// Whether there are fewer spares than wanted, or space was asked for that there was not.
@@ -187,12 +189,12 @@ impl Log {
     /// Makes spares that are missing and removes those that are too many.
     fn stock_spares(&self) -> Result<bool> {
         let (have, wanted) = {
-            let spares = self.spares.lock().expect("no panic under the lock");
+            let spares = self.spares.hold();
             (spares.paths.len(), spares.wanted)
         };
         // One more is what the next segment will be made of.
         if have > wanted + 1 {
-            let gone = self.spares.lock().expect("no panic under the lock").paths.pop();
+            let gone = self.spares.hold().paths.pop();
             if let Some(path) = gone {
                 self.disk.remove(&path).at("remove", &path)?;
             }
@@ -203,7 +205,7 @@ impl Log {
             return Ok(false);
         }
         let path = self.shape.dir.join(format!("{SPARE}{:020}{UNDER_CONSTRUCTION}", self.appended() + have as u64));
-        let file = self.note_space(self.disk.create(path).at("create", &self.shape.dir))?;
+        let file = self.note_space(self.disk.create(path.clone()).at("create", &path))?;
         let made = take_zeroed(&self.disk, &file, self.shape.segment_bytes);
         let path = file.path.with_extension("");
         if let Err(error) =
@@ -212,7 +214,7 @@ impl Log {
             let _ = self.disk.remove(&file.path);
             return Err(error);
         }
-        self.spares.lock().expect("no panic under the lock").paths.push(path);
+        self.spares.hold().paths.push(path);
         Ok(true)
     }
 
@@ -222,7 +224,7 @@ impl Log {
         let mut retired = 0;
         loop {
             let oldest = {
-                let chain = self.chain.read().expect("no panic under the lock");
+                let chain = unpoisoned(self.chain.read());
                 chain.values().next().filter(|oldest| oldest.end() <= position && chain.len() > 1).cloned()
             };
             let Some(oldest) = oldest else { return Ok(retired) };
@@ -235,9 +237,9 @@ impl Log {
                 gone => gone.at(if full { "rename" } else { "remove" }, path)?,
             }
             self.disk.sync_dir(&self.shape.dir).at("sync", &self.shape.dir)?;
-            self.chain.write().expect("no panic under the lock").remove(&oldest.base);
-            if full && spare.exists() {
-                self.spares.lock().expect("no panic under the lock").paths.insert(0, spare);
+            unpoisoned(self.chain.write()).remove(&oldest.base);
+            if full && self.disk.exists(&spare).at("inspect", &spare)? {
+                self.spares.hold().paths.insert(0, spare);
             }
             retired += 1;
         }
@@ -249,7 +251,7 @@ impl super::Shape {
     /// many of them are zeroes already, header included.
     pub(super) fn make_segment(&self, disk: &Disk, base: u64, capacity: u64, space: u64) -> Result<(Segment, u64)> {
         let path = self.dir.join(segment_name(base) + UNDER_CONSTRUCTION);
-        let file = disk.create(path).at("create", &self.dir)?;
+        let file = disk.create(path.clone()).at("create", &path)?;
         match self.take_space(disk, &file, space) {
             Ok(ready) => Ok((self.name_segment(disk, file, base, capacity)?, ready)),
             Err(error) => {
@@ -260,34 +262,58 @@ impl super::Shape {
     }
 
     /// Takes the space of a file's first bytes, which read as zeroes from here on. Returns how many of them are written.
-    fn take_space(&self, disk: &Disk, file: &StoreFile, space: u64) -> Result<u64> {
-        if !self.staged && disk.take_zeroes(file, space) {
+    pub(super) fn take_space(&self, disk: &Disk, file: &StoreFile, space: u64) -> Result<u64> {
+        // Order matters: blocks of an old file of which a write failed once count as unwritten for good, unless they are
+        // made so afresh.
+        let taken = disk.take_zeroes(file, 0, space);
+        if !self.staged && taken {
             return Ok(SEGMENT_HEADER as u64);
         }
         zero(disk, file, 0, space)?;
         Ok(space)
     }
 
-    /// Writes the header of a segment that has no name yet and gives it one.
+    /// Writes the header of a segment that has no name yet.
+    pub(super) fn write_header(&self, disk: &Disk, file: &StoreFile, base: u64, capacity: u64) -> Result<()> {
+        let created_at = self.clock.now().0;
+        let (store, log, is_written) = (self.store, self.kind, self.staged);
+        let header = SegmentHeader { store, log, is_written, base, capacity, created_at };
+        disk.write_at(file, 0, &header.encode()).at("write", &file.path)
+    }
+
+    /// Gives a segment that has its header its name.
     fn name_segment(&self, disk: &Disk, mut file: StoreFile, base: u64, capacity: u64) -> Result<Segment> {
-        let header =
-            SegmentHeader { store: self.store, log: self.kind, base, capacity, created_at: self.clock.now().0 };
-        disk.write_at(&file, 0, &header.encode()).at("write", &file.path)?;
+        self.write_header(disk, &file, base, capacity)?;
         disk.sync_file(&file).at("sync", &file.path)?;
         let path = self.dir.join(segment_name(base));
         disk.rename(&file.path, &path).at("rename", &file.path)?;
         disk.sync_dir(&self.dir).at("sync", &self.dir)?;
         file.path = path;
-        Segment::new(disk, file, base, capacity, SEGMENT_HEADER as u64)
+        Segment::new(disk, file, base, capacity, SEGMENT_HEADER as u64, self.staged)
     }
 }
 
 impl Segment {
     /// Maps a segment file of which the bytes before `published` are final.
-    pub(super) fn new(disk: &Disk, file: StoreFile, base: u64, capacity: u64, published: u64) -> Result<Self> {
+    pub(super) fn new(
+        disk: &Disk,
+        file: StoreFile,
+        base: u64,
+        capacity: u64,
+        published: u64,
+        is_written: bool,
+    ) -> Result<Self> {
         let map = ReadMap::new(disk, &file, capacity as usize, published as usize).at("map", &file.path)?;
         let (path, file) = (file.path.clone(), Mutex::new(Some(Arc::new(file))));
-        Ok(Self { base, capacity, path, file, map: Arc::new(map) })
+        Ok(Self { base, capacity, path, is_written, file, map: Arc::new(map) })
+    }
+
+    /// Its file was renamed.
+    pub(super) fn is_named(&mut self, path: PathBuf) {
+        let file = self.file.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let opened = file.take().and_then(Arc::into_inner);
+        *file = opened.map(|opened| Arc::new(StoreFile { path: path.clone(), ..opened }));
+        self.path = path;
     }
 
     pub(super) fn write_map(&self, disk: &Disk) -> Result<WriteMap> {
@@ -297,7 +323,7 @@ impl Segment {
 
     /// Its file, opened if it is not.
     pub(super) fn file(&self, disk: &Disk) -> std::io::Result<Arc<StoreFile>> {
-        let mut file = self.file.lock().expect("no panic under the lock");
+        let mut file = self.file.hold();
         match &*file {
             Some(file) => Ok(Arc::clone(file)),
             None => Ok(Arc::clone(file.insert(Arc::new(disk.open(self.path.clone())?)))),
@@ -306,6 +332,6 @@ impl Segment {
 
     /// Everything in it is durable and nothing will be written to it.
     pub(super) fn close_file(&self) {
-        *self.file.lock().expect("no panic under the lock") = None;
+        *self.file.hold() = None;
     }
 }

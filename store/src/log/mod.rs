@@ -15,6 +15,7 @@ mod make;
 mod prepare;
 mod read;
 mod repair;
+mod rewrite;
 mod scan;
 mod sync;
 mod walk;
@@ -24,11 +25,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock, Weak};
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::format::frame::{LogKind, Seed};
+use crate::primitives::{Hold, unpoisoned};
 use crate::segment::{Disk, ReadMap, StoreFile, WriteMap};
 
 pub(crate) use append::{Appender, Room, room_max};
@@ -53,6 +55,8 @@ pub(crate) struct Shape {
     pub(crate) staged: bool,
     /// No append promises to be durable: what recovery found is written again and synced soon, not before the store opens.
     pub(crate) lazy: bool,
+    /// The store was closed in order: all that was written and synced in its files is there.
+    pub(crate) was_closed: bool,
     /// Both logs of a store are poisoned together.
     pub(crate) poison: Arc<Poison>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -93,6 +97,8 @@ pub(crate) struct Segment {
     pub(crate) base: u64,
     pub(crate) capacity: u64,
     pub(crate) path: PathBuf,
+    /// All of its room is written and synced before it is used.
+    is_written: bool,
     /// Open while there may be something to write or sync: a log can have more segments than a process may open files.
     file: Mutex<Option<Arc<StoreFile>>>,
     pub(crate) map: Arc<ReadMap>,
@@ -147,6 +153,8 @@ struct Head {
     ahead: VecDeque<Next>,
     /// Maps that are no longer written to: taken down before what was stored through them is synced.
     outlived: Vec<WriteMap>,
+    /// Closed segments that may not be synced yet and have their files open, oldest first.
+    open: VecDeque<Weak<Segment>>,
     /// Frames that are appended and not written.
     staged: Vec<Chunk>,
     scratch: Vec<u8>,
@@ -214,25 +222,25 @@ impl Log {
 
     /// Where the segment begins that is appended to, and where the log ends.
     pub(crate) fn head_span(&self) -> Range<u64> {
-        let head = self.head.lock().expect("no panic under the lock");
+        let head = self.head.hold();
         head.segment.base..head.end
     }
 
     /// The position of the first segment.
     pub(crate) fn start(&self) -> u64 {
-        let chain = self.chain.read().expect("no panic under the lock");
+        let chain = unpoisoned(self.chain.read());
         chain.keys().next().copied().unwrap_or_default()
     }
 
     /// Where the oldest segment ends.
     pub(crate) fn oldest_end(&self) -> u64 {
-        let chain = self.chain.read().expect("no panic under the lock");
+        let chain = unpoisoned(self.chain.read());
         chain.values().next().map_or(0, |oldest| oldest.end())
     }
 
     /// The segments, oldest first.
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
-        self.chain.read().expect("no panic under the lock").values().cloned().collect()
+        unpoisoned(self.chain.read()).values().cloned().collect()
     }
 
     /// The bytes of all segments and spares, and how many of them are used; nothing while one is being made.
@@ -242,13 +250,13 @@ impl Log {
 
     /// The same, after that.
     pub(crate) fn space(&self) -> (u64, u64) {
-        let _no_spare_becomes_a_segment = self.making.lock().expect("no panic under the lock");
+        let _no_spare_becomes_a_segment = self.making.hold();
         self.space_while_nothing_is_made()
     }
 
     fn space_while_nothing_is_made(&self) -> (u64, u64) {
         let (ahead, lacking) = {
-            let head = self.head.lock().expect("no panic under the lock");
+            let head = self.head.hold();
             let ahead = head.ahead.iter().map(|next| next.segment.capacity).sum::<u64>();
             (ahead, head.segment.end() - head.space)
         };

@@ -11,6 +11,7 @@ use super::{Head, Log, Segment, Wanted};
 use crate::error::{At, Result};
 use crate::format::frame::LogKind;
 use crate::format::header::SEGMENT_HEADER;
+use crate::primitives::Hold;
 use crate::segment::{Beside, Disk, StoreFile, WriteMap};
 
 const STEP_MIN: u64 = 1 << 20;
@@ -52,9 +53,9 @@ impl Log {
 
     /// Makes a bounded piece of room in the segments there are. Returns whether there may be more to do.
     pub(crate) fn fill_ahead(&self) -> Result<bool> {
-        let _one_at_a_time = self.filling.lock().expect("no panic under the lock");
+        let _one_at_a_time = self.filling.hold();
         let (piece, asked) = {
-            let head = self.head.lock().expect("no panic under the lock");
+            let head = self.head.hold();
             if self.is_done(&head) {
                 return Ok(false);
             }
@@ -81,7 +82,7 @@ impl Log {
         asked: u64,
         is_needed: impl FnOnce(&Head) -> bool,
     ) -> Result<bool> {
-        let mut head = self.head.lock().expect("no panic under the lock");
+        let mut head = self.head.hold();
         self.note_whether_short(&head);
         self.room.notify_all();
         match done {
@@ -179,7 +180,7 @@ impl Log {
     /// Takes a bounded piece of that space. Returns whether there is more to do.
     fn take_space_ahead(&self) -> Result<bool> {
         let (segment, from, end) = {
-            let head = self.head.lock().expect("no panic under the lock");
+            let head = self.head.hold();
             let end = self.wanted_space(&head).min(head.space + FILL);
             (Arc::clone(&head.segment), head.space, end)
         };
@@ -192,7 +193,7 @@ impl Log {
             false => zero(&self.disk, &file, from - segment.base, end - segment.base),
         };
         self.note_space(taken)?;
-        let mut head = self.head.lock().expect("no panic under the lock");
+        let mut head = self.head.hold();
         if head.segment.base == segment.base {
             head.space = head.space.max(end);
         }
@@ -203,14 +204,14 @@ impl Log {
         let Piece { segment, map, from, end } = piece;
         let file = segment.file(&self.disk).at("open", &segment.path)?;
         zero(&self.disk, &file, from - segment.base, end - segment.base)?;
-        if self.shape.staged {
+        if self.shape.staged || segment.is_written {
             // A file tells of a failure once, and frames that were written to this one may be what it concerns.
             self.or_poison(segment, self.disk.sync_file(&file))?;
         }
         if let Some(map) = map {
             map.populate((from - segment.base) as usize, (end - from) as usize);
         }
-        let mut head = self.head.lock().expect("no panic under the lock");
+        let mut head = self.head.hold();
         if head.segment.base == segment.base {
             (head.ready, head.space) = (*end, head.space.max(*end));
         } else if let Some(next) = head.ahead.iter_mut().find(|next| next.segment.base == segment.base) {
@@ -222,7 +223,7 @@ impl Log {
 
 /// Takes the space of a file's first bytes, which read as zeroes from here on, written or not.
 pub(super) fn take_zeroed(disk: &Disk, file: &StoreFile, bytes: u64) -> Result<()> {
-    if disk.take_zeroes(file, bytes) { Ok(()) } else { zero(disk, file, 0, bytes) }
+    if disk.take_zeroes(file, 0, bytes) { Ok(()) } else { zero(disk, file, 0, bytes) }
 }
 
 /// Fills a part of a file with zeroes.

@@ -8,6 +8,7 @@ use super::Log;
 use crate::error::{Error, Result};
 use crate::format::frame::{FRAME_HEADER, Frame, KIND_END};
 use crate::format::header::SEGMENT_HEADER;
+use crate::primitives::unpoisoned;
 use crate::segment::ReadMap;
 
 /// The segment around some position. It stays readable while it is held, also when its file is deleted.
@@ -33,7 +34,7 @@ impl Pages {
 impl Log {
     /// The segment that a position lies in.
     pub(crate) fn pages(&self, position: u64) -> Option<Pages> {
-        let chain = self.chain.read().expect("no panic under the lock");
+        let chain = unpoisoned(self.chain.read());
         let (base, segment) = chain.range(..=position).next_back()?;
         Some(Pages { span: *base..segment.end(), map: Arc::clone(&segment.map) })
     }
@@ -54,7 +55,7 @@ impl Log {
     }
 
     fn place(&self, position: u64) -> (PathBuf, u64) {
-        let chain = self.chain.read().expect("no panic under the lock");
+        let chain = unpoisoned(self.chain.read());
         match chain.range(..=position).next_back() {
             Some((base, segment)) => (segment.path.clone(), position - base),
             None => (self.shape.dir.clone(), position),

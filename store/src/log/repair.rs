@@ -7,8 +7,7 @@
 //! 1. the first bytes behind the end are zeroed and synced, so that nothing leads beyond it any more;
 //! 2. later segments are removed or become spares, newest first; those that hold nothing stay, to be used next;
 //! 3. everything else behind the end is zeroed;
-//! 4. what is not proven durable is written again before the first sync: a page that a failed sync left in the cache
-//!    looks intact and may never have reached the disk. That sync is part of opening; where no append
+//! 4. what is not proven durable is written again before the first sync (`rewrite`). That sync is part of opening; where no append
 //!    promises to be durable (`Durability::Buffered`) it is the keeper's first work, and appends do not wait for it.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,9 +23,11 @@ use super::{Found, Head, Log, Segment, Shape, Unrecovered, Wanted, sync};
 use crate::error::{At, Error, Result};
 use crate::format::frame::{FRAME_HEADER, LogKind};
 use crate::format::header::SEGMENT_HEADER;
+use crate::primitives::Hold;
 use crate::segment::{Disk, GROWS_UNDER_MAP, StoreFile};
 
 const BLOCK: usize = 1 << 16;
+const PAGE: u64 = 4096;
 /// What a log lives on at least: the segment that is appended to, the next one and a spare.
 const SEGMENTS_MIN: u64 = 3;
 
@@ -62,7 +63,8 @@ impl Unrecovered {
         let mut chain = BTreeMap::new();
         for file in of(Fate::Stays) {
             let opened = disk.open_to_read(file.path.clone()).at("open", &file.path)?;
-            let segment = Segment::new(&disk, opened, file.base, file.capacity, file.len)?;
+            disk.fill_holes(&opened).at("read", &file.path)?;
+            let segment = Segment::new(&disk, opened, file.base, file.capacity, file.len, file.is_written)?;
             segment.close_file();
             chain.insert(file.base, Arc::new(segment));
         }
@@ -93,7 +95,7 @@ impl Unrecovered {
         let path = self.dir.join(format!("{SPARE}{}{UNDER_CONSTRUCTION}", segment_name(wanted)));
         let file = disk.create(path.clone()).at("create", &path);
         let tried = file.and_then(|file| take_zeroed(disk, &file, SEGMENTS_MIN * wanted));
-        if path.exists() {
+        if disk.exists(&path).at("inspect", &path)? {
             disk.remove(&path).at("remove", &path)?;
         }
         // An open that was killed here may have left it.
@@ -153,8 +155,9 @@ impl Unrecovered {
         disk: &Disk,
         spares: &mut Vec<PathBuf>,
     ) -> Result<Segment> {
-        let SegmentFile { base, capacity, path, len, .. } = head;
+        let SegmentFile { base, capacity, path, len, is_written, .. } = head;
         let file = disk.open(path.clone()).at("open", path)?;
+        disk.fill_holes(&file).at("read", path)?;
         let end = found.end - base;
         let dirty = found.tail_bytes > 0;
         if dirty && self.wipe(disk, &file, end, (end + FRAME_HEADER as u64).min(*len))? {
@@ -177,7 +180,7 @@ impl Unrecovered {
         if !GROWS_UNDER_MAP {
             zero(disk, &file, *len, *capacity)?;
         }
-        Segment::new(disk, file, *base, *capacity, end)
+        Segment::new(disk, file, *base, *capacity, end, *is_written)
     }
 
     /// Zeroes what is not zero. Returns whether there was any.
@@ -198,60 +201,48 @@ impl Unrecovered {
 }
 
 impl Segment {
-    /// The end of the room that a segment is found with, behind `end`: what is stored there must have its space, and files
-    /// may have been copied without that of their zeroes. Where nothing can be said of it, room is made anew.
-    fn ready(&self, disk: &Disk, end: u64) -> Result<u64> {
+    /// The ends of the room and of the space that a segment is found with, behind `end`. What is stored there must have its
+    /// space, and files may have been copied without that of their zeroes. Where a write of the zeroes may have failed they
+    /// are made afresh (`rewrite`): all but those in the page of the end, which are as durable as that.
+    fn room(&self, disk: &Disk, end: u64, was_closed: bool) -> Result<(u64, u64)> {
         let file = self.file(disk).at("open", &self.path)?;
         let len = file.len().at("inspect", &self.path)?.min(self.capacity);
-        let at = end - self.base;
-        let has_space = disk.take_space(&file, at, len.saturating_sub(at));
-        Ok(if has_space { self.base + len.max(at) } else { end })
+        let (at, afresh) = (end - self.base, (end - self.base).next_multiple_of(PAGE));
+        if at >= len || disk.has_holes(&file).at("inspect", &self.path)? {
+            return Ok((end, end));
+        }
+        let found = self.base + len;
+        if self.is_written && was_closed {
+            let has_space = disk.take_space(&file, at, len - at);
+            return Ok(if has_space { (found, found) } else { (end, end) });
+        }
+        let is_afresh = disk.take_zeroes(&file, afresh, len.saturating_sub(afresh));
+        Ok(match (is_afresh, self.is_written) {
+            (true, false) => (found, found),
+            (true, true) => ((self.base + afresh).min(found), found),
+            (false, _) => (end, end),
+        })
     }
 }
 
 impl Log {
-    /// Writes what recovery found and is not proven durable once more, for the sync that follows.
-    pub(super) fn write_again(&self) -> Result<()> {
-        let mut unproven = self.unproven.lock().expect("no panic under the lock");
-        if unproven.is_empty() {
-            return Ok(());
-        }
-        let segments = self.segments();
-        for segment in segments.iter().filter(|segment| segment.end() > unproven.start && segment.base < unproven.end) {
-            let (base, path) = (segment.base, &segment.path);
-            let file = segment.file(&self.disk).at("open", path)?;
-            let (mut at, end) = (unproven.start.saturating_sub(base), unproven.end.min(segment.end()) - base);
-            let mut block = vec![0; BLOCK];
-            while at < end {
-                let len = (end - at).min(BLOCK as u64) as usize;
-                let read = file.read_at(at, &mut block[..len]).at("read", path)?;
-                if read == 0 {
-                    break;
-                }
-                self.disk.write_at(&file, at, &block[..read]).at("write", path)?;
-                at += read as u64;
-            }
-        }
-        unproven.start = unproven.end;
-        Ok(())
-    }
-
     /// Takes over a segment that was made ahead.
     fn keep_ahead(&self, file: &SegmentFile) -> Result<()> {
         let opened = self.disk.open(file.path.clone()).at("open", &file.path)?;
         if !GROWS_UNDER_MAP {
             zero(&self.disk, &opened, file.len, file.capacity)?;
         }
-        let segment = Segment::new(&self.disk, opened, file.base, file.capacity, SEGMENT_HEADER as u64)?;
-        let ready = segment.ready(&self.disk, file.base + SEGMENT_HEADER as u64)?;
+        let begin = SEGMENT_HEADER as u64;
+        let segment = Segment::new(&self.disk, opened, file.base, file.capacity, begin, file.is_written)?;
+        let (ready, _) = segment.room(&self.disk, file.base + begin, self.shape.was_closed)?;
         let next = self.mapped(segment, ready)?;
-        self.head.lock().expect("no panic under the lock").ahead.push_back(next);
+        self.head.hold().ahead.push_back(next);
         Ok(())
     }
 
     /// Makes what recovery found durable, if opening left that for later.
     pub(crate) fn sync_recovered(&self) -> Result<()> {
-        let found_end = self.unproven.lock().expect("no panic under the lock").end;
+        let found_end = self.unproven.hold().end;
         self.sync_through(found_end)
     }
 
@@ -278,16 +269,17 @@ impl Log {
         let head = Arc::new(head);
         chain.insert(head.base, Arc::clone(&head));
         let map = if shape.staged { None } else { Some(head.write_map(&disk)?) };
-        let ready = head.ready(&disk, end)?;
+        let (ready, space) = head.room(&disk, end, shape.was_closed)?;
         let seed = shape.seed();
         let head = Head {
             segment: head,
             map,
             end,
             ready,
-            space: ready,
+            space,
             ahead: VecDeque::new(),
             outlived: Vec::new(),
+            open: VecDeque::new(),
             staged: Vec::new(),
             scratch: Vec::new(),
             look_at: 0,

@@ -37,6 +37,8 @@ pub(crate) struct SegmentFile {
     pub(crate) capacity: u64,
     pub(crate) path: PathBuf,
     pub(crate) len: u64,
+    /// All of its room was written and synced before it was used.
+    pub(crate) is_written: bool,
     /// It has its name but no valid header: a crash of the file system while it was made.
     pub(crate) half_made: bool,
 }
@@ -126,12 +128,12 @@ impl Unrecovered {
         let rule = match SegmentHeader::decode(&bytes[..read]) {
             Ok(header) if header.store != store => Rule::Field("store id"),
             Ok(header) if header.log != self.kind || header.base != base => Rule::Field("segment base"),
-            Ok(SegmentHeader { capacity, .. })
+            Ok(SegmentHeader { capacity, is_written, .. })
                 if (SEGMENT_HEADER as u64 + 2 * FRAME_HEADER as u64..=CAPACITY_MAX).contains(&capacity)
                     && base.checked_add(capacity).is_some_and(|end| end < i64::MAX as u64)
                     && len <= capacity =>
             {
-                return Ok(SegmentFile { base, capacity, path: file.path, len, half_made: false });
+                return Ok(SegmentFile { base, capacity, path: file.path, len, is_written, half_made: false });
             }
             Ok(_) => Rule::Field("segment capacity"),
             Err(rule @ Rule::Version(_)) => return Err(Error::format(&file.path, rule)),
@@ -143,7 +145,7 @@ impl Unrecovered {
         if !half_made || self.is_frame(&file.path, base, base + SEGMENT_HEADER as u64, u32::MAX)? {
             return Err(Error::corrupt(&file.path, 0, format!("segment header: {rule}")));
         }
-        Ok(SegmentFile { base, capacity: 0, path: file.path, len, half_made })
+        Ok(SegmentFile { base, capacity: 0, path: file.path, len, is_written: false, half_made })
     }
 
     /// Whether there is a whole frame now at this position of the segment that begins at `base`, of no later generation

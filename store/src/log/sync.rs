@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Log, Segment};
 use crate::error::{Error, Result};
+use crate::primitives::{Hold, unpoisoned};
 use crate::segment::{Beside, SYNCS_MAPS, WriteMap};
 
 /// How often a leader looks whether its group has grown, at most, and in a row in which it has not.
@@ -23,6 +24,22 @@ pub(super) struct SyncState {
     company: usize,
 }
 
+/// One sync is under way. It ends also when its thread panics: who waits for it goes on, and finds the store poisoned.
+struct Leading<'l>(&'l Log);
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        let Self(log) = self;
+        let mut state = log.sync.hold();
+        state.running = false;
+        state.company = log.waiting.swap(0, Ordering::Relaxed);
+        // To wake nobody is a system call, too.
+        if state.company > 0 {
+            log.synced.notify_all();
+        }
+    }
+}
+
 impl Log {
     /// Returns when everything before `end` is durable.
     ///
@@ -32,7 +49,7 @@ impl Log {
         if self.durable() >= end {
             return Ok(());
         }
-        let mut state = self.sync.lock().expect("no panic under the lock");
+        let mut state = self.sync.hold();
         loop {
             self.shape.poison.check()?;
             if self.durable() >= end {
@@ -40,22 +57,17 @@ impl Log {
             }
             if state.running {
                 self.waiting.fetch_add(1, Ordering::Relaxed);
-                state = self.synced.wait(state).expect("no panic under the lock");
+                state = unpoisoned(self.synced.wait(state));
                 continue;
             }
             state.running = true;
             let company = state.company;
             drop(state);
+            let leading = Leading(self);
             self.gather(company);
-            let done = self.lead(end);
-            state = self.sync.lock().expect("no panic under the lock");
-            state.running = false;
-            state.company = self.waiting.swap(0, Ordering::Relaxed);
-            // To wake nobody is a system call, too.
-            if state.company > 0 {
-                self.synced.notify_all();
-            }
-            done?;
+            self.lead(end)?;
+            drop(leading);
+            state = self.sync.hold();
         }
     }
 
@@ -90,7 +102,7 @@ impl Log {
 
     fn write_staged_and_sync(&self) -> Result<()> {
         let (chunks, target) = {
-            let mut head = self.head.lock().expect("no panic under the lock");
+            let mut head = self.head.hold();
             (std::mem::take(&mut head.staged), head.end)
         };
         for chunk in &chunks {
@@ -111,7 +123,7 @@ impl Log {
 
     fn sync_written(&self, end: u64) -> Result<()> {
         let (head_base, outlived) = {
-            let mut head = self.head.lock().expect("no panic under the lock");
+            let mut head = self.head.hold();
             (head.segment.base, std::mem::take(&mut head.outlived))
         };
         // Order matters: the system protects each page that it writes from stores through a map, and interrupts the appender's
@@ -124,7 +136,11 @@ impl Log {
             }
             match self.map_of(segment.base) {
                 Some(map) => self.sync_part(&segment, &map, from.max(segment.base)..target)?,
-                None => self.sync_segment(&segment)?,
+                None => {
+                    self.sync_segment(&segment)?;
+                    // There may be more of them than a process may open files.
+                    segment.close_file();
+                }
             }
         }
         self.made_durable(target);
@@ -149,7 +165,7 @@ impl Log {
 
     pub(super) fn made_durable(&self, target: u64) {
         let from = self.durable.fetch_max(target, Ordering::AcqRel);
-        let chain = self.chain.read().expect("no panic under the lock");
+        let chain = unpoisoned(self.chain.read());
         chain.range(..target).rev().take_while(|(_, segment)| segment.end() > from).for_each(|(_, segment)| {
             if segment.end() <= target {
                 segment.close_file();
@@ -159,7 +175,7 @@ impl Log {
 
     /// The appender's map, if that is where it appends.
     fn map_of(&self, base: u64) -> Option<Beside> {
-        let head = self.head.lock().expect("no panic under the lock");
+        let head = self.head.hold();
         head.map.as_ref().filter(|_| head.segment.base == base).map(WriteMap::beside)
     }
 }

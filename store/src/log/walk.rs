@@ -120,11 +120,12 @@ impl Unrecovered {
                 let fault = Fault::new(&path, 0, "4", "the header of this segment", found);
                 faults.push(fault.of_len(SEGMENT_HEADER as u64));
                 let len = std::fs::metadata(&path).at("inspect", &path)?.len();
-                self.files.push(SegmentFile { base, capacity: 0, path, len, half_made: false });
+                self.files.push(SegmentFile { base, capacity: 0, path, len, is_written: false, half_made: false });
             }
             Err(Error::Io { source, .. }) => {
                 faults.push(Fault::new(path, 0, "4", "a segment that can be read", source));
-                self.files.push(SegmentFile { base, capacity: 0, path: path.to_path_buf(), len: 0, half_made: false });
+                let path = path.to_path_buf();
+                self.files.push(SegmentFile { base, capacity: 0, path, len: 0, is_written: false, half_made: false });
             }
             Err(error) => return Err(error),
         }

@@ -10,6 +10,7 @@ use crate::chunks::Chunk;
 use crate::error::{At, Error, Result};
 use crate::format::entry::{ENTRY, Entry};
 use crate::log::Name;
+use crate::primitives::Hold;
 use crate::segment::{Disk, StoreFile};
 
 /// How many entries are written at once, and how many of them are copied while appends of the queue wait: few enough that
@@ -21,7 +22,7 @@ impl ConsumeQueue {
     /// Writes the entries of messages before `limit`, which are durable, as far as they are not in the files yet, and
     /// makes them durable. Appends and reads go on meanwhile.
     pub(crate) fn flush(&self, disk: &Disk, limit: u64) -> Result<()> {
-        let _alone = self.files.lock().expect("no panic under the lock");
+        let _alone = self.files.hold();
         let mut open = None;
         while let Some((from, bytes)) = self.unflushed(limit) {
             self.write(&mut open, disk, from, &bytes)?;
@@ -129,7 +130,7 @@ impl ConsumeQueue {
 
     /// Replaces the entries before the tail by those found in the commit log, in the order of their indexes.
     pub(crate) fn rebuild(&self, disk: &Disk, entries: &[(QueueIndex, Entry)]) -> Result<()> {
-        let _alone = self.files.lock().expect("no panic under the lock");
+        let _alone = self.files.hold();
         let (in_files, mut open) = (self.in_files(), None);
         for (index, entry) in entries.iter().filter(|(index, _)| in_files.contains(&index.0)) {
             self.write(&mut open, disk, index.0, &entry.encode())?;
@@ -142,7 +143,7 @@ impl ConsumeQueue {
 
     /// Forgets the messages before `first` and removes the files that only tell of them.
     pub(crate) fn retire_before(&self, disk: &Disk, first: QueueIndex) -> Result<()> {
-        let _alone = self.files.lock().expect("no panic under the lock");
+        let _alone = self.files.hold();
         let mut state = self.state();
         let mut file_first = self.file_first(state.kept_from);
         state.first = state.first.max(first.0);

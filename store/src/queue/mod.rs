@@ -20,6 +20,7 @@ use crate::chunks::{CHUNK, Chunk, Chunks};
 use crate::error::Result;
 use crate::format::entry::Entry;
 use crate::format::extent::Extent;
+use crate::primitives::Hold;
 use crate::segment::Disk;
 use recent::Recent;
 
@@ -241,6 +242,6 @@ impl ConsumeQueue {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no panic under the lock")
+        self.state.hold()
     }
 }

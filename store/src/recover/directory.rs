@@ -1,6 +1,6 @@
 //! The directory: what makes it a store, and how a new one is made.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{At, Error, Result};
 use crate::format::Rule;
@@ -25,6 +25,26 @@ pub(crate) fn check_is_store_or_empty(dir: &Path) -> Result<()> {
         let fits = || entry.metadata().is_ok_and(|file| file.len() <= IDENTITY as u64);
         if !OURS.iter().any(|ours| name == *ours) || (name == STORE_NEW && !fits()) {
             return Err(no_store(dir, Path::new(&name)));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a store of which a part is not what it should be: a link, so that nothing outside the directory is written to,
+/// or a file in place of a directory. Nothing is changed before that.
+pub(crate) fn check_kinds(dir: &Path) -> Result<()> {
+    let kinds = [("commit", true), ("checkpoint", true), ("queues", true), (STORE, false), (STORE_NEW, false)];
+    for (name, is_dir) in kinds {
+        let path = dir.join(name);
+        match std::fs::symlink_metadata(&path) {
+            // What is under construction is made afresh, whatever it is.
+            Ok(found) if found.is_dir() == is_dir && (!found.is_symlink() || name == STORE_NEW) => {}
+            Ok(_) => {
+                let found = if is_dir { "it is not a directory" } else { "it is not a regular file" };
+                return Err(Error::format(&path, found));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("inspect", &path, error)),
         }
     }
     Ok(())
@@ -91,10 +111,15 @@ pub(crate) fn identity_fits(dir: &Path) -> Result<bool> {
     Ok(Identity::checksum_fits(&bytes))
 }
 
+/// Where the next file `store` is made.
+pub(crate) fn unfinished_identity(dir: &Path) -> PathBuf {
+    dir.join(STORE_NEW)
+}
+
 /// Replaces the file `store`; the old or the new one is there at any moment.
 pub(crate) fn write_identity(dir: &Path, disk: &Disk, identity: &Identity) -> Result<()> {
-    let (new, path) = (dir.join(STORE_NEW), dir.join(STORE));
-    let file = disk.create(new).at("create", dir)?;
+    let (new, path) = (unfinished_identity(dir), dir.join(STORE));
+    let file = disk.create(new.clone()).at("create", &new)?;
     disk.write_at(&file, 0, &identity.encode()).at("write", &file.path)?;
     disk.sync_file(&file).at("sync", &file.path)?;
     disk.rename(&file.path, &path).at("rename", &file.path)?;
@@ -105,7 +130,7 @@ pub(crate) fn write_identity(dir: &Path, disk: &Disk, identity: &Identity) -> Re
 /// old or the new one is there at any moment.
 pub(crate) fn overwrite_identity(dir: &Path, disk: &Disk, identity: &Identity) -> Result<()> {
     let path = dir.join(STORE);
-    let file = disk.open(path).at("open", dir)?;
+    let file = disk.open(path.clone()).at("open", &path)?;
     disk.write_at(&file, 0, &identity.encode()).at("write", &file.path)?;
     disk.sync_file(&file).at("sync", &file.path)
 }

@@ -29,7 +29,7 @@ use crate::keeper::{Due, Kept};
 use crate::log::{Poison, Shape, Unrecovered};
 use crate::options::{Durability, Options};
 use crate::reserve::Reserve;
-use crate::segment::{Disk, StoreFile};
+use crate::segment::{Disk, Lock};
 use crate::topics::Topics;
 
 pub(crate) use checkpoint::Replay;
@@ -95,11 +95,16 @@ fn next_generation(dir: &Path, identity: Identity) -> Result<u32> {
 }
 
 /// Opens the store in a directory that is locked.
-pub(crate) fn open(dir: &Path, mut options: Options, lock: Lock, wakes: Wakes) -> Result<Engine> {
+pub(crate) fn open(mut options: Options, disk: Disk, lock: Arc<Lock>, wakes: Wakes) -> Result<Engine> {
     let begun = options.clock.now();
-    let disk = Disk::new(options.hook.clone());
+    let dir = disk.root().to_path_buf();
+    let dir = dir.as_path();
+    directory::check_kinds(dir)?;
     let identity = directory::identify(dir, &disk)?;
     let Found { mut checkpoint, commit, mut replay, mut messages, .. } = Found::read(dir, identity, false)?;
+    if !disk.is_where_it_was().at("inspect", dir)? {
+        return Err(Error::format(dir, "another directory has taken its place while it was opened"));
+    }
 
     let generation = next_generation(dir, identity)?;
     let identity = Identity { generation, ..identity };
@@ -112,6 +117,7 @@ pub(crate) fn open(dir: &Path, mut options: Options, lock: Lock, wakes: Wakes) -
 
     options.checkpoint_segment_bytes = checkpoint.segment_bytes(options.checkpoint_segment_bytes, &disk)?;
     let poison = Arc::new(Poison::default());
+    let was_closed = replay.closed == Some(messages.found.end);
     let shape = |kind: LogKind, segment_bytes| Shape {
         kind,
         dir: dir.join(kind.name()),
@@ -122,6 +128,7 @@ pub(crate) fn open(dir: &Path, mut options: Options, lock: Lock, wakes: Wakes) -
         staged: options.durability == Durability::SyncEach,
         // Files of messages go by what the checkpoint log says, so that is made durable at once.
         lazy: options.durability == Durability::Buffered && kind == LogKind::Commit,
+        was_closed,
         poison: Arc::clone(&poison),
         clock: Arc::clone(&options.clock),
         wake: wakes.prepare.clone(),
@@ -143,7 +150,7 @@ pub(crate) fn open(dir: &Path, mut options: Options, lock: Lock, wakes: Wakes) -
 
     let mut recovery = Recovery {
         generation,
-        clean: replay.closed == Some(messages.found.end) || generation == 1,
+        clean: was_closed || generation == 1,
         records_replayed: replay.found.records,
         records_scanned: messages.found.records,
         tail_bytes_cut: replay.found.tail_bytes + messages.found.tail_bytes,
@@ -252,32 +259,13 @@ impl Engine {
     }
 }
 
-/// The lock of a store's directory. Given back explicitly, also when opening fails: a process that another thread is just
-/// starting holds a copy of every open file for a moment, and to close ours would not be enough.
-pub(crate) struct Lock(StoreFile);
-
-impl Lock {
-    pub(crate) fn give_back(&self) -> Result<()> {
-        fs2::FileExt::unlock(&self.0.file).at("unlock", &self.0.path)
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = self.give_back();
-    }
-}
-
 /// Takes the lock of a store's directory, which is made if it is missing.
-pub(crate) fn lock(dir: &Path, disk: &Disk) -> Result<Lock> {
-    disk.make_dir(dir).at("create", dir)?;
-    directory::check_is_store_or_empty(dir)?;
-    let path = dir.join("lock");
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).open(&path).at("open", &path)?;
-    match fs2::FileExt::try_lock_exclusive(&file) {
-        Ok(()) => Ok(Lock(StoreFile { file, path })),
-        Err(error) if error.kind() == fs2::lock_contended_error().kind() => Err(Error::Locked { path }),
-        Err(error) => Err(Error::io("lock", &path, error)),
+pub(crate) fn lock(dir: &Path, options: &Options) -> Result<(Disk, Arc<Lock>)> {
+    let mut disk = Disk::make_root(dir, options.file_mode, options.hook.clone()).at("create", dir)?;
+    directory::check_is_store_or_empty(disk.root())?;
+    let path = disk.root().join("lock");
+    match disk.lock().at("lock", &path)? {
+        Ok(lock) => Ok((disk, lock)),
+        Err(path) => Err(Error::Locked { path }),
     }
 }

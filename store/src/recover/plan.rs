@@ -88,7 +88,12 @@ impl RecoveryPlan {
             return Ok(());
         };
         self.generation = next_generation(dir, identity)?;
+        directory::check_kinds(dir)?;
         let Found { checkpoint, commit, mut replay, messages } = Found::read(dir, identity, true)?;
+        let unfinished = directory::unfinished_identity(dir);
+        if unfinished.exists() {
+            self.step("remove", Some(unfinished), 0, 0, "a file under construction");
+        }
         self.clean = replay.closed == Some(messages.found.end) || self.generation == 1;
         self.log(&checkpoint, &replay.found, 0, options.checkpoint_segment_bytes, 0)?;
         let segment_bytes = options.segment_bytes.max(commit.capacity_max());

@@ -5,11 +5,13 @@
 //! inject its faults. What is stored through a map is not seen as a call, only in the files; what recovery and
 //! `Snapshot` only look at is not seen at all.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::dir::{Access, Dir, Kind};
+use super::lock::{Held, Lock};
 use super::{Beside, platform};
 
 /// A call that changes the disk or may run out of something, about to happen or done.
@@ -31,7 +33,7 @@ pub enum Event<'a> {
         /// How many.
         len: usize,
     },
-    /// Room is made at a place of a file: space for it, and zeroes.
+    /// Zeroes are written at a place of a file, and so have their space.
     Room {
         /// The file.
         path: &'a Path,
@@ -39,6 +41,17 @@ pub enum Event<'a> {
         at: u64,
         /// How many bytes.
         len: usize,
+    },
+    /// A range of a file gets its space without being written.
+    Space {
+        /// The file.
+        path: &'a Path,
+        /// Where.
+        at: u64,
+        /// How many bytes.
+        len: usize,
+        /// All of it counts as never written, and reads as zeroes from here on.
+        afresh: bool,
     },
     /// What was written to a file becomes durable.
     SyncFile(&'a Path),
@@ -76,10 +89,15 @@ pub trait Hook: Send + Sync {
     fn after(&self, event: &Event<'_>);
 }
 
-/// The file system, as the store uses it.
-#[derive(Clone, Default)]
+/// The file system below the store's directory, as the store uses it.
+#[derive(Clone)]
 pub(crate) struct Disk {
+    dir: Arc<Dir>,
+    /// The permissions of files that are made.
+    mode: u32,
     hook: Option<Arc<dyn Hook>>,
+    /// Held by the owner of the store.
+    lock: Option<Arc<Lock>>,
 }
 
 /// An open file and its path.
@@ -90,37 +108,95 @@ pub(crate) struct StoreFile {
 }
 
 impl Disk {
-    pub(crate) fn new(hook: Option<Arc<dyn Hook>>) -> Self {
-        Self { hook }
+    /// Opens a directory.
+    pub(crate) fn open_dir(dir: &Path, mode: u32, hook: Option<Arc<dyn Hook>>) -> io::Result<Self> {
+        Ok(Self { dir: Arc::new(Dir::open(dir)?), mode, hook, lock: None })
+    }
+
+    /// The same; if it is missing it is made, and those above it, and the names of all that were made are durable.
+    pub(crate) fn make_root(dir: &Path, mode: u32, hook: Option<Arc<dyn Hook>>) -> io::Result<Self> {
+        let dir = std::path::absolute(dir)?;
+        let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.is_dir()).collect();
+        for missing in missing.into_iter().rev() {
+            seen(hook.as_deref(), Event::Create(missing), || match platform::make_dir(missing, dir_mode(mode)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match missing.is_dir() {
+                    true => Ok(()),
+                    false => Err(io::ErrorKind::NotADirectory.into()),
+                },
+                made => made,
+            })?;
+            let above = directory_above(missing);
+            seen(hook.as_deref(), Event::SyncDir(above), || platform::sync_dir(above))?;
+        }
+        Self::open_dir(&dir, mode, hook)
+    }
+
+    /// The directory; the paths of all files begin with it.
+    pub(crate) fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Takes the lock of the directory; the path of what somebody else has locked if that is so.
+    pub(crate) fn lock(&mut self) -> io::Result<Result<Arc<Lock>, PathBuf>> {
+        let taken = Lock::take(&self.dir, self.mode)?.map(Arc::new);
+        self.lock = taken.as_ref().ok().map(Arc::clone);
+        Ok(taken)
+    }
+
+    /// Makes sure that nobody else can own the directory.
+    pub(crate) fn hold_lock(&self) -> io::Result<Held> {
+        self.lock.as_ref().map_or(Ok(Held::Still), |lock| lock.hold())
+    }
+
+    /// Whether the path the directory was opened by still leads to it.
+    pub(crate) fn is_where_it_was(&self) -> io::Result<bool> {
+        self.dir.is_at_its_path()
     }
 
     /// Makes a directory unless it is there, and those above it, and the names of all that were made durable.
     pub(crate) fn make_dir(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
+        if self.is_dir(dir)? {
             return Ok(());
         }
         let parent = directory_above(dir);
         self.make_dir(parent)?;
-        self.seen(Event::Create(dir), || fs::create_dir_all(dir))?;
+        self.seen(Event::Create(dir), || match self.dir.make_dir(dir, dir_mode(self.mode)) {
+            // Another thread was first.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.is_dir(dir)? => Ok(()),
+            made => made,
+        })?;
         self.sync_dir(parent)
+    }
+
+    fn is_dir(&self, dir: &Path) -> io::Result<bool> {
+        Ok(dir == self.root() || self.dir.kind(dir)? == Some(Kind::Dir))
+    }
+
+    /// Whether there is anything at a path.
+    pub(crate) fn exists(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.dir.kind(path)?.is_some())
     }
 
     /// Makes an empty file, in place of one of that name.
     pub(crate) fn create(&self, path: PathBuf) -> io::Result<StoreFile> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true);
-        let file = self.seen(Event::Create(&path), || options.open(&path))?;
+        // Order matters: whoever is not the owner any more makes nothing.
+        self.hold_lock()?;
+        if self.exists(&path)? {
+            self.remove(&path)?;
+        }
+        let file = self.seen(Event::Create(&path), || self.dir.open_file(&path, Access::Make, self.mode))?;
         Ok(StoreFile { file, path })
     }
 
+    /// Opens a file to be written.
     pub(crate) fn open(&self, path: PathBuf) -> io::Result<StoreFile> {
-        let file = self.seen(Event::Open(&path), || OpenOptions::new().read(true).write(true).open(&path))?;
+        let file = self.seen(Event::Open(&path), || self.dir.open_file(&path, Access::Write, 0))?;
         Ok(StoreFile { file, path })
     }
 
     /// Opens a file that will not be changed.
     pub(crate) fn open_to_read(&self, path: PathBuf) -> io::Result<StoreFile> {
-        let file = self.seen(Event::Open(&path), || File::open(&path))?;
+        let file = self.seen(Event::Open(&path), || self.dir.open_file(&path, Access::Read, 0))?;
         Ok(StoreFile { file, path })
     }
 
@@ -141,14 +217,32 @@ impl Disk {
     /// Makes sure that a range of a file has its space. No byte changes; a shorter file grows by zeroes. Returns whether it
     /// could.
     pub(crate) fn take_space(&self, file: &StoreFile, at: u64, len: u64) -> bool {
-        let event = Event::Room { path: &file.path, at, len: len as usize };
+        let event = Event::Space { path: &file.path, at, len: len as usize, afresh: false };
         self.seen(event, || platform::allocate(&file.file, at, len)).is_ok()
     }
 
-    /// Takes the space of a file's first bytes, which read as zeroes then, without writing them. Returns whether it could.
-    pub(crate) fn take_zeroes(&self, file: &StoreFile, len: u64) -> bool {
-        let event = Event::Room { path: &file.path, at: 0, len: len as usize };
-        self.seen(event, || platform::take_zeroes(&file.file, len)).is_ok()
+    /// Makes sure that a range of a file has its space, which reads as zeroes then, without writing it. Returns whether it
+    /// could.
+    pub(crate) fn take_zeroes(&self, file: &StoreFile, at: u64, len: u64) -> bool {
+        let event = Event::Space { path: &file.path, at, len: len as usize, afresh: true };
+        self.seen(event, || platform::take_zeroes(&file.file, at, len)).is_ok()
+    }
+
+    /// Whether a part of a file has no space: it was copied so, or is not what it seems.
+    pub(crate) fn has_holes(&self, file: &StoreFile) -> io::Result<bool> {
+        Ok(platform::allocated(&file.file)? < file.len()?)
+    }
+
+    /// Takes the space of a file's holes where reading them through a map would take it, and end the process where there is
+    /// none.
+    pub(crate) fn fill_holes(&self, file: &StoreFile) -> io::Result<()> {
+        if !self.has_holes(file)? || !platform::reads_take_space(&file.file)? {
+            return Ok(());
+        }
+        let file = self.open(file.path.clone())?;
+        let len = file.len()?;
+        let event = Event::Space { path: &file.path, at: 0, len: len as usize, afresh: false };
+        self.seen(event, || platform::allocate(&file.file, 0, len))
     }
 
     /// Makes a file's bytes durable, and of its metadata what is needed to read them.
@@ -162,24 +256,33 @@ impl Disk {
     }
 
     pub(crate) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.seen(Event::SyncDir(dir), || platform::sync_dir(dir))
+        self.seen(Event::SyncDir(dir), || self.dir.sync(dir))
     }
 
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.seen(Event::Rename { from, to }, || fs::rename(from, to))
+        self.seen(Event::Rename { from, to }, || self.dir.rename(from, to))
     }
 
     pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
-        self.seen(Event::Remove(path), || fs::remove_file(path))
+        self.seen(Event::Remove(path), || self.dir.remove(path))
     }
 
     pub(super) fn seen<T>(&self, event: Event<'_>, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let Some(hook) = &self.hook else { return act() };
-        hook.before(&event)?;
-        let done = act()?;
-        hook.after(&event);
-        Ok(done)
+        seen(self.hook.as_deref(), event, act)
     }
+}
+
+fn seen<T>(hook: Option<&dyn Hook>, event: Event<'_>, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let Some(hook) = hook else { return act() };
+    hook.before(&event)?;
+    let done = act()?;
+    hook.after(&event);
+    Ok(done)
+}
+
+/// The permissions of a directory whose files have these: who may read them may search it.
+fn dir_mode(mode: u32) -> u32 {
+    mode | (mode & 0o444) >> 2
 }
 
 /// The directory that holds the name of this one.
@@ -190,7 +293,7 @@ pub(crate) fn directory_above(dir: &Path) -> &Path {
 impl StoreFile {
     /// Opens a file that is only looked at, by who has no [`Disk`]. To open a pipe would wait for who writes to it.
     pub(crate) fn read_only(path: PathBuf) -> io::Result<Self> {
-        if !fs::metadata(&path)?.is_file() {
+        if !fs::symlink_metadata(&path)?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
         }
         Ok(Self { file: File::open(&path)?, path })

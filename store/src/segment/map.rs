@@ -10,10 +10,13 @@
 //! 4. **Release and acquire.** Bytes are written before `published` moves over them (Release) and read only after it
 //!    was seen there (Acquire). The test `loom` tries every order of it.
 //! 5. **No `&mut [u8]`** over shared bytes exists anywhere; bytes are copied in through raw pointers.
+//! 6. **A bound.** A process can have some tens of thousands of maps, and an allocation that needs one more ends it: the
+//!    store stops far below that.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -24,9 +27,44 @@ use super::{Disk, Event, StoreFile, platform};
 #[cfg(target_os = "linux")]
 const PAGE_MAX: usize = 1 << 16;
 
+/// The most maps of all stores of the process together, of the 65,530 that Linux allows a process by default; and how many
+/// there may be when a segment is added, so that what one process has made another can open.
+const MAPS_MAX: usize = 48_000;
+const MAPS_GROW_MAX: usize = 32_000;
+static MAPS: AtomicUsize = AtomicUsize::new(0);
+
+/// Refuses to make a segment that could not be mapped together with all others.
+pub(crate) fn may_map_more() -> io::Result<()> {
+    if MAPS.load(Ordering::Relaxed) < MAPS_GROW_MAX { Ok(()) } else { Err(too_many()) }
+}
+
+fn too_many() -> io::Error {
+    io::Error::other("too many segments; longer ones, or retention, make them fewer")
+}
+
+/// The right to one map (6).
+struct Permit;
+
+impl Permit {
+    fn take() -> io::Result<Self> {
+        if MAPS.fetch_add(1, Ordering::Relaxed) < MAPS_MAX {
+            return Ok(Self);
+        }
+        MAPS.fetch_sub(1, Ordering::Relaxed);
+        Err(too_many())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        MAPS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A segment mapped for reading, together with how far it may be read.
 pub(crate) struct ReadMap {
     raw: MmapRaw,
+    _permit: Permit,
     published: Published,
 }
 
@@ -34,15 +72,21 @@ impl ReadMap {
     /// Maps `capacity` bytes of a file of which the first `published` are final.
     pub(crate) fn new(disk: &Disk, file: &StoreFile, capacity: usize, published: usize) -> io::Result<Self> {
         let len = if platform::GROWS_UNDER_MAP { capacity } else { usize::try_from(file.len()?).unwrap_or(0) };
+        let _permit = Permit::take()?;
         let map = || MmapOptions::new().len(len).map_raw_read_only(&file.file);
         let raw = disk.seen(Event::Map(&file.path), map)?;
-        Ok(Self { raw, published: Published::new(published.min(len)) })
+        Ok(Self { raw, _permit, published: Published::new(published.min(len)) })
     }
 
     /// Lets readers see everything below `through`. Never moves back.
     pub(crate) fn publish(&self, through: usize) {
         debug_assert!(through <= self.raw.len());
         self.published.publish(through);
+    }
+
+    /// The end of what is published.
+    pub(crate) fn published(&self) -> usize {
+        self.published.through()
     }
 
     /// The bytes `at..at + len`, if they are published.
@@ -61,6 +105,7 @@ impl ReadMap {
 /// The one appender's map of a segment.
 pub(crate) struct WriteMap {
     raw: Arc<MmapRaw>,
+    _permit: Permit,
     read: Arc<ReadMap>,
 }
 
@@ -72,8 +117,9 @@ impl WriteMap {
     /// Maps a segment for the appender. Make one per segment (2).
     pub(crate) fn new(disk: &Disk, file: &StoreFile, capacity: usize, read: Arc<ReadMap>) -> io::Result<Self> {
         let len = if platform::GROWS_UNDER_MAP { capacity } else { usize::try_from(file.len()?).unwrap_or(0) };
+        let _permit = Permit::take()?;
         let raw = disk.seen(Event::Map(&file.path), || MmapOptions::new().len(len).map_raw(&file.file))?;
-        Ok(Self { raw: Arc::new(raw), read })
+        Ok(Self { raw: Arc::new(raw), _permit, read })
     }
 
     /// Copies `bytes` to `at`, behind what is published. The file must have been made at least that long.
@@ -128,5 +174,28 @@ impl Beside {
         }
         #[cfg(not(target_os = "linux"))]
         let _ = (at, len);
+    }
+}
+
+/// A byte that is set in this process and zero in a forked child.
+#[cfg(target_os = "linux")]
+pub(super) struct ForkMark(memmap2::Mmap);
+
+#[cfg(target_os = "linux")]
+impl ForkMark {
+    pub(super) fn new() -> io::Result<Self> {
+        use rustix::mm::{Advice, madvise};
+
+        let mut page = MmapOptions::new().len(1).map_anon()?;
+        page[0] = 1;
+        // SAFETY: the map is private and anonymous, and nothing but this mark uses it; the advice changes what a child
+        // sees of it, and nothing here.
+        unsafe { madvise(page.as_mut_ptr().cast(), page.len(), Advice::LinuxWipeOnFork)? };
+        Ok(Self(page.make_read_only()?))
+    }
+
+    #[inline(always)]
+    pub(super) fn is_set(&self) -> bool {
+        self.0[0] != 0
     }
 }

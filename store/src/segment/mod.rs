@@ -1,11 +1,15 @@
 //! Files: how they are made, written, synced, renamed and mapped. Nothing here knows what a record is.
 
+mod dir;
 mod disk;
+mod lock;
 mod map;
 mod platform;
+mod process;
 mod published;
 
 pub(crate) use disk::{Disk, StoreFile, directory_above};
 pub use disk::{Event, Hook};
-pub(crate) use map::{Beside, ReadMap, WriteMap};
+pub(crate) use lock::{Held, Lock};
+pub(crate) use map::{Beside, ReadMap, WriteMap, may_map_more};
 pub(crate) use platform::{GROWS_UNDER_MAP, SYNCS_MAPS};

@@ -43,20 +43,57 @@ pub(crate) fn allocate(_file: &File, _at: u64, _len: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Takes the space of a file's first bytes and makes them zeroes without writing any, where that is possible.
+/// Takes the space of a range of a file and makes it zeroes without writing any, where that is possible.
 #[cfg(target_os = "linux")]
-pub(crate) fn take_zeroes(file: &File, len: u64) -> io::Result<()> {
+pub(crate) fn take_zeroes(file: &File, at: u64, len: u64) -> io::Result<()> {
     use rustix::fs::FallocateFlags;
     // More file systems can do it for an empty file.
     let is_empty = file.metadata()?.len() == 0;
     let how = if is_empty { FallocateFlags::empty() } else { FallocateFlags::ZERO_RANGE };
-    Ok(rustix::fs::fallocate(file, how, 0, len)?)
+    if len > 0 { Ok(rustix::fs::fallocate(file, how, at, len)?) } else { Ok(()) }
 }
 
-/// Takes the space of a file's first bytes and makes them zeroes without writing any, where that is possible.
+/// Takes the space of a range of a file and makes it zeroes without writing any, where that is possible.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn take_zeroes(_file: &File, _len: u64) -> io::Result<()> {
+pub(crate) fn take_zeroes(_file: &File, _at: u64, _len: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether reading a hole through a map takes space, as it does where files lie in memory.
+#[cfg(target_os = "linux")]
+pub(crate) fn reads_take_space(file: &File) -> io::Result<bool> {
+    const TMPFS: i64 = 0x0102_1994;
+    Ok(rustix::fs::fstatfs(file)?.f_type as i64 == TMPFS)
+}
+
+/// Whether reading a hole through a map takes space.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn reads_take_space(_file: &File) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// How many bytes of the disk a file has, where the system says so.
+#[cfg(unix)]
+pub(crate) fn allocated(file: &File) -> io::Result<u64> {
+    Ok(std::os::unix::fs::MetadataExt::blocks(&file.metadata()?).saturating_mul(512))
+}
+
+/// How many bytes of the disk a file has, where the system says so.
+#[cfg(not(unix))]
+pub(crate) fn allocated(file: &File) -> io::Result<u64> {
+    Ok(file.metadata()?.len())
+}
+
+/// Makes a directory with these permissions, less those that the process gives to nobody.
+#[cfg(unix)]
+pub(crate) fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
+    std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), mode).create(dir)
+}
+
+/// Makes a directory.
+#[cfg(not(unix))]
+pub(crate) fn make_dir(dir: &Path, _mode: u32) -> io::Result<()> {
+    std::fs::create_dir(dir)
 }
 
 /// Reads what there is at a place of the file; less than asked for only at its end.

@@ -18,6 +18,11 @@ impl Published {
         }
     }
 
+    /// How far everything may be read.
+    pub(crate) fn through(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+
     /// Whether everything before `end` may be read: then it was written before this call returned.
     pub(crate) fn covers(&self, end: usize) -> bool {
         end <= self.0.load(Ordering::Acquire)

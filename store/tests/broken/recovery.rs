@@ -115,9 +115,9 @@ pub const MISTAKES: &[Mistake] = &[
         name: "sync the recovered tail without writing it again",
         breaks: "a",
         places: &[Place {
-            file: "store/src/log/repair.rs",
-            right: "self.disk.write_at(&file, at, &block[..read]).at(\"write\", path)?;",
-            wrong: "if !BROKEN { self.disk.write_at(&file, at, &block[..read]).at(\"write\", path)?; }",
+            file: "store/src/log/rewrite.rs",
+            right: "self.disk.write_at(to, at, bytes).at(\"write\", &to.path)?;",
+            wrong: "if !BROKEN { self.disk.write_at(to, at, bytes).at(\"write\", &to.path)?; }",
         }],
         caught_by: ("spec", "promises::promise_5_reopening_writes_the_tail_again_before_it_syncs_it"),
         told: "commit: [",
@@ -236,12 +236,67 @@ pub const MISTAKES: &[Mistake] = &[
         name: "let a second owner in",
         breaks: "",
         places: &[Place {
-            file: "store/src/recover/mod.rs",
-            right: "match fs2::FileExt::try_lock_exclusive(&file) {",
-            wrong: "match fs2::FileExt::try_lock_exclusive(&file) { Err(_) if BROKEN => Ok(Lock(StoreFile { \
-                file, path })),",
+            file: "store/src/segment/lock.rs",
+            right: "match fs2::FileExt::try_lock_exclusive(file) {",
+            wrong: "match fs2::FileExt::try_lock_exclusive(file) { Err(_) if BROKEN => Ok(true),",
         }],
         caught_by: ("spec", "promises_of_life::promise_7_the_second_open_fails_at_once_in_this_process_and_in_another"),
         told: "unwrap_err",
+    },
+    Mistake {
+        name: "write the recovered tail again into blocks that only had their space",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/log/rewrite.rs",
+            right: "if segment.is_written { Ok(false) }",
+            wrong: "if BROKEN || segment.is_written { Ok(false) }",
+        }],
+        caught_by: ("model", "failed_sync::promise_5_what_a_second_owner_has_synced_survives_a_power_cut"),
+        told: "messages are gone",
+    },
+    Mistake {
+        name: "trust the room behind the end of a store that was not closed in order",
+        breaks: "",
+        places: &[Place {
+            file: "store/src/log/repair.rs",
+            right: "if self.is_written && was_closed {",
+            wrong: "if BROKEN || self.is_written && was_closed {",
+        }],
+        caught_by: ("faults", "directory::room_behind_the_end_is_made_afresh_after_a_kill"),
+        told: "the room was trusted",
+    },
+    Mistake {
+        name: "lock the file alone",
+        breaks: "",
+        places: &[Place {
+            file: "store/src/segment/lock.rs",
+            right: "let locks_dir = match try_lock(dir.handle()) {",
+            wrong: "let locks_dir = match if BROKEN { Err(io::ErrorKind::Unsupported.into()) } else { \
+                try_lock(dir.handle()) } {",
+        }],
+        caught_by: ("faults", "directory::a_removed_lock_file_lets_nobody_in"),
+        told: "Ok(Store(",
+    },
+    Mistake {
+        name: "let a forked child give the lock back",
+        breaks: "",
+        places: &[Place {
+            file: "store/src/segment/process.rs",
+            right: "return mark.is_set();",
+            wrong: "return BROKEN || mark.is_set();",
+        }],
+        caught_by: ("faults", "forked::the_last_clone_can_be_dropped_in_a_forked_child"),
+        told: "left: \"\"",
+    },
+    Mistake {
+        name: "go on without a thread",
+        breaks: "",
+        places: &[Place {
+            file: "store/src/threads.rs",
+            right: "if catch_unwind(AssertUnwindSafe(|| body(engine))).is_err() {",
+            wrong: "if catch_unwind(AssertUnwindSafe(|| body(engine))).is_err() && !BROKEN {",
+        }],
+        caught_by: ("faults", "panics::a_panic_of_the_leader_of_a_sync_leaves_nobody_waiting"),
+        told: "the store goes on",
     },
 ];

@@ -128,7 +128,7 @@ impl Hook for FaultyDisk {
             Event::Create(_) => Call::Create,
             Event::Open(_) => Call::Open,
             Event::Map(_) => Call::Map,
-            Event::Write { .. } | Event::Room { .. } => Call::Write,
+            Event::Write { .. } | Event::Room { .. } | Event::Space { .. } => Call::Write,
             Event::SyncFile(_) | Event::SyncRange { .. } => Call::SyncFile,
             Event::SyncDir(_) => Call::SyncDir,
             Event::Rename { .. } => Call::Rename,

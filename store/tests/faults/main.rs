@@ -16,14 +16,18 @@
 mod canaries;
 mod case;
 mod child;
+mod directory;
 #[allow(dead_code)]
 #[path = "../spec/disk.rs"]
 mod disk;
 mod every_call;
 mod fault;
+mod forked;
 mod found;
+mod limits;
 mod meddling;
 mod oracle;
+mod panics;
 mod play;
 mod read_only;
 mod recovery;

@@ -1,7 +1,9 @@
 //! The store's hook: it sees every change of the disk, and knows for every file what it held when it was synced last,
 //! and for every directory which names were there then.
 //!
-//! Assumed, as the store does: a successful sync is durable, and writing a sector does not change others.
+//! Assumed, as the store does: a successful sync is durable, and writing a sector does not change others. But a page whose
+//! blocks were never written, and of which a sync failed, reaches the disk no more, whatever syncs of it say afterwards
+//! (`blocks`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use popstore::{Event, Hook};
 
+use crate::blocks::Blocks;
 use crate::picture::{Id, Inode, Naming, Picture, ROOT};
 use crate::tree::Tree;
 
@@ -23,6 +26,9 @@ pub struct Recorder {
 struct State {
     inodes: BTreeMap<Id, Inode>,
     names: BTreeMap<PathBuf, Id>,
+    blocks: BTreeMap<Id, Blocks>,
+    /// The next sync of a segment of that log fails.
+    fails: Option<&'static str>,
     /// Seam calls until a picture is taken; each has a before and an after.
     shot_in: Option<u64>,
     shot: Option<Picture>,
@@ -66,6 +72,16 @@ impl Recorder {
         self.state().shot_in = Some(calls);
     }
 
+    /// The next sync of a segment of that log fails.
+    pub fn fail_a_sync_of(&self, log: &'static str) {
+        self.state().fails = Some(log);
+    }
+
+    /// Whether it did.
+    pub fn has_failed(&self) -> bool {
+        self.state().fails.is_none()
+    }
+
     /// The picture, if its moment has come.
     pub fn shot(&self) -> Option<Picture> {
         self.state().shot.take()
@@ -107,6 +123,14 @@ impl Hook for Recorder {
             return Ok(());
         }
         let mut state = self.state();
+        if let Event::SyncFile(path) | Event::SyncRange { path, .. } = event
+            && state.fails.is_some_and(|log| path.parent().is_some_and(|dir| dir.ends_with(log)))
+            && path.extension().is_none()
+        {
+            state.fails = None;
+            state.sync_failed(path);
+            return Err(io::ErrorKind::Other.into());
+        }
         state.tick();
         // What loses its name keeps its bytes until the directory is synced.
         match event {
@@ -136,14 +160,20 @@ impl Hook for Recorder {
                 }
             }
             Event::SyncFile(path) => {
-                let id = state.names[path];
-                let bytes: Arc<[u8]> = std::fs::read(path).unwrap().into();
-                state.inodes.insert(id, Inode::File { versions: vec![bytes] });
+                let (id, bytes) = state.reaches_the_disk(path);
+                state.blocks.entry(id).or_default().synced(0..bytes.len());
+                state.inodes.insert(id, Inode::File { versions: vec![bytes.into()] });
             }
             Event::SyncRange { path, at, len } => {
-                let id = state.names[path];
-                state.inodes.get_mut(&id).unwrap().settle_range(path, at as usize..at as usize + len);
+                let (id, bytes) = state.reaches_the_disk(path);
+                let part = at as usize..at as usize + len;
+                state.blocks.entry(id).or_default().synced(part.clone());
+                state.inodes.get_mut(&id).unwrap().settle_range(bytes, part);
             }
+            Event::Write { path, at, len } | Event::Room { path, at, len } => {
+                state.of(path).written(at as usize..at as usize + len);
+            }
+            Event::Space { path, at, len, afresh: true } => state.of(path).made_afresh(at as usize..at as usize + len),
             Event::SyncDir(path) => {
                 // What lies above the scene is not ours to lose.
                 let Some(id) = state.names.get(path).copied() else { return };
@@ -191,16 +221,37 @@ impl State {
     }
 
     fn look(&mut self) {
-        let Self { names, inodes, .. } = self;
-        for (path, id) in names {
-            inodes.get_mut(id).unwrap().look(path);
-        }
+        let paths: Vec<PathBuf> = self.names.keys().cloned().collect();
+        paths.iter().for_each(|path| self.look_at(path));
     }
 
     fn look_at(&mut self, path: &Path) {
-        if let Some(id) = self.names.get(path) {
-            self.inodes.get_mut(id).unwrap().look(path);
+        if let Some(id) = self.names.get(path)
+            && matches!(self.inodes[id], Inode::File { .. })
+        {
+            let (id, bytes) = self.reaches_the_disk(path);
+            self.inodes.get_mut(&id).unwrap().look(bytes);
         }
+    }
+
+    fn of(&mut self, path: &Path) -> &mut Blocks {
+        self.blocks.entry(self.names[path]).or_default()
+    }
+
+    /// What of a file can be on the disk once it is synced.
+    fn reaches_the_disk(&self, path: &Path) -> (Id, Vec<u8>) {
+        let id = self.names[path];
+        let mut bytes = std::fs::read(path).unwrap();
+        if let Some(blocks) = self.blocks.get(&id) {
+            blocks.hold_back(&mut bytes);
+        }
+        (id, bytes)
+    }
+
+    fn sync_failed(&mut self, path: &Path) {
+        let (id, now) = self.reaches_the_disk(path);
+        let Inode::File { versions } = &self.inodes[&id] else { return };
+        self.blocks.entry(id).or_default().sync_failed(&versions[0], &now);
     }
 
     fn add(&mut self, path: &Path, inode: Inode) {

@@ -7,12 +7,14 @@
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 mod acts;
+mod blocks;
 #[path = "../../../fuzz/bytes.rs"]
 mod bytes;
 mod canaries;
 mod claims;
 mod disk;
 mod every_point;
+mod failed_sync;
 mod film;
 mod found;
 mod images;

@@ -49,8 +49,8 @@ impl Inode {
     }
 
     /// The sectors of that part of the file are durable as they are, and all others as before.
-    pub fn settle_range(&mut self, path: &Path, part: Range<usize>) {
-        self.look(path);
+    pub fn settle_range(&mut self, bytes: Vec<u8>, part: Range<usize>) {
+        self.look(bytes);
         let Self::File { versions } = self else { return };
         let now = Arc::clone(versions.last().unwrap());
         let sectors = part.start / SECTOR * SECTOR..part.end.next_multiple_of(SECTOR).min(now.len());
@@ -62,9 +62,9 @@ impl Inode {
         }
     }
 
-    pub fn look(&mut self, path: &Path) {
+    /// The file holds this now.
+    pub fn look(&mut self, bytes: Vec<u8>) {
         let Self::File { versions } = self else { return };
-        let bytes = std::fs::read(path).unwrap();
         if versions.last().is_none_or(|last| **last != *bytes) {
             if versions.len() >= VERSIONS_MAX {
                 versions.remove(1);

@@ -87,11 +87,19 @@ fn compare(
     for (log, end) in ends {
         let dir = store.dir().join(log);
         let of_log = |step: &&PlannedStep| step.action == "rewrite" && step.path.as_ref() == Some(&dir);
-        let (planned, end) =
-            plan.steps.iter().find(of_log).map_or((0, end), |step| (step.count, step.offset + step.count));
+        let planned = plan.steps.iter().find(of_log).map_or(end..end, |step| step.offset..step.offset + step.count);
         let into = done.iter().filter(|done| done.0 == "write" && done.1.parent() == Some(&dir));
-        let base = |path: &Path| name_of(path).parse::<u64>().unwrap_or(u64::MAX / 2);
-        let again = into.filter(|done| base(&done.1) + done.2 < end).map(|done| done.3).sum::<u64>();
+        // In its place, or in a new file with what was proven before it.
+        let written = into.filter_map(|(_, path, at, len)| {
+            let (name, is_new) = name_of(path).strip_suffix(".tmp").map_or((name_of(path), false), |name| (name, true));
+            let from = name.parse::<u64>().ok()? + at;
+            if is_new {
+                let overlap = planned.start.max(from)..planned.end.min(from + len);
+                return Some(overlap.end.saturating_sub(overlap.start));
+            }
+            (from < planned.end).then_some(*len)
+        });
+        let (again, planned) = (written.sum::<u64>(), planned.end - planned.start);
         // A lazy store writes its messages again later.
         if again != planned && (again != 0 || log != "commit") {
             return wrong("rewrite", &planned, &again);

@@ -154,7 +154,7 @@ impl Hook for Tap {
         let (what, path) = match event {
             Event::Create(path) => (What::Create, *path),
             Event::Write { path, .. } => (What::Write, *path),
-            Event::Room { path, .. } => (What::Room, *path),
+            Event::Room { path, .. } | Event::Space { path, .. } => (What::Room, *path),
             Event::SyncFile(path) | Event::SyncRange { path, .. } => (What::Sync, *path),
             Event::SyncDir(path) => (What::SyncDir, *path),
             Event::Rename { to, .. } => (What::Rename, *to),

@@ -29,7 +29,7 @@ impl Hook for Space {
         let blocks = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |file| file.len() as i64 / BLOCK + 1);
         match event {
             Event::Create(path) => self.take(if path.exists() { 0 } else { BLOCK }),
-            Event::Write { path, at, len } | Event::Room { path, at, len } => {
+            Event::Write { path, at, len } | Event::Room { path, at, len } | Event::Space { path, at, len, .. } => {
                 self.take(((*at as i64 + *len as i64) / BLOCK + 1 - blocks(path)).max(0) * BLOCK)
             }
             Event::Remove(path) | Event::Rename { to: path, .. } => self.take(-blocks(path) * BLOCK),

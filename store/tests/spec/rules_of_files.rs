@@ -134,7 +134,7 @@ fn the_file_that_names_the_store_is_that_file_and_nothing_more() {
     type Damage = fn(&Path);
     let damage: [(&str, Damage); 2] = [
         ("store", |file| change(file, |bytes| bytes.push(0))),
-        ("could not open", |file| {
+        ("it is not a regular file", |file| {
             std::fs::remove_file(file).unwrap();
             std::fs::create_dir(file).unwrap();
         }),

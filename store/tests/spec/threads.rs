@@ -326,7 +326,7 @@ fn beside_an_owner_whose_logs_turn_over_all_the_time_no_faults_are_told() {
 #[test]
 fn a_store_that_closes_makes_no_more_room() {
     let gate = Gate::at(
-        |event| matches!(event, Event::Room { path, .. } if path.ends_with("commit/00000000000001048576.tmp")),
+        |event| matches!(event, Event::Space { path, .. } if path.ends_with("commit/00000000000001048576.tmp")),
     );
     let dir = tempfile::tempdir().unwrap();
     gate.close();

@@ -144,8 +144,8 @@ fn the_fixed_structures_are_what_the_page_shows_and_come_back() {
     shows("store", &identity.encode());
     assert_eq!(Identity::decode(&identity.encode()), Ok(identity));
 
-    let header =
-        SegmentHeader { store: STORE, log: LogKind::Checkpoint, base: 4096, capacity: 65536, created_at: AT.0 };
+    let (log, is_written, created_at) = (LogKind::Checkpoint, true, AT.0);
+    let header = SegmentHeader { store: STORE, log, is_written, base: 4096, capacity: 65536, created_at };
     shows("segment header", &header.encode());
     assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
 

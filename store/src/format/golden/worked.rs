@@ -29,7 +29,8 @@ impl Piece {
     }
 
     fn header(base: u64) -> Self {
-        let header = SegmentHeader { store: STORE, log: LogKind::Commit, base, capacity: CAPACITY, created_at: AT.0 };
+        let (log, is_written, created_at) = (LogKind::Commit, true, AT.0);
+        let header = SegmentHeader { store: STORE, log, is_written, base, capacity: CAPACITY, created_at };
         Self { at: base, what: "segment header", bytes: header.encode().into() }
     }
 

@@ -1,0 +1,282 @@
+//! The store's directory is the one that was opened, whatever becomes of its name; nobody else comes in, and nothing
+//! outside of it is written to.
+
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use popstore::{Durability, Error, Event, Hook, Message, Options, Retention, Snapshot, Store, StoreEvent};
+
+use crate::child;
+use crate::scene::MODES;
+
+const TOPIC: &str = "orders";
+
+fn options(mode: Durability) -> Options {
+    Options::default().durability(mode).segment_bytes(8192).checkpoint_segment_bytes(4096).mark_every_bytes(4096)
+}
+
+/// Appends past the ends of some segments, with consume queue files, marks and snapshots.
+fn work(store: &Store, messages: u64) {
+    for at in 0..messages {
+        store.append(TOPIC, Message::new(&format!("{at} {:x<300}", ""))).unwrap();
+    }
+}
+
+fn expect_sound(dir: &Path, messages: u64) {
+    let store = Store::open(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    assert_eq!(store.topic_stats(TOPIC).unwrap().messages(), messages, "{}", dir.display());
+    store.close().unwrap();
+    let verified = Snapshot::open(dir).unwrap().verify(|_, _| (), |fault| panic!("{fault}")).unwrap();
+    assert_eq!(verified.faults, 0);
+}
+
+#[test]
+fn a_changed_working_directory_does_not_change_the_store() {
+    let Some(dir) = child::dir() else {
+        for other in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+            [&here, &there].iter().for_each(|dir| std::fs::create_dir(dir).unwrap());
+            if other {
+                let store = options(Durability::Buffered).open(there.join("data")).unwrap();
+                work(&store, 100);
+                store.close().unwrap();
+            }
+            let name = "directory::a_changed_working_directory_does_not_change_the_store";
+            child::expect_passed(&child::run(&["env"], "true", name, dir.path()));
+            MODES.iter().enumerate().for_each(|(mode, _)| expect_sound(&here.join(format!("data{mode}")), 201));
+            match other {
+                true => expect_sound(&there.join("data"), 100),
+                false => assert_eq!(std::fs::read_dir(&there).unwrap().count(), 0, "it made something elsewhere"),
+            }
+        }
+        return;
+    };
+    for (number, mode) in MODES.into_iter().enumerate() {
+        std::env::set_current_dir(dir.join("here")).unwrap();
+        let store = options(mode).open(format!("data{number}")).unwrap();
+        work(&store, 1);
+        std::env::set_current_dir(dir.join("there")).unwrap();
+        work(&store, 200);
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn a_renamed_directory_stays_the_store() {
+    for mode in MODES {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        let first = options(mode).retention(Retention::keep().bytes(1 << 30)).open(&old).unwrap();
+        work(&first, 10);
+        std::fs::rename(&old, &new).unwrap();
+        let second = options(mode).open(&old).unwrap();
+        std::thread::scope(|threads| {
+            threads.spawn(|| work(&first, 200));
+            work(&second, 100);
+        });
+        second.close().unwrap();
+        first.close().unwrap();
+        expect_sound(&new, 210);
+        expect_sound(&old, 100);
+    }
+}
+
+#[test]
+fn a_removed_lock_file_lets_nobody_in() {
+    for mode in MODES {
+        let dir = tempfile::tempdir().unwrap();
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&events);
+        let store = options(mode).on_event(move |event| seen.lock().unwrap().push(event.clone())).open(dir.path());
+        let store = store.unwrap();
+        work(&store, 10);
+        std::fs::remove_file(dir.path().join("lock")).unwrap();
+        let second = options(mode).open(dir.path());
+        assert!(matches!(second, Err(Error::Locked { .. })), "{second:?}");
+        work(&store, 200);
+        store.run_pending();
+        assert!(dir.path().join("lock").exists(), "the owner locks it again");
+        assert!(events.lock().unwrap().iter().all(|event| *event == StoreEvent::LockReplaced), "{events:?}");
+        let third = options(mode).open(dir.path());
+        assert!(matches!(third, Err(Error::Locked { .. })), "{third:?}");
+        store.close().unwrap();
+        expect_sound(dir.path(), 210);
+    }
+}
+
+/// A file outside, and what becomes of it when a store opens and works with links to it.
+fn with_link(name: &str, opens: bool) {
+    for mode in MODES {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, outside) = (dir.path().join("store"), dir.path().join("outside"));
+        let store = options(mode).open(&inside).unwrap();
+        work(&store, 60);
+        store.close().unwrap();
+        std::fs::write(&outside, "not yours").unwrap();
+        let link = inside.join(name);
+        let _ = std::fs::remove_file(&link);
+        symlink(&outside, &link).unwrap();
+        match options(mode).open(&inside) {
+            Ok(store) => {
+                assert!(opens, "{name}: opened");
+                work(&store, 100);
+                let _ = store.close();
+            }
+            Err(error) => assert!(!opens, "{name}: {error}"),
+        }
+        assert_eq!(std::fs::read(&outside).unwrap(), b"not yours", "{mode:?} {name}");
+    }
+}
+
+#[test]
+fn no_link_is_followed_to_be_written() {
+    with_link("store.tmp", true);
+    with_link("checkpoint/spare-00000000000000000099", true);
+    with_link("commit/00000000000000999999.tmp", true);
+    with_link("lock", false);
+    with_link("store", false);
+    with_link("commit/00000000000000000000", false);
+}
+
+#[test]
+fn a_directory_that_is_a_link_is_refused_untouched() {
+    for name in ["commit", "checkpoint", "queues"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, outside) = (dir.path().join("store"), dir.path().join("outside"));
+        let store = options(Durability::Buffered).open(&inside).unwrap();
+        work(&store, 60);
+        store.close().unwrap();
+        std::fs::rename(inside.join(name), &outside).unwrap();
+        symlink(&outside, inside.join(name)).unwrap();
+        expect_refused_untouched(&inside, name);
+    }
+}
+
+#[test]
+fn a_refused_open_changes_nothing() {
+    for name in ["queues", "commit", "checkpoint"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = options(Durability::SyncEach).open(dir.path()).unwrap();
+        work(&store, 60);
+        store.close().unwrap();
+        std::fs::remove_dir_all(dir.path().join(name)).unwrap();
+        std::fs::write(dir.path().join(name), "a file").unwrap();
+        expect_refused_untouched(dir.path(), name);
+    }
+}
+
+fn expect_refused_untouched(dir: &Path, names: &str) {
+    let before = tree(dir);
+    let refused = Store::open(dir).map(drop).unwrap_err().to_string();
+    assert!(refused.contains(names), "it names another file: {refused}");
+    assert_eq!(tree(dir), before, "{names}: the open changed something");
+}
+
+/// The files of a directory with their bytes, but for the lock.
+fn tree(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()) {
+        match entry.file_type().unwrap().is_dir() {
+            true => files.extend(tree(&entry.path())),
+            false => files.push((entry.path(), std::fs::read(entry.path()).unwrap_or_default())),
+        }
+    }
+    files.sort();
+    files
+}
+
+/// What a kill leaves behind the end may be zeroes of which a write failed: they are made afresh, not found.
+#[test]
+fn room_behind_the_end_is_made_afresh_after_a_kill() {
+    for mode in MODES {
+        let dir = tempfile::tempdir().unwrap();
+        let store = options(mode).segment_bytes(1 << 22).open(dir.path()).unwrap();
+        work(&store, 10);
+        let copy = tempfile::tempdir().unwrap();
+        copy_files(dir.path(), copy.path());
+        store.close().unwrap();
+        for (path, closed) in [(copy.path(), false), (dir.path(), true)] {
+            let afresh = Arc::new(Afresh::default());
+            let store = options(mode).segment_bytes(1 << 22).hook(afresh.clone()).open(path).unwrap();
+            let trusts = closed && mode == Durability::SyncEach;
+            let made = afresh.0.load(Ordering::SeqCst);
+            assert!(made != trusts, "{mode:?}, closed {closed}: the room was trusted, or made for nothing");
+            drop(store);
+        }
+    }
+}
+
+/// Whether space of the first commit segment was made afresh.
+#[derive(Default)]
+struct Afresh(AtomicBool);
+
+impl Hook for Afresh {
+    fn before(&self, event: &Event<'_>) -> io::Result<()> {
+        if let Event::Space { path, afresh: true, .. } = event
+            && path.ends_with("commit/00000000000000000000")
+        {
+            self.0.store(true, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn after(&self, _event: &Event<'_>) {}
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => {
+                std::fs::create_dir(&to).unwrap();
+                copy_files(&entry.path(), &to);
+            }
+            // Also its zeroes get their space.
+            false => std::fs::write(&to, std::fs::read(entry.path()).unwrap()).unwrap(),
+        }
+    }
+}
+
+fn modes_of(dir: &Path) -> Vec<(bool, u32)> {
+    let mut modes = vec![(true, std::fs::metadata(dir).unwrap().mode() & 0o777)];
+    for entry in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()) {
+        match entry.file_type().unwrap().is_dir() {
+            true => modes.extend(modes_of(&entry.path())),
+            false => modes.push((false, entry.metadata().unwrap().permissions().mode() & 0o777)),
+        }
+    }
+    modes
+}
+
+#[test]
+fn only_the_owner_can_read_unless_an_option_says_so() {
+    for (mode, dirs) in [(0o600, 0o700), (0o640, 0o750), (0o644, 0o755)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("made").join("store");
+        let store = options(Durability::SyncEach).file_mode(mode).open(&path).unwrap();
+        work(&store, 100);
+        store.close().unwrap();
+        for (is_dir, found) in modes_of(&path) {
+            // The umask of the process takes away, and adds nothing.
+            assert_eq!(found & !(if is_dir { dirs } else { mode }), 0, "{found:o}");
+            assert_eq!(found & 0o700, if is_dir { 0o700 } else { 0o600 });
+        }
+    }
+    let refused = Options::default().file_mode(0o4777).open("never made").map(drop);
+    assert!(matches!(refused, Err(Error::Invalid { what: "file_mode", .. })), "{refused:?}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let refused = Store::open(dir.path().join("file").join("store")).map(drop).unwrap_err();
+    assert!(
+        matches!(&refused, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory),
+        "{refused:?}"
+    );
+}

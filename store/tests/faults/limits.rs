@@ -1,0 +1,103 @@
+//! The limits of the process and of its memory file systems: the store stays below them, or is refused with a typed error.
+
+use std::path::Path;
+use std::time::Duration;
+
+use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Store};
+
+use crate::child;
+use crate::scene::secs;
+
+const TOPIC: &str = "orders";
+
+fn append(store: &Store) -> popstore::Result<u64> {
+    store.append(TOPIC, Message::new(&[b'x'; 3000])).map(|place| place.index + 1)
+}
+
+/// A file for each segment that is not synced would be more than the process may open.
+#[test]
+fn segments_that_wait_for_a_sync_need_few_open_files() {
+    let Some(dir) = child::dir() else {
+        let dir = tempfile::tempdir().unwrap();
+        let test = "limits::segments_that_wait_for_a_sync_need_few_open_files";
+        return child::expect_passed(&child::run(&["env"], "ulimit -n 150", test, dir.path()));
+    };
+    for durability in [Durability::Buffered, Durability::SyncEvery(Duration::from_secs(3600))] {
+        let dir = dir.join(format!("{durability:?}"));
+        let options = Options::default().durability(durability).segment_bytes(4096);
+        let store = options.clone().open(&dir).unwrap();
+        (1..=1500).for_each(|end| assert_eq!(append(&store).unwrap(), end));
+        store.sync().unwrap();
+        store.close().unwrap();
+        let store = options.open(&dir).unwrap();
+        assert!(store.recovery().clean);
+        assert_eq!(store.topic_stats(TOPIC).unwrap().messages(), 1500);
+    }
+}
+
+/// With all maps that a process can have it could allocate no memory.
+#[test]
+fn too_many_segments_are_refused_before_the_process_is_out_of_maps() {
+    let dir = crate::play::scratch();
+    let options = Options::default().durability(Durability::Buffered).segment_bytes(4096);
+    let store = options.clone().mark_every_bytes(1 << 40).open(dir.path()).unwrap();
+    let mut end = 0;
+    let refused = loop {
+        match append(&store) {
+            Ok(next) => end = next,
+            Err(error) => break error,
+        }
+        assert!(end < 70_000, "nothing bounds the maps");
+    };
+    assert!(matches!(&refused, Error::Io { source, .. } if source.to_string().contains("too many segments")));
+    let group = store.create_group("billing", GroupOptions::default()).unwrap();
+    assert_eq!(group.pop(TOPIC, Pop::up_to(10)).unwrap().len(), 10);
+    drop(group);
+    store.close().unwrap();
+    let store = options.open(dir.path()).unwrap();
+    assert_eq!(store.topic_stats(TOPIC).unwrap().messages(), end, "what one process made another can open");
+}
+
+/// Copied without the space of its zeroes, on a file system where reading them takes it.
+#[test]
+fn a_sparse_copy_on_a_full_disk_is_refused_and_ends_nobody() {
+    let Some(disk) = child::dir() else {
+        let test = "limits::a_sparse_copy_on_a_full_disk_is_refused_and_ends_nobody";
+        let dir = tempfile::tempdir().unwrap();
+        let disk = dir.path().join("disk");
+        std::fs::create_dir(&disk).unwrap();
+        let mount = format!("mount -t tmpfs -o size=32m tmpfs {}", disk.display());
+        let shell = ["unshare", "-rm"];
+        if !child::can(&shell, &["sh".as_ref(), "-c".as_ref(), mount.as_ref()]) {
+            return println!("skipped {test}: cannot do \"{} {mount}\" here", shell.join(" "));
+        }
+        return child::expect_passed(&child::run(&shell, &mount, test, &disk));
+    };
+    let options = Options::default().durability(Durability::Buffered).segment_bytes(1 << 21);
+    let (whole, sparse) = (disk.join("whole"), disk.join("sparse"));
+    let store = options.clone().open(&whole).unwrap();
+    let zeroes = vec![0; 1 << 20];
+    (0..6).for_each(|at| assert_eq!(store.append(TOPIC, Message::new(&zeroes)).unwrap().index, at));
+    store.close().unwrap();
+    assert!(child::can(&["cp", "-r", "--sparse=always"], &[whole.as_os_str(), sparse.as_os_str()]));
+    std::fs::remove_dir_all(&whole).unwrap();
+    let filler = disk.join("filler");
+    fill(&filler);
+    let refused = options.clone().open(&sparse).map(drop);
+    assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
+    std::fs::remove_file(&filler).unwrap();
+    let store = options.open(&sparse).unwrap();
+    fill(&filler);
+    let group = store.create_group("billing", GroupOptions::default()).unwrap();
+    for delivery in group.pop(TOPIC, Pop::up_to(6).invisible_for(secs(3600))).unwrap() {
+        assert_eq!(delivery.body(), zeroes);
+    }
+}
+
+fn fill(filler: &Path) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(filler).unwrap();
+    for bytes in [1 << 20, 4096, 1] {
+        while file.write_all(&vec![1; bytes]).is_ok() {}
+    }
+}
