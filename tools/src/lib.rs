@@ -1,21 +1,23 @@
 //! The command-line tools of popstore, as a library: a tool is its arguments and a `run` that writes to a `Write`.
 //!
 //! [`eyes`] is the command `store-inspect`, which never writes: one module per verb. [`hands`] is the command `popstore`:
-//! the engine for shells and scripts. [`pages`] prints the completions and the manual page of either.
+//! the engine for shells and scripts. [`pages`] prints the completions and the manual page of either, [`process`] makes
+//! a process of them.
 
 pub mod eyes;
 pub mod hands;
 pub mod pages;
+pub mod process;
 
 mod directory;
 mod duration;
 mod output;
 mod place;
 mod rows;
+mod streams;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// How a command ended that could do what it was asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +51,17 @@ pub enum Failure {
         /// Why the next ones were not.
         source: popstore::Error,
     },
-    /// The output could not be written.
-    #[error("could not write the output")]
+    /// The output could not be written, so that not everything is listed.
+    #[error("not everything is listed: could not write the output")]
     Output(#[from] io::Error),
+    /// The receipts of messages could not be printed.
+    #[error("{popped} popped, but could not print all receipts; those not acked come back when their leases end")]
+    Unprinted {
+        /// How many messages are under a lease.
+        popped: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A file or directory could not be read.
     #[error("could not read {path:?}")]
     Input {
@@ -99,19 +109,4 @@ impl Failure {
     fn input(path: &Path, source: io::Error) -> Self {
         Self::Input { path: path.to_path_buf(), source }
     }
-}
-
-/// Turns the end of a command into its exit code, and tells of a failure with all its causes. Whoever closes the pipe
-/// has seen enough; that is no failure.
-pub fn exit(tool: &str, done: Result<Outcome, Failure>) -> ExitCode {
-    let failure = match done {
-        Ok(Outcome::Fine) => return ExitCode::SUCCESS,
-        Ok(Outcome::Faults) => return ExitCode::from(1),
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-        Err(failure) => failure,
-    };
-    let causes = std::iter::successors(Some(&failure as &dyn std::error::Error), |error| error.source());
-    let told: Vec<String> = causes.map(ToString::to_string).collect();
-    eprintln!("{tool}: {}", told.join(": "));
-    ExitCode::from(2)
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, streams};
 
 /// The verbs that print a page; a tool flattens them into its own.
 #[derive(Debug, clap::Subcommand)]
@@ -34,8 +34,11 @@ pub fn print(page: &Page, command: clap::Command, out: &mut dyn Write) -> Result
         Page::Completions { shell } => completions(*shell, command, &mut text),
         Page::Man => man(command, &mut text)?,
     }
-    out.write_all(&text)?;
-    Ok(Outcome::Fine)
+    match out.write_all(&text).and_then(|()| out.flush()) {
+        // A page is no result; who closes it has read enough.
+        Err(error) if !streams::is_closed(&error) => Err(error.into()),
+        _ => Ok(Outcome::Fine),
+    }
 }
 
 fn completions(shell: Shell, mut command: clap::Command, out: &mut Vec<u8>) {

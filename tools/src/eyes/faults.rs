@@ -58,7 +58,7 @@ impl Notes {
         match met {
             Inspected::Record(record) => return Some(record),
             Inspected::Fault(fault) => self.fault(&fault),
-            Inspected::TornTail(tail) => eprintln!("store-inspect: a torn tail, which opening would cut off: {tail}"),
+            Inspected::TornTail(tail) => super::say(format_args!("a torn tail, which opening would cut off: {tail}")),
         }
         None
     }
@@ -70,8 +70,8 @@ impl Notes {
         }
         self.faults += 1;
         match self.faults.cmp(&(TOLD_MAX + 1)) {
-            std::cmp::Ordering::Less => eprintln!("store-inspect: damaged: {fault}"),
-            std::cmp::Ordering::Equal => eprintln!("store-inspect: and more; `store-inspect verify` lists all"),
+            std::cmp::Ordering::Less => super::say(format_args!("damaged: {fault}")),
+            std::cmp::Ordering::Equal => super::say("and more; `store-inspect verify` lists all"),
             std::cmp::Ordering::Greater => {}
         }
     }

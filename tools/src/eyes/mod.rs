@@ -27,6 +27,7 @@ use std::io::Write;
 use clap::CommandFactory;
 
 use crate::pages::{self, Page};
+use crate::streams::{self, without_fail};
 use crate::{Failure, Outcome};
 
 pub(crate) use dead_letters::list as list_dead_letters;
@@ -39,7 +40,8 @@ pub(crate) use dead_letters::list as list_dead_letters;
 /// Times are written as 2h or 7d, which is so long ago, or as 2026-01-31T12:00:00Z.
 ///
 /// Exit code 0: sound; 1: faults were found; 2: could not do it. Writes that were under way when a process died are told
-/// as a torn tail, which opening the store cuts off; they are no fault.
+/// as a torn tail, which opening the store cuts off; they are no fault. When the reader of its output goes away, a list
+/// stops with exit code 2; every other verb finishes and exits as it would have.
 #[derive(Debug, clap::Parser)]
 #[command(name = "store-inspect", version, arg_required_else_help = true)]
 pub struct Command {
@@ -71,20 +73,26 @@ enum Verb {
 /// # Errors
 /// Whatever keeps it from being done.
 pub fn run(command: &Command, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    // What ends with a verdict comes to it without a reader, too; a list without one stops.
     match &command.verb {
-        Verb::Summary(args) => summary::run(args, out),
+        Verb::Summary(args) => without_fail(out, |out| summary::run(args, out)),
         Verb::Segments(args) => segments::run(args, out),
         Verb::Messages(args) => messages::run(args, out),
         Verb::Queue(args) => queue::run(args, out),
         Verb::Checkpoints(args) => checkpoints::run(args, out),
         Verb::Leases(args) => leases::run(args, out),
         Verb::DeadLetters(args) => dead_letters::run(args, out),
-        Verb::Why(args) => why::run(args, out),
-        Verb::Stats(args) => stats::run(args, out),
-        Verb::Verify(args) => verify::run(args, out),
-        Verb::Recover(args) => recover::run(args, out),
-        Verb::Salvage(args) => salvage::run(args, out),
+        Verb::Why(args) => without_fail(out, |out| why::run(args, out)),
+        Verb::Stats(args) => without_fail(out, |out| stats::run(args, out)),
+        Verb::Verify(args) => without_fail(out, |out| verify::run(args, out)),
+        Verb::Recover(args) => without_fail(out, |out| recover::run(args, out)),
+        Verb::Salvage(args) => without_fail(out, |out| salvage::run(args, out)),
         Verb::Export(args) => export::run(args, out),
         Verb::Page(page) => pages::print(page, Command::command(), out),
     }
+}
+
+/// Says something beside the output.
+fn say(text: impl std::fmt::Display) {
+    streams::say("store-inspect", text);
 }

@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     if messages.is_empty() {
         damaged(args, &snapshot, &mut notes)?;
         if notes.outcome() == Outcome::Faults {
-            eprintln!("store-inspect: there is no message {} that can be read", wanted(args));
+            super::say(format_args!("there is no message {} that can be read", wanted(args)));
             return Ok(notes.outcome());
         }
         return Err(Failure::Missing { what: "message", name: wanted(args) });
@@ -136,7 +136,7 @@ fn find(args: &Args, snapshot: &Snapshot, notes: &mut Notes) -> Result<Vec<Snaps
             continue;
         }
         if found.len() == MESSAGES_MAX {
-            eprintln!("store-inspect: there are more messages of that key; these are the first {MESSAGES_MAX}");
+            super::say(format_args!("there are more messages of that key; these are the first {MESSAGES_MAX}"));
             break;
         }
         found.push(message);

@@ -24,6 +24,7 @@ use clap::CommandFactory;
 use popstore::Snapshot;
 
 use crate::pages::{self, Page};
+use crate::streams::{self, without_fail};
 use crate::{Failure, Outcome, output};
 
 /// A durable message store for shells and scripts.
@@ -34,7 +35,9 @@ use crate::{Failure, Outcome, output};
 ///
 /// Times are written as 250ms, 1.5s, 30s, 5m, 12h or 7d; a bare number is seconds.
 ///
-/// Exit code 0: fine; 1: done, but something deserves a look; 2: could not do it.
+/// Exit code 0: fine; 1: done, but something deserves a look; 2: could not do it. When the reader of its output goes
+/// away, a verb that changes a store finishes and exits as it would have; only `pop` then exits with 2, since the
+/// receipts are lost, and so does a list that stops.
 #[derive(Debug, clap::Parser)]
 #[command(name = "popstore", version, arg_required_else_help = true)]
 pub struct Command {
@@ -73,26 +76,32 @@ struct On {
 /// # Errors
 /// Whatever keeps it from being done.
 pub fn run(command: &Command, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    // What changes a store does all of it, with or without a reader; a list without one stops.
     match &command.verb {
-        Verb::Append(args) => append::run(args, out),
+        Verb::Append(args) => without_fail(out, |out| append::run(args, out)),
         Verb::Pop(args) => pop::run(args, out),
-        Verb::Ack(args) => ack::run(args, out),
-        Verb::Nack(args) => nack::run(args, out),
-        Verb::Extend(args) => extend::run(args, out),
-        Verb::Work(args) => work::run(args, out),
+        Verb::Ack(args) => without_fail(out, |out| ack::run(args, out)),
+        Verb::Nack(args) => without_fail(out, |out| nack::run(args, out)),
+        Verb::Extend(args) => without_fail(out, |out| extend::run(args, out)),
+        Verb::Work(args) => without_fail(out, |out| work::run(args, out)),
         Verb::DeadLetters(args) => dead_letters::run(args, out),
-        Verb::Skip(args) => skip::run(args, out),
-        Verb::Topic(args) => topic::run(args, out),
-        Verb::Group(args) => group::run(args, out),
+        Verb::Skip(args) => without_fail(out, |out| skip::run(args, out)),
+        Verb::Topic(args) => without_fail(out, |out| topic::run(args, out)),
+        Verb::Group(args) => without_fail(out, |out| group::run(args, out)),
         Verb::Page(page) => pages::print(page, Command::command(), out),
     }
+}
+
+/// Says something beside the output.
+fn say(text: impl std::fmt::Display) {
+    streams::say("popstore", text);
 }
 
 /// A list of what lies in a damaged store is not the whole of it.
 fn seen(snapshot: &Snapshot) -> Outcome {
     if let [first, ..] = snapshot.faults() {
         let count = output::counted(snapshot.faults().len() as u64, "damaged place");
-        eprintln!("popstore: {count}, the first in {:?} at byte {}: {}", first.path, first.offset, first.found);
+        say(format_args!("{count}, the first in {:?} at byte {}: {}", first.path, first.offset, first.found));
     }
     Outcome::of(!snapshot.faults().is_empty())
 }

@@ -57,13 +57,25 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     let pop = args.taking.up_to(args.n);
     let pop = args.queue.map_or(pop, |queue| pop.queue(queue));
     let deliveries = store.group(group)?.pop_wait(topic, pop, args.wait)?;
-    if args.on.json {
+    let shown = show(&deliveries, args.on.json, out);
+    let popped = output::counted(deliveries.len() as u64, "message");
+    drop(deliveries);
+    store.close()?;
+    match shown {
+        // The receipts are what a pop is for.
+        Err(Failure::Output(source)) => Err(Failure::Unprinted { popped, source }),
+        shown => shown.map(|()| Outcome::Fine),
+    }
+}
+
+fn show(deliveries: &[Delivery], json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    if json {
         deliveries.iter().try_for_each(|delivery| output::json(out, &Row::of(delivery)))?;
     } else if deliveries.is_empty() {
         writeln!(out, "nothing to be had")?;
     } else {
         let mut table = output::table(["receipt", "place", "attempt", "body"]);
-        for delivery in &deliveries {
+        for delivery in deliveries {
             let message = delivery.message();
             let place = output::place(message.topic(), message.queue(), message.index());
             let attempt = delivery.attempt().to_string();
@@ -71,7 +83,5 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         }
         writeln!(out, "{table}")?;
     }
-    drop(deliveries);
-    store.close()?;
-    Ok(Outcome::Fine)
+    Ok(out.flush()?)
 }

@@ -34,7 +34,16 @@ impl Shell {
     }
 
     pub(crate) fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_popstore"));
+        self.tool(env!("CARGO_BIN_EXE_popstore"), line)
+    }
+
+    /// The other command.
+    pub(crate) fn inspect(&self, line: &str) -> Command {
+        self.tool(env!("CARGO_BIN_EXE_store-inspect"), line)
+    }
+
+    fn tool(&self, tool: &str, line: &str) -> Command {
+        let mut command = Command::new(tool);
         command.args(line.split_whitespace()).current_dir(self.home.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

@@ -91,7 +91,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     } else {
         // The output belongs to the commands.
         let Done { acked, nacked, too_late, dead_lettered } = done;
-        eprintln!("popstore: {acked} acked, {nacked} nacked, {too_late} too late, {dead_lettered} dead-lettered");
+        super::say(format_args!("{acked} acked, {nacked} nacked, {too_late} too late, {dead_lettered} dead-lettered"));
     }
     Ok(Outcome::of(done.nacked + done.too_late + done.dead_lettered > 0))
 }
