@@ -5,7 +5,7 @@ use std::path::Path;
 
 use popstore::{Error, Snapshot, Store};
 
-use crate::Failure;
+use crate::{Failure, streams};
 
 /// The file that makes a directory a store.
 const STORE: &str = "store";
@@ -20,6 +20,15 @@ pub(crate) fn open(dir: &Path) -> Result<Store, Failure> {
 pub(crate) fn open_or_make(dir: &Path) -> Result<Store, Failure> {
     is_store(dir)?;
     Ok(Store::open(dir)?)
+}
+
+/// Closes a store in which everything was done. Trouble with that undoes nothing, so it is a warning: what a verb reports
+/// is durable before, and the next opening repairs what is missing.
+pub(crate) fn close(store: Store) {
+    if let Err(error) = store.close() {
+        let why = streams::causes(&error);
+        streams::say("popstore", format_args!("warning: it is done, but the store was not closed in order: {why}"));
+    }
 }
 
 /// Looks at a store that is there, damaged or not: nothing is written, and another process may have it open.

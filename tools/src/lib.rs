@@ -43,13 +43,13 @@ pub enum Failure {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] popstore::Error),
-    /// Only a part was appended.
-    #[error("stopped after {appended} messages, which are appended")]
+    /// Only a part was done.
+    #[error("stopped after {done}")]
     Partly {
-        /// How many messages were appended.
-        appended: u64,
-        /// Why the next ones were not.
-        source: popstore::Error,
+        /// What was done, and stays done.
+        done: String,
+        /// Why the rest was not.
+        source: Box<Failure>,
     },
     /// The output could not be written, so that not everything is listed.
     #[error("not everything is listed: could not write the output")]
@@ -106,6 +106,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The failure of what came after a part that was done; `count` says how much that was.
+    fn after(self, count: u64, done: impl FnOnce() -> String) -> Self {
+        if count == 0 { self } else { Self::Partly { done: done(), source: Box::new(self) } }
+    }
+
     fn input(path: &Path, source: io::Error) -> Self {
         Self::Input { path: path.to_path_buf(), source }
     }

@@ -44,8 +44,6 @@ fn exit(tool: &str, done: Result<Outcome, Failure>) -> ExitCode {
         Ok(Outcome::Faults) => return ExitCode::from(1),
         Err(failure) => failure,
     };
-    let causes = std::iter::successors(Some(&failure as &dyn std::error::Error), |error| error.source());
-    let causes: Vec<String> = causes.map(ToString::to_string).collect();
-    streams::say(tool, causes.join(": "));
+    streams::say(tool, streams::causes(&failure));
     ExitCode::from(FAILED)
 }

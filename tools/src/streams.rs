@@ -13,6 +13,12 @@ pub(crate) fn say(tool: &str, text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{tool}: {text}");
 }
 
+/// An error and its causes, on one line.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// Whether whoever read the output has closed it.
 pub(crate) fn is_closed(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe

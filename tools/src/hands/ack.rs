@@ -15,5 +15,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    settled::run(&args.of, out, |group, receipts| group.ack_batch(receipts))
+    settled::run(&args.of, out, |group, receipts, outcome| {
+        group.ack_batch(receipts)?.into_iter().for_each(outcome);
+        Ok(())
+    })
 }

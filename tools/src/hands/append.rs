@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use popstore::{Appended, Message, Store};
+use popstore::{Appended, Error, Message, Store};
 use serde::Serialize;
 
 use super::On;
@@ -55,12 +55,20 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     let input = open_input(args)?;
     let store = directory::open_or_make(&args.on.dir)?;
     let mut into = Into { args, store: &store, out, appended: 0 };
-    append_input(input, &mut into)?;
+    let done = append_input(input, &mut into);
     let appended = into.appended;
-    if appended == 0 {
+    if appended == 0 && done.is_ok() {
         store.create_topic(&args.topic, 1)?;
     }
-    store.close()?;
+    directory::close(store);
+    done.map_err(|failure| {
+        let whether_more = match failure {
+            Failure::Store(Error::Poisoned { .. }) => "; whether the batch behind them is, is unknown",
+            _ => "",
+        };
+        failure
+            .after(appended, || format!("{}, which are appended{whether_more}", output::counted(appended, "message")))
+    })?;
     if !args.on.json {
         writeln!(out, "appended {} to {}", output::counted(appended, "message"), args.topic)?;
     }
@@ -122,10 +130,7 @@ impl Into<'_> {
             message.key(key.as_deref().unwrap_or_default())
         };
         let messages: Vec<_> = bodies.iter().map(message).collect();
-        let places = self.store.append_batch(topic, &messages).map_err(|source| match self.appended {
-            0 => Failure::Store(source),
-            appended => Failure::Partly { appended, source },
-        })?;
+        let places = self.store.append_batch(topic, &messages)?;
         self.appended += places.len() as u64;
         if on.json {
             for Appended { offset, queue, index } in places {

@@ -69,24 +69,26 @@ fn redrive(of: &Of, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let group = store.group(&of.group)?;
     let mut table = output::table(["origin", "attempts", "reason", "now at", "body"]);
     let mut count = 0;
-    for letter in group.dead_letters()?.take(of.n.unwrap_or(usize::MAX)) {
+    let done = group.dead_letters()?.take(of.n.unwrap_or(usize::MAX)).try_for_each(|letter| {
         let letter = letter?;
-        let Redriven::Done { queue, index } = group.redrive(&letter)? else { continue };
+        let Redriven::Done { queue, index } = group.redrive(&letter)? else { return Ok(()) };
         count += 1;
         if of.on.json {
-            output::json(out, &PutBack { origin: origin(&letter), queue, index })?;
-        } else {
-            let now = output::place(letter.origin_topic(), queue, index);
-            table.add_row(told(&letter).into_iter().chain([now, output::shown(letter.message().body())]));
+            return output::json(out, &PutBack { origin: origin(&letter), queue, index });
         }
-    }
+        let now = output::place(letter.origin_topic(), queue, index);
+        table.add_row(told(&letter).into_iter().chain([now, output::shown(letter.message().body())]));
+        Ok(())
+    });
     drop(group);
-    store.close()?;
+    directory::close(store);
+    let put_back = || format!("{} put back", output::counted(count, "dead letter"));
     if !of.on.json && count > 0 {
         writeln!(out, "{table}")?;
     }
+    done.map_err(|failure: Failure| failure.after(count, put_back))?;
     if !of.on.json {
-        writeln!(out, "{} put back", output::counted(count, "dead letter"))?;
+        writeln!(out, "{}", put_back())?;
     }
     Ok(Outcome::Fine)
 }

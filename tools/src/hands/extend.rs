@@ -3,8 +3,6 @@
 use std::io::Write;
 use std::time::Duration;
 
-use popstore::{Group, Receipt};
-
 use super::settled::{self, Receipts};
 use crate::{Failure, Outcome, duration};
 
@@ -19,6 +17,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let extend = |group: &Group, receipt: &Receipt| group.extend(*receipt, args.invisible);
-    settled::run(&args.of, out, |group, receipts| receipts.iter().map(|receipt| extend(group, receipt)).collect())
+    settled::run(&args.of, out, |group, receipts, outcome| {
+        settled::each(receipts, outcome, |receipt| group.extend(receipt, args.invisible))
+    })
 }

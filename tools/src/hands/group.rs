@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
 fn finish(of: &Of, group: Group, store: Store, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let shown = (group.stats()?, group.options()?);
     drop(group);
-    store.close()?;
+    directory::close(store);
     rows::show_groups(&[shown], of.on.json, out)?;
     Ok(Outcome::Fine)
 }

@@ -23,5 +23,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let delay = if args.backoff { Delay::Backoff } else { Delay::After(args.after) };
-    settled::run(&args.of, out, |group, receipts| receipts.iter().map(|receipt| group.nack(*receipt, delay)).collect())
+    settled::run(&args.of, out, |group, receipts, outcome| {
+        settled::each(receipts, outcome, |receipt| group.nack(receipt, delay))
+    })
 }

@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     let shown = show(&deliveries, args.on.json, out);
     let popped = output::counted(deliveries.len() as u64, "message");
     drop(deliveries);
-    store.close()?;
+    directory::close(store);
     match shown {
         // The receipts are what a pop is for.
         Err(Failure::Output(source)) => Err(Failure::Unprinted { popped, source }),

@@ -27,11 +27,12 @@ struct Row {
     counted: bool,
 }
 
-/// Settles the receipts of each group together, and prints the outcomes in the order of the receipts.
+/// Settles the receipts of each group together, and prints the outcomes in the order of the receipts. `settle` hands over
+/// each outcome as it comes to be.
 pub(super) fn run(
     args: &Receipts,
     out: &mut dyn Write,
-    settle: impl Fn(&Group, &[Receipt]) -> popstore::Result<Vec<Settled>>,
+    settle: impl Fn(&Group, &[Receipt], &mut dyn FnMut(Settled)) -> popstore::Result<()>,
 ) -> Result<Outcome, Failure> {
     let store = directory::open(&args.on.dir)?;
     // All groups are found before anything is settled: a wrong receipt must not leave half of the work done.
@@ -41,34 +42,52 @@ pub(super) fn run(
         let of_group = by_group.entry(group.name().to_string()).or_insert_with(|| (group, Vec::new()));
         of_group.1.push((at, *receipt));
     }
-    let mut settled = vec![Settled::Unknown; args.receipts.len()];
-    for (group, places) in by_group.values() {
+    let mut settled = vec![None; args.receipts.len()];
+    let done = by_group.values().try_for_each(|(group, places)| {
         let receipts: Vec<Receipt> = places.iter().map(|(_, receipt)| *receipt).collect();
-        for ((at, _), outcome) in places.iter().zip(settle(group, &receipts)?) {
-            settled[*at] = outcome;
-        }
-    }
+        let mut places = places.iter();
+        settle(group, &receipts, &mut |outcome| {
+            if let Some((at, _)) = places.next() {
+                settled[*at] = Some(outcome);
+            }
+        })
+    });
     drop(by_group);
-    store.close()?;
-    show(args, &settled, out)
+    directory::close(store);
+    let outcomes: Vec<_> = args.receipts.iter().zip(settled).filter_map(|(one, how)| Some((*one, how?))).collect();
+    if done.is_ok() || !outcomes.is_empty() {
+        show(&outcomes, args.on.json, out)?;
+    }
+    let (count, of) = (outcomes.len() as u64, output::counted(args.receipts.len() as u64, "receipt"));
+    done.map_err(|error| Failure::Store(error).after(count, || format!("{count} of {of}, which are done as printed")))?;
+    Ok(Outcome::of(!outcomes.iter().all(|(_, settled)| settled.counted())))
 }
 
-/// Prints the outcomes; one that changed nothing is worth a look.
-fn show(args: &Receipts, settled: &[Settled], out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let of_each = || args.receipts.iter().zip(settled);
-    if args.on.json {
-        for (receipt, settled) in of_each() {
-            let row = Row { receipt: receipt.to_string(), settled: name(*settled), counted: settled.counted() };
-            output::json(out, &row)?;
-        }
-    } else {
-        let mut table = output::table(["receipt", "settled", ""]);
-        for (receipt, settled) in of_each() {
-            table.add_row([receipt.to_string(), name(*settled).to_string(), meaning(*settled).to_string()]);
-        }
-        writeln!(out, "{table}")?;
+/// Settles one receipt after the other.
+pub(super) fn each(
+    receipts: &[Receipt],
+    outcome: &mut dyn FnMut(Settled),
+    settle: impl Fn(Receipt) -> popstore::Result<Settled>,
+) -> popstore::Result<()> {
+    for receipt in receipts {
+        outcome(settle(*receipt)?);
     }
-    Ok(Outcome::of(!settled.iter().all(|settled| settled.counted())))
+    Ok(())
+}
+
+/// Prints the outcomes.
+fn show(outcomes: &[(Receipt, Settled)], json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    if json {
+        return outcomes.iter().try_for_each(|(receipt, settled)| {
+            let row = Row { receipt: receipt.to_string(), settled: name(*settled), counted: settled.counted() };
+            output::json(out, &row)
+        });
+    }
+    let mut table = output::table(["receipt", "settled", ""]);
+    for (receipt, settled) in outcomes {
+        table.add_row([receipt.to_string(), name(*settled).to_string(), meaning(*settled).to_string()]);
+    }
+    Ok(writeln!(out, "{table}")?)
 }
 
 fn name(settled: Settled) -> &'static str {
@@ -94,5 +113,41 @@ fn meaning(settled: Settled) -> &'static str {
         Settled::Discarded => "it was dropped at its limit, nothing changed",
         Settled::AlreadySettled => "it was settled before, nothing changed",
         Settled::Unknown => "the store does not know of that lease, nothing changed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use popstore::{Error, GroupOptions, Message, Pop, Store};
+
+    use super::*;
+
+    #[test]
+    fn outcomes_before_a_failure_are_printed() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("data");
+        let store = Store::open(&dir).unwrap();
+        store.append_batch("jobs", &[Message::new("x"), Message::new("y")]).unwrap();
+        let groups = ["a", "b"].map(|name| store.create_group(name, GroupOptions::default()).unwrap());
+        let popped = groups.iter().flat_map(|group| group.pop("jobs", Pop::up_to(2)).unwrap());
+        let receipts: Vec<Receipt> = popped.map(|delivery| delivery.receipt()).collect();
+        drop(groups);
+        store.close().unwrap();
+
+        let args = Receipts { on: On { dir: dir.clone(), json: true }, receipts };
+        let (mut out, left) = (Vec::new(), Cell::new(3));
+        let done = run(&args, &mut out, |group, receipts, outcome| {
+            each(receipts, outcome, |receipt| match left.replace(left.get() - 1) {
+                0 => Err(Error::Closed),
+                _ => group.ack(receipt),
+            })
+        });
+        assert_eq!(String::from_utf8(out).unwrap().matches("\"settled\":\"done\"").count(), 3);
+        let failure = done.unwrap_err().to_string();
+        assert_eq!(failure, "stopped after 3 of 4 receipts, which are done as printed");
+        let left = Store::open(&dir).unwrap().stats().unwrap().groups.iter().map(|group| group.in_flight).sum::<u64>();
+        assert_eq!(left, 1);
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     let Args { on, at, group } = args;
     let store = directory::open(&on.dir)?;
     let skipped = store.group(group)?.skip(&at.topic, at.queue, at.index)?;
-    store.close()?;
+    directory::close(store);
     match (on.json, skipped) {
         (true, _) => output::json(out, &Skipped { skipped })?,
         (false, true) => writeln!(out, "{group} has given up {at}")?,

@@ -42,7 +42,7 @@ fn create(args: &Create, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let store = directory::open_or_make(&args.on.dir)?;
     store.create_topic(&args.topic, args.queues)?;
     let made = store.topic_stats(&args.topic)?;
-    store.close()?;
+    directory::close(store);
     rows::show_topics(&[made], args.on.json, out)?;
     Ok(Outcome::Fine)
 }

@@ -81,10 +81,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     let jobs = Jobs::new(args, group.clone())?;
     let worked = signals::during(|| jobs.stop(), || work(args.jobs, &jobs)).map_err(Failure::Signals)?;
     let done = jobs.into_done();
-    worked?;
-    let dead_lettered = group.stats()?.dead_lettered - before;
+    let dead_lettered = group.stats().map_or(0, |stats| stats.dead_lettered - before);
     drop(group);
-    store.close()?;
+    directory::close(store);
     let done = Done { dead_lettered, ..done };
     if args.on.json {
         output::json(out, &done)?;
@@ -93,6 +92,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         let Done { acked, nacked, too_late, dead_lettered } = done;
         super::say(format_args!("{acked} acked, {nacked} nacked, {too_late} too late, {dead_lettered} dead-lettered"));
     }
+    // What was done is reported, also when something failed in the end.
+    worked?;
     Ok(Outcome::of(done.nacked + done.too_late + done.dead_lettered > 0))
 }
 
