@@ -9,6 +9,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation was not done. Expected results, such as a lease that is over, are not errors but
 /// [`crate::Settled`].
+///
+/// An error of a call on an open store says that what was asked for did not happen, and the call may be repeated. There
+/// are two exceptions. After [`Error::Poisoned`] it is unknown: the record was written, but not made durable, and the
+/// next opening finds it or does not; to repeat the call after reopening may do it twice. And a call about so many
+/// messages that it needs several records ([`crate::Group::ack_batch`], [`crate::Group::pop`]) may have been done for the
+/// first of them; a repeated ack reports those as [`crate::Settled::AlreadySettled`]. An error of [`crate::Store::close`]
+/// undoes nothing that was acknowledged before.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -58,8 +65,8 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// A write or sync failed, so what the disk holds is unknown. Nothing more is acknowledged; reads go on. Reopen
-    /// the store: recovery writes its tail anew.
+    /// A write or sync failed, so what the disk holds is unknown, and so is whether the call that returns this took effect.
+    /// Nothing more is acknowledged; reads go on. Reopen the store: recovery writes its tail again.
     #[error("the store is poisoned by a failed write or sync of {path:?}; reopen it")]
     Poisoned {
         /// The file.
