@@ -13,6 +13,7 @@ mod directory;
 mod duration;
 mod output;
 mod place;
+mod plain;
 mod rows;
 mod streams;
 

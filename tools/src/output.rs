@@ -1,24 +1,41 @@
 //! How results look: tables for people, one JSON object per line for machines.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::Write;
 use std::time::SystemTime;
 
-use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use popstore::{EndReason, StoredMessage};
 use serde::Serialize;
 
 use crate::Failure;
+use crate::plain::plain;
 
 /// The most characters of a body that a table shows.
 const SHOWN_MAX: usize = 60;
 
-/// A table with this header.
-pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_header(header);
-    table
+/// A table for people.
+pub(crate) struct Table(comfy_table::Table);
+
+impl Table {
+    pub(crate) fn new<'h>(header: impl IntoIterator<Item = &'h str>) -> Self {
+        let mut table = comfy_table::Table::new();
+        table.load_preset(UTF8_FULL_CONDENSED).set_header(header.into_iter().collect::<Vec<_>>());
+        Self(table)
+    }
+
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.0.add_row(cells.into_iter().map(|cell| plain(&cell)));
+    }
+
+    pub(crate) fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        Ok(writeln!(out, "{}", self.0)?)
+    }
+}
+
+/// Writes a line for people.
+pub(crate) fn line(out: &mut dyn Write, text: fmt::Arguments<'_>) -> Result<(), Failure> {
+    Ok(writeln!(out, "{}", plain(&text.to_string()))?)
 }
 
 /// Writes one object and a line end.
@@ -27,13 +44,10 @@ pub(crate) fn json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), Fa
     Ok(writeln!(out)?)
 }
 
-/// Bytes for a person: the beginning of the text, without what would disturb a terminal.
+/// Bytes for a person: the beginning of the text.
 pub(crate) fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * SHOWN_MAX)]);
-    // Controls, and marks that turn the direction of what follows.
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let clean = |c: char| if c.is_control() || turns(c) { ' ' } else { c };
-    let short: String = text.chars().take(SHOWN_MAX).map(clean).collect();
+    let short: String = text.chars().take(SHOWN_MAX).collect();
     if text.chars().count() > SHOWN_MAX { format!("{short}...") } else { short }
 }
 

@@ -47,14 +47,14 @@ pub(crate) fn show_topics(topics: &[TopicStats], json: bool, out: &mut dyn Write
     if json {
         return topics.iter().try_for_each(|topic| output::json(out, &topic_row(topic)));
     }
-    let mut table = output::table(["topic", "queue", "messages", "first", "end"]);
+    let mut table = output::Table::new(["topic", "queue", "messages", "first", "end"]);
     for topic in topics {
         for (queue, (first, end)) in topic.queues.iter().enumerate() {
             let numbers = [queue as u64, end - first, *first, *end].map(|number| number.to_string());
-            table.add_row(std::iter::once(topic.name.clone()).chain(numbers));
+            table.row(std::iter::once(topic.name.clone()).chain(numbers));
         }
     }
-    Ok(writeln!(out, "{table}")?)
+    table.show(out)
 }
 
 /// Prints groups with their settings, a row for each.
@@ -68,15 +68,14 @@ pub(crate) fn show_groups(
     }
     let held = ["group", "lag", "ready", "in flight", "waiting"];
     let done = ["popped", "redelivered", "acked", "nacked", "dead-lettered", "discarded"];
-    let mut table = output::table([""; 0]);
-    table.set_header(held.into_iter().chain(done).chain(["settings"]));
+    let mut table = output::Table::new(held.into_iter().chain(done).chain(["settings"]));
     for (it, options) in groups {
         let held = [it.lag, it.ready, it.in_flight, it.waiting + it.ending];
         let done = [it.popped, it.redelivered, it.acked, it.nacked, it.dead_lettered, it.discarded];
         let numbers = held.into_iter().chain(done).map(|number| number.to_string());
-        table.add_row(std::iter::once(it.name.clone()).chain(numbers).chain([settings(options)]));
+        table.row(std::iter::once(it.name.clone()).chain(numbers).chain([settings(options)]));
     }
-    Ok(writeln!(out, "{table}")?)
+    table.show(out)
 }
 
 /// The settings of a group in a few words, those of every group first.

@@ -5,12 +5,13 @@
 
 use std::io::{self, Write};
 
+use crate::plain::plain;
 use crate::{Failure, Outcome};
 
 /// Writes a line to the standard error, as far as there is one.
 pub(crate) fn say(tool: &str, text: impl std::fmt::Display) {
     // There is nobody left to hear that this failed.
-    let _ = writeln!(io::stderr(), "{tool}: {text}");
+    let _ = writeln!(io::stderr(), "{}", plain(&format!("{tool}: {text}")));
 }
 
 /// An error and its causes, on one line.

@@ -142,7 +142,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
 fn show(args: &Args, entry: &CheckpointEntry, out: &mut dyn Write) -> Result<(), Failure> {
     match args.json {
         true => output::json(out, &row(entry)),
-        false => Ok(writeln!(out, "{}", line(entry))?),
+        false => output::line(out, format_args!("{}", line(entry))),
     }
 }
 

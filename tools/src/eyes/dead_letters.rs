@@ -73,11 +73,11 @@ pub(crate) fn list(
         listed += 1;
         match json {
             true => output::json(out, &row(letter, origin, redriven)),
-            false => Ok(writeln!(out, "{}", line(letter, origin, redriven))?),
+            false => output::line(out, format_args!("{}", line(letter, origin, redriven))),
         }
     })?;
     if !json {
-        writeln!(out, "{}", output::counted(listed, "dead letter"))?;
+        output::line(out, format_args!("{}", output::counted(listed, "dead letter")))?;
     }
     Ok(notes.outcome())
 }

@@ -34,8 +34,9 @@ impl<'a> FaultRow<'a> {
 pub(super) fn show(fault: &Fault, out: &mut dyn Write) -> Result<(), Failure> {
     let Fault { path, offset, len, rule, expected, found, .. } = fault;
     let len = if *len > 0 { format!(", {}", output::counted(*len, "byte")) } else { String::new() };
-    writeln!(out, "{} at byte {offset}{len} (FORMAT.md {rule})", path.display())?;
-    Ok(writeln!(out, "  expected {expected}\n  found    {found}")?)
+    output::line(out, format_args!("{} at byte {offset}{len} (FORMAT.md {rule})", path.display()))?;
+    output::line(out, format_args!("  expected {expected}"))?;
+    output::line(out, format_args!("  found    {found}"))
 }
 
 /// What a verb met beside what it was asked for: told on the standard error, and in the exit code.

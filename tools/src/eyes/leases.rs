@@ -66,12 +66,12 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         let key = message.map(|message| message.key).unwrap_or_default();
         match args.json {
             true => output::json(out, &row(&held, &key, now))?,
-            false => writeln!(out, "{}", line(&held, &key, now))?,
+            false => output::line(out, format_args!("{}", line(&held, &key, now)))?,
         }
         listed += 1;
     }
     if !args.json {
-        writeln!(out, "{}", output::counted(listed, "held message"))?;
+        output::line(out, format_args!("{}", output::counted(listed, "held message")))?;
     }
     Ok(notes.outcome())
 }

@@ -76,24 +76,24 @@ impl Life {
     }
 
     pub(super) fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        writeln!(out, "{}", line(&self.message, Body::Text))?;
+        output::line(out, format_args!("{}", line(&self.message, Body::Text)))?;
         let mut born = format!("  {}  appended", output::millisecond(self.message.appended_at));
         if let Some(origin) = &self.message.origin {
             let from = place(&origin.topic, origin.queue, origin.index);
             let how = origin.reason.map_or("put back from", |_| "as the dead letter of");
             born.push_str(&format!(" {how} {from} for group {}", origin.group));
         }
-        writeln!(out, "{born}")?;
+        output::line(out, format_args!("{born}"))?;
         for (name, group) in &self.groups {
-            writeln!(out, "  group {name}")?;
+            output::line(out, format_args!("  group {name}"))?;
             for event in &group.events {
                 let at = event.at.map_or_else(|| " ".repeat(24), output::millisecond);
                 let attempt = if event.attempt > 0 { format!("  attempt {}", event.attempt) } else { String::new() };
                 let until =
                     event.until.map_or_else(String::new, |until| format!("  until {}", output::millisecond(until)));
-                writeln!(out, "    {at}  {:<14}{attempt}{until}  ({})", event.what, event.record)?;
+                output::line(out, format_args!("    {at}  {:<14}{attempt}{until}  ({})", event.what, event.record))?;
             }
-            writeln!(out, "    now: {}", group.now)?;
+            output::line(out, format_args!("    now: {}", group.now))?;
         }
         Ok(())
     }

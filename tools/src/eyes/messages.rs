@@ -164,6 +164,6 @@ fn show_backwards(args: &Args, snapshot: &Snapshot, notes: &mut Notes, out: &mut
 fn show(args: &Args, message: &SnapshotMessage, out: &mut dyn Write) -> Result<(), Failure> {
     match args.json {
         true => output::json(out, &MessageRow::of(message, args.body)),
-        false => Ok(writeln!(out, "{}", line(message, args.body))?),
+        false => output::line(out, format_args!("{}", line(message, args.body))),
     }
 }

@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         }
         match args.json {
             true => output::json(out, &row(&entry))?,
-            false => writeln!(out, "{}", told(&entry))?,
+            false => output::line(out, format_args!("{}", told(&entry)))?,
         }
     }
     Ok(notes.outcome())

@@ -50,21 +50,24 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         return Ok(outcome);
     }
     if let Some(refused) = refused {
-        writeln!(out, "opening would refuse the store and change nothing: {refused}")?;
+        output::line(out, format_args!("opening would refuse the store and change nothing: {refused}"))?;
         return Ok(outcome);
     }
     let closed = if plan.clean { "it was closed in order" } else { "it was not closed in order" };
-    writeln!(out, "opening would be number {} of this store; {closed}", plan.generation)?;
+    output::line(out, format_args!("opening would be number {} of this store; {closed}", plan.generation))?;
     for step in &plan.steps {
         let place = step.path.as_ref().map(|path| match step.offset {
             0 => format!(" {}", path.display()),
             offset => format!(" {} from byte {offset}", path.display()),
         });
         let count = if step.count > 0 { format!(" {}", counted(step)) } else { String::new() };
-        writeln!(out, "{}{}{count}: {}", step.action.replace('_', "-"), place.unwrap_or_default(), step.why)?;
+        output::line(
+            out,
+            format_args!("{}{}{count}: {}", step.action.replace('_', "-"), place.unwrap_or_default(), step.why),
+        )?;
     }
     if plan.steps.is_empty() {
-        writeln!(out, "nothing to repair")?;
+        output::line(out, format_args!("nothing to repair"))?;
     }
     Ok(outcome)
 }

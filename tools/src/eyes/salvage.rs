@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         if args.json {
             output::json(out, &LostRow { topic, queue: *queue, first: places.start, end: places.end })?;
         } else {
-            writeln!(out, "lost: {topic}/{queue}/{} to {}", places.start, places.end - 1)?;
+            output::line(out, format_args!("lost: {topic}/{queue}/{} to {}", places.start, places.end - 1))?;
         }
     }
     let to = args.to.display().to_string();
@@ -96,21 +96,25 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         return Ok(outcome);
     }
     for (topic, queue, by) in &done.renumbered {
-        writeln!(
+        output::line(
             out,
-            "renumbered: {topic}/{queue}: its messages moved up, the last one by {}",
-            output::counted(*by, "place")
+            format_args!(
+                "renumbered: {topic}/{queue}: its messages moved up, the last one by {}",
+                output::counted(*by, "place")
+            ),
         )?;
     }
     let [messages, topics, groups] = [(done.messages, "message"), (done.topics, "topic"), (done.groups, "group")]
         .map(|(count, what)| output::counted(count, what));
-    writeln!(out, "{to}: {messages}, {topics}, {groups}, {} held", done.held)?;
+    output::line(out, format_args!("{to}: {messages}, {topics}, {groups}, {} held", done.held))?;
     if lost > 0 {
-        writeln!(
+        output::line(
             out,
-            "{} could not be saved, {} of them held by groups",
-            output::counted(lost, "message"),
-            done.lost_held
+            format_args!(
+                "{} could not be saved, {} of them held by groups",
+                output::counted(lost, "message"),
+                done.lost_held
+            ),
         )?;
     }
     Ok(outcome)

@@ -58,7 +58,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     let notes = Notes::of(&snapshot);
     let now = when::now();
     for log in [StoreLog::Commit, StoreLog::Checkpoint] {
-        let mut table = output::table(["base", "size", "used", "created", "records from", "to", "span", "pinned by"]);
+        let mut table =
+            output::Table::new(["base", "size", "used", "created", "records from", "to", "span", "pinned by"]);
         for segment in snapshot.segments(log)? {
             if args.json {
                 output::json(out, &row(log, &segment))?;
@@ -71,13 +72,18 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
             });
             let created = segment.created_at.map_or_else(|| "?".into(), output::second);
             let sizes = [segment.base, segment.bytes, segment.used].map(|number| number.to_string());
-            table.add_row(sizes.into_iter().chain([created, first, last, span, pinned.collect::<Vec<_>>().join("\n")]));
+            let mut pinned = pinned.fuse();
+            let facts = [created, first, last, span, pinned.next().unwrap_or_default()];
+            table.row(sizes.into_iter().chain(facts));
+            // The other groups stand below the first, in rows of their own.
+            pinned.for_each(|pin| table.row(std::iter::repeat_n(String::new(), 7).chain([pin])));
         }
         if !args.json {
-            writeln!(out, "{} log\n{table}", log.name())?;
+            output::line(out, format_args!("{} log", log.name()))?;
+            table.show(out)?;
         }
     }
-    let mut table = output::table(["queue", "file from index", "size"]);
+    let mut table = output::Table::new(["queue", "file from index", "size"]);
     for topic in snapshot.topics() {
         for queue in 0..topic.queues.len() as u32 {
             for (path, first_index, bytes) in snapshot.queue_files(&topic.name, queue)? {
@@ -86,13 +92,14 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
                     let row = QueueRow { log: "queue", topic: &topic.name, queue, path, first_index, bytes };
                     output::json(out, &row)?;
                 } else {
-                    table.add_row([format!("{}/{queue}", topic.name), first_index.to_string(), bytes.to_string()]);
+                    table.row([format!("{}/{queue}", topic.name), first_index.to_string(), bytes.to_string()]);
                 }
             }
         }
     }
     if !args.json {
-        writeln!(out, "queues\n{table}")?;
+        output::line(out, format_args!("queues"))?;
+        table.show(out)?;
     }
     Ok(notes.outcome())
 }

@@ -189,7 +189,7 @@ fn draw(
     }
     let most = histogram.values().copied().max().unwrap_or(0);
     let of = group.map_or_else(String::new, |group| format!(" of group {group}"));
-    writeln!(out, "{}{of}", name.replace('_', " "))?;
+    output::line(out, format_args!("{}{of}", name.replace('_', " ")))?;
     for (upto, count) in histogram {
         let label = match unit {
             "us" => format!("to {}", when::short(Duration::from_micros(*upto))),
@@ -199,10 +199,10 @@ fn draw(
             _ => upto.to_string(),
         };
         let bar = "#".repeat((count * BAR).div_ceil(most.max(1)) as usize);
-        writeln!(out, "  {label:>20} {count:>10} {bar}")?;
+        output::line(out, format_args!("  {label:>20} {count:>10} {bar}"))?;
     }
     if histogram.is_empty() {
-        writeln!(out, "  none")?;
+        output::line(out, format_args!("  none"))?;
     }
     Ok(())
 }
@@ -231,11 +231,16 @@ fn show_group(
     }
     let [p50, p99] = [times.quantile(50), p99].map(|micros| when::short(Duration::from_micros(micros)));
     let (max, lease) = (when::short(times.max), when::short(lease));
-    writeln!(out, "  half within {p50}, 99 of 100 within {p99}, the slowest {max}; the invisible time is {lease}")?;
+    output::line(
+        out,
+        format_args!("  half within {p50}, 99 of 100 within {p99}, the slowest {max}; the invisible time is {lease}"),
+    )?;
     if near_invisible_time {
-        writeln!(
+        output::line(
             out,
-            "  WARNING: handlers come close to the invisible time: messages are about to be delivered twice"
+            format_args!(
+                "  WARNING: handlers come close to the invisible time: messages are about to be delivered twice"
+            ),
         )?;
     }
     Ok(())

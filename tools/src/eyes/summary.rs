@@ -129,32 +129,48 @@ fn show(snapshot: &Snapshot, topics: &[TopicStats], it: &Summary<'_>, out: &mut 
     let last = snapshot.opened_at().map(|at| format!(", the last time {}", when::from_now(at, now)));
     let last = last.unwrap_or_default();
     let closed = if it.closed { "closed in order" } else { "in use, or not closed in order" };
-    writeln!(out, "{}: store {}, format {}", it.dir, it.store_id, it.format)?;
-    writeln!(out, "opened {}{last}; {closed}", output::counted(u64::from(it.generation), "time"))?;
+    output::line(out, format_args!("{}: store {}, format {}", it.dir, it.store_id, it.format))?;
+    output::line(out, format_args!("opened {}{last}; {closed}", output::counted(u64::from(it.generation), "time")))?;
     for (name, log) in [("commit", &it.commit), ("checkpoint", &it.checkpoint)] {
         let LogRow { start, end, durable_through, files, file_bytes } = log;
         let files = output::counted(*files as u64, "file");
-        writeln!(out, "{name:<10} {start} to {end}, known durable to {durable_through}; {files}, {file_bytes} bytes")?;
+        output::line(
+            out,
+            format_args!(
+                "{name:<10} {start} to {end}, known durable to {durable_through}; {files}, {file_bytes} bytes"
+            ),
+        )?;
     }
-    writeln!(out, "queues     marked to {} of the commit log", it.mark)?;
+    output::line(out, format_args!("queues     marked to {} of the commit log", it.mark))?;
     rows::show_topics(topics, false, out)?;
-    let mut table =
-        output::table(["group", "lag", "ready", "in flight", "overdue", "waiting", "dead letters", "oldest lease"]);
+    let mut table = output::Table::new([
+        "group",
+        "lag",
+        "ready",
+        "in flight",
+        "overdue",
+        "waiting",
+        "dead letters",
+        "oldest lease",
+    ]);
     for group in &it.groups {
         let stats = &group.stats;
         let counts = [stats.lag, stats.ready, stats.in_flight, group.overdue, stats.waiting + stats.ending];
         let oldest = group.oldest_lease_for.map_or_else(String::new, when::short);
         let counts = counts.into_iter().chain([group.dead_letters]).map(|count| count.to_string());
-        table.add_row(std::iter::once(stats.name.to_string()).chain(counts).chain([oldest]));
+        table.row(std::iter::once(stats.name.to_string()).chain(counts).chain([oldest]));
     }
-    writeln!(out, "{table}")?;
+    table.show(out)?;
     for tail in snapshot.torn_tails() {
-        writeln!(out, "torn tail, no fault: opening cuts it off: {tail}")?;
+        output::line(out, format_args!("torn tail, no fault: opening cuts it off: {tail}"))?;
     }
     match snapshot.faults() {
-        [] => writeln!(out, "no damage where opening would look; `store-inspect verify` looks everywhere")?,
+        [] => output::line(
+            out,
+            format_args!("no damage where opening would look; `store-inspect verify` looks everywhere"),
+        )?,
         faults => {
-            writeln!(out, "{}:", output::counted(faults.len() as u64, "fault"))?;
+            output::line(out, format_args!("{}:", output::counted(faults.len() as u64, "fault")))?;
             faults.iter().try_for_each(|fault| super::faults::show(fault, out))?;
         }
     }

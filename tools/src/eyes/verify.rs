@@ -68,15 +68,15 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         return Ok(Outcome::of(verified.faults > 0));
     }
     for tail in &verified.torn_tails {
-        writeln!(out, "torn tail, no fault: opening cuts it off: {tail}")?;
+        output::line(out, format_args!("torn tail, no fault: opening cuts it off: {tail}"))?;
     }
     let records = [(verified.messages, "message"), (verified.checkpoint_records, "checkpoint record")];
     let [messages, checkpoints] = records.map(|(count, what)| output::counted(count, what));
     let entries = verified.queue_entries;
-    writeln!(out, "{messages}, {checkpoints}, {entries} queue entries, {} bytes", verified.bytes)?;
+    output::line(out, format_args!("{messages}, {checkpoints}, {entries} queue entries, {} bytes", verified.bytes))?;
     match verified.faults {
-        0 => writeln!(out, "sound")?,
-        faults => writeln!(out, "{}", output::counted(faults, "fault"))?,
+        0 => output::line(out, format_args!("sound"))?,
+        faults => output::line(out, format_args!("{}", output::counted(faults, "fault")))?,
     }
     Ok(Outcome::of(verified.faults > 0))
 }

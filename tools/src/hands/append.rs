@@ -70,7 +70,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
             .after(appended, || format!("{}, which are appended{whether_more}", output::counted(appended, "message")))
     })?;
     if !args.on.json {
-        writeln!(out, "appended {} to {}", output::counted(appended, "message"), args.topic)?;
+        output::line(out, format_args!("appended {} to {}", output::counted(appended, "message"), args.topic))?;
     }
     Ok(Outcome::Fine)
 }

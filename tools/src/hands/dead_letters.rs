@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
 fn redrive(of: &Of, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let store = directory::open(&of.on.dir)?;
     let group = store.group(&of.group)?;
-    let mut table = output::table(["origin", "attempts", "reason", "now at", "body"]);
+    let mut table = output::Table::new(["origin", "attempts", "reason", "now at", "body"]);
     let mut count = 0;
     let done = group.dead_letters()?.take(of.n.unwrap_or(usize::MAX)).try_for_each(|letter| {
         let letter = letter?;
@@ -77,18 +77,18 @@ fn redrive(of: &Of, out: &mut dyn Write) -> Result<Outcome, Failure> {
             return output::json(out, &PutBack { origin: origin(&letter), queue, index });
         }
         let now = output::place(letter.origin_topic(), queue, index);
-        table.add_row(told(&letter).into_iter().chain([now, output::shown(letter.message().body())]));
+        table.row(told(&letter).into_iter().chain([now, output::shown(letter.message().body())]));
         Ok(())
     });
     drop(group);
     directory::close(store);
     let put_back = || format!("{} put back", output::counted(count, "dead letter"));
     if !of.on.json && count > 0 {
-        writeln!(out, "{table}")?;
+        table.show(out)?;
     }
     done.map_err(|failure: Failure| failure.after(count, put_back))?;
     if !of.on.json {
-        writeln!(out, "{}", put_back())?;
+        output::line(out, format_args!("{}", put_back()))?;
     }
     Ok(Outcome::Fine)
 }

@@ -72,16 +72,16 @@ fn show(deliveries: &[Delivery], json: bool, out: &mut dyn Write) -> Result<(), 
     if json {
         deliveries.iter().try_for_each(|delivery| output::json(out, &Row::of(delivery)))?;
     } else if deliveries.is_empty() {
-        writeln!(out, "nothing to be had")?;
+        output::line(out, format_args!("nothing to be had"))?;
     } else {
-        let mut table = output::table(["receipt", "place", "attempt", "body"]);
+        let mut table = output::Table::new(["receipt", "place", "attempt", "body"]);
         for delivery in deliveries {
             let message = delivery.message();
             let place = output::place(message.topic(), message.queue(), message.index());
             let attempt = delivery.attempt().to_string();
-            table.add_row([delivery.receipt().to_string(), place, attempt, output::shown(message.body())]);
+            table.row([delivery.receipt().to_string(), place, attempt, output::shown(message.body())]);
         }
-        writeln!(out, "{table}")?;
+        table.show(out)?;
     }
     Ok(out.flush()?)
 }

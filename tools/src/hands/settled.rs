@@ -83,11 +83,11 @@ fn show(outcomes: &[(Receipt, Settled)], json: bool, out: &mut dyn Write) -> Res
             output::json(out, &row)
         });
     }
-    let mut table = output::table(["receipt", "settled", ""]);
+    let mut table = output::Table::new(["receipt", "settled", ""]);
     for (receipt, settled) in outcomes {
-        table.add_row([receipt.to_string(), name(*settled).to_string(), meaning(*settled).to_string()]);
+        table.row([receipt.to_string(), name(*settled).to_string(), meaning(*settled).to_string()]);
     }
-    Ok(writeln!(out, "{table}")?)
+    table.show(out)
 }
 
 fn name(settled: Settled) -> &'static str {

@@ -36,8 +36,11 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     directory::close(store);
     match (on.json, skipped) {
         (true, _) => output::json(out, &Skipped { skipped })?,
-        (false, true) => writeln!(out, "{group} has given up {at}")?,
-        (false, false) => writeln!(out, "{at} can be read, or is not what {group} comes to next: nothing is given up")?,
+        (false, true) => output::line(out, format_args!("{group} has given up {at}"))?,
+        (false, false) => output::line(
+            out,
+            format_args!("{at} can be read, or is not what {group} comes to next: nothing is given up"),
+        )?,
     }
     Ok(Outcome::of(!skipped))
 }
