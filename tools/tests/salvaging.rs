@@ -126,6 +126,27 @@ fn a_target_that_is_not_empty_or_lies_in_the_store_is_refused() {
 }
 
 #[test]
+fn no_detour_leads_a_salvage_into_the_store_itself() {
+    let ruin = Ruin::new(true);
+    let refused = |to: &Path| {
+        assert_eq!(ruin.run(&format!("salvage data --to {}", to.display())).code, 2, "{to:?}");
+        assert!(!ruin.beside("missing").exists());
+    };
+    for detour in ["missing/../data/in", "missing/../data", "missing/deep/../../data/queues/in", "missing/.."] {
+        refused(&ruin.beside(detour));
+    }
+    #[cfg(unix)]
+    {
+        let link = |name: &str, to: &str| std::os::unix::fs::symlink(ruin.dir().join(to), ruin.beside(name)).unwrap();
+        std::fs::create_dir(ruin.dir().join("empty")).unwrap();
+        for (name, leads) in [("a", "empty"), ("b", ""), ("c.unfinished", "empty")] {
+            link(name, leads);
+        }
+        ["a", "a/in", "b/in", "c"].into_iter().for_each(|name| refused(&ruin.beside(name)));
+    }
+}
+
+#[test]
 fn recover_tells_what_the_open_that_follows_does() {
     let ruin = Ruin::new(false);
     // A write under way when the power failed: half a frame.

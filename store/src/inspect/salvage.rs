@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use popstore_revive::{Buried, Change, Cohort, Cursor, GroupId, QueueId, QueueImage, QueueIndex, Run, Time, TopicId};
@@ -111,12 +111,20 @@ impl Snapshot {
             }
         }
         let source = self.dir.canonicalize().at("read", &self.dir)?;
-        let mut above = to.ancestors().filter_map(|dir| {
-            let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-            dir.canonicalize().ok()
-        });
-        if above.next().is_some_and(|target| target.starts_with(&source)) {
-            return invalid("it must not lie in the store itself");
+        for dir in [to, &unfinished(to)] {
+            let there = |above: &Path| {
+                let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+                above.canonicalize().ok()
+            };
+            let above = dir.ancestors().find_map(|above| Some((there(above)?, dir.strip_prefix(above).ok()?)));
+            let Some((target, missing)) = above else { continue };
+            if target.starts_with(&source) {
+                return invalid("it must not lie in the store itself");
+            }
+            // Where such a path leads is known only when the directory is made.
+            if missing.components().any(|part| part == Component::ParentDir) {
+                return invalid("it must not go through a directory that is not there");
+            }
         }
         Ok(())
     }
