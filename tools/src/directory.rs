@@ -10,6 +10,9 @@ use crate::{Failure, streams};
 /// The file that makes a directory a store.
 const STORE: &str = "store";
 
+/// The longest body that the commands append, in bytes: the default of the store.
+pub(crate) const BODY_BYTES_MAX: u64 = 4 << 20;
+
 /// Opens a store that is there.
 pub(crate) fn open(dir: &Path) -> Result<Store, Failure> {
     check_store(dir)?;
@@ -19,7 +22,7 @@ pub(crate) fn open(dir: &Path) -> Result<Store, Failure> {
 /// Opens a store, or makes one.
 pub(crate) fn open_or_make(dir: &Path) -> Result<Store, Failure> {
     is_store(dir)?;
-    Ok(Store::open(dir)?)
+    Ok(Store::options().body_bytes_max(BODY_BYTES_MAX).open(dir)?)
 }
 
 /// Closes a store in which everything was done. Trouble with that undoes nothing, so it is a warning: what a verb reports

@@ -71,6 +71,14 @@ pub enum Failure {
         /// What the system said.
         source: io::Error,
     },
+    /// A message of the input is longer than a body may be.
+    #[error("{what} is longer than a body may be, {bytes_max} bytes")]
+    TooLong {
+        /// Which part of which input.
+        what: String,
+        /// How long it may be.
+        bytes_max: u64,
+    },
     /// A command could not be run.
     #[error("could not run {command:?}")]
     Command {

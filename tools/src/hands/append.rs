@@ -1,21 +1,25 @@
 //! `popstore append`: a message from the command line, one per line of the input, or the whole input as one.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use popstore::{Appended, Error, Message, Store};
 use serde::Serialize;
 
 use super::On;
+use crate::directory::BODY_BYTES_MAX;
 use crate::{Failure, Outcome, directory, output};
 
 /// A batch is appended when it holds this much, even if it could hold more lines.
 const BATCH_BYTES: usize = 4 << 20;
+/// How much of the input is read at once.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// Append messages to a topic; makes the store and the topic where they are missing
 ///
-/// Without BODY, each line of the input is a message.
+/// Without BODY, each line of the input is a message. A body has 4 MiB at most. A longer line, or a longer input with
+/// --whole, is not appended and ends the command with exit code 2; the lines before it are appended.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -75,42 +79,90 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     Ok(Outcome::Fine)
 }
 
-fn open_input(args: &Args) -> Result<Box<dyn BufRead + '_>, Failure> {
+/// The input, opened; none for a body on the command line.
+fn open_input(args: &Args) -> Result<Option<Box<dyn Read>>, Failure> {
     Ok(match (&args.body, &args.file) {
-        (Some(body), _) => Box::new(body.as_bytes()),
-        (None, Some(file)) => {
-            let opened = File::open(file).map_err(|source| Failure::input(file, source))?;
-            Box::new(BufReader::new(opened))
-        }
-        (None, None) => Box::new(io::stdin().lock()),
+        (Some(_), _) => None,
+        (None, Some(file)) => Some(Box::new(File::open(file).map_err(|source| Failure::input(file, source))?)),
+        (None, None) => Some(Box::new(io::stdin())),
     })
 }
 
-fn append_input(mut input: Box<dyn BufRead + '_>, into: &mut Into<'_>) -> Result<(), Failure> {
-    let args = into.args;
-    let failed = |source| Failure::input(args.file.as_deref().unwrap_or(Path::new("-")), source);
-    if args.whole || args.body.is_some() {
-        let mut body = Vec::new();
-        input.read_to_end(&mut body).map_err(failed)?;
-        return into.append(&[body]);
-    }
-    let (mut batch, mut bytes) = (Vec::new(), 0);
+fn append_input(input: Option<Box<dyn Read>>, into: &mut Into<'_>) -> Result<(), Failure> {
+    let (Some(mut input), args) = (input, into.args) else {
+        return into.append(&[into.args.body.clone().unwrap_or_default().into_bytes()]);
+    };
+    let path = args.file.as_deref().unwrap_or(Path::new("-"));
+    let mut lines = Lines { whole: args.whole, path, begun: Vec::new(), count: 0, ended: Vec::new(), bytes: 0 };
+    let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let mut line = Vec::new();
-        let at_end = input.read_until(b'\n', &mut line).map_err(failed)? == 0;
-        line.pop_if(|last| *last == b'\n');
-        if !at_end {
-            bytes += line.len();
-            batch.push(line);
+        let len = match input.read(&mut chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.map_err(|source| Failure::input(path, source))?,
+        };
+        if len == 0 {
+            lines.end();
+            return into.append(&lines.take());
         }
-        if !batch.is_empty() && (at_end || batch.len() == args.batch as usize || bytes >= BATCH_BYTES) {
-            into.append(&batch)?;
-            batch.clear();
-            bytes = 0;
+        // What ended before a line that is too long is appended: then the failure names the first line that is not.
+        let taken = chunk[..len].split_inclusive(|byte| *byte == b'\n').try_for_each(|piece| {
+            lines.add(piece)?;
+            if lines.ended.len() >= args.batch as usize || lines.bytes >= BATCH_BYTES {
+                into.append(&lines.take())?;
+            }
+            Ok(())
+        });
+        if let Err(failure) = taken {
+            into.append(&lines.take())?;
+            return Err(failure);
         }
-        if at_end {
-            return Ok(());
+    }
+}
+
+/// The input, cut into messages.
+struct Lines<'a> {
+    whole: bool,
+    path: &'a Path,
+    /// A message whose end has not come yet; its length is bounded, whatever the input is.
+    begun: Vec<u8>,
+    /// How many messages have begun and ended.
+    count: u64,
+    ended: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Lines<'_> {
+    /// Adds a piece of the input with at most one line end, which comes last.
+    fn add(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        let line = if self.whole { None } else { piece.strip_suffix(b"\n") };
+        self.begun.extend_from_slice(line.unwrap_or(piece));
+        if self.begun.len() as u64 > BODY_BYTES_MAX {
+            let path = self.path;
+            let what = if self.whole { format!("{path:?}") } else { format!("line {} of {path:?}", self.count + 1) };
+            return Err(Failure::TooLong { what, bytes_max: BODY_BYTES_MAX });
         }
+        if line.is_some() {
+            self.end_one();
+        }
+        Ok(())
+    }
+
+    /// The input ends; its last line may have no line end.
+    fn end(&mut self) {
+        if self.whole || !self.begun.is_empty() {
+            self.end_one();
+        }
+    }
+
+    fn end_one(&mut self) {
+        self.bytes += self.begun.len();
+        self.count += 1;
+        self.ended.push(std::mem::take(&mut self.begun));
+    }
+
+    fn take(&mut self) -> Vec<Vec<u8>> {
+        self.bytes = 0;
+        std::mem::take(&mut self.ended)
     }
 }
 
@@ -124,6 +176,9 @@ struct Into<'a> {
 
 impl Into<'_> {
     fn append(&mut self, bodies: &[Vec<u8>]) -> Result<(), Failure> {
+        if bodies.is_empty() {
+            return Ok(());
+        }
         let Args { topic, key, tag, on, .. } = self.args;
         let message = |body| {
             let message = Message::new(body).tag(tag.as_deref().unwrap_or_default());
