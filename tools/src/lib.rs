@@ -15,6 +15,7 @@ mod output;
 mod place;
 mod plain;
 mod rows;
+mod signals;
 mod streams;
 
 use std::io;
@@ -109,6 +110,12 @@ pub enum Failure {
         /// The path that was given.
         path: PathBuf,
     },
+    /// A thread could not be started.
+    #[error("could not start a thread")]
+    Thread(#[source] io::Error),
+    /// A signal asked for it.
+    #[error("a signal asked to stop")]
+    Stopped,
     /// The system does not tell of signals.
     #[error("could not listen for signals")]
     Signals(#[source] io::Error),

@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use crate::{Failure, Outcome, streams};
+use crate::{Failure, Outcome, signals, streams};
 
 /// Exit code of a command that could not do what it was asked to.
 const FAILED: u8 = 2;
@@ -13,6 +13,7 @@ pub fn run<C: clap::Parser>(
     tool: &str,
     command: impl FnOnce(&C, &mut dyn Write) -> Result<Outcome, Failure>,
 ) -> ExitCode {
+    signals::end_process_one();
     let args = match C::try_parse() {
         Ok(args) => args,
         Err(help) => return explain(tool, &help),

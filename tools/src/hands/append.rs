@@ -3,23 +3,27 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 
 use popstore::{Appended, Error, Message, Store};
 use serde::Serialize;
 
 use super::On;
 use crate::directory::BODY_BYTES_MAX;
-use crate::{Failure, Outcome, directory, output};
+use crate::{Failure, Outcome, directory, output, signals};
 
 /// A batch is appended when it holds this much, even if it could hold more lines.
 const BATCH_BYTES: usize = 4 << 20;
-/// How much of the input is read at once.
+/// How much of the input is read at once, and how often ahead of what is appended.
 const CHUNK_BYTES: usize = 64 << 10;
+const CHUNKS_AHEAD: usize = 4;
 
 /// Append messages to a topic; makes the store and the topic where they are missing
 ///
 /// Without BODY, each line of the input is a message. A body has 4 MiB at most. A longer line, or a longer input with
-/// --whole, is not appended and ends the command with exit code 2; the lines before it are appended.
+/// --whole, is not appended and ends the command with exit code 2; the lines before it are appended. SIGINT (Ctrl-C) and SIGTERM end it in the same
+/// way: the lines that were read are appended.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -80,7 +84,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
 }
 
 /// The input, opened; none for a body on the command line.
-fn open_input(args: &Args) -> Result<Option<Box<dyn Read>>, Failure> {
+fn open_input(args: &Args) -> Result<Option<Box<dyn Read + Send>>, Failure> {
     Ok(match (&args.body, &args.file) {
         (Some(_), _) => None,
         (None, Some(file)) => Some(Box::new(File::open(file).map_err(|source| Failure::input(file, source))?)),
@@ -88,24 +92,71 @@ fn open_input(args: &Args) -> Result<Option<Box<dyn Read>>, Failure> {
     })
 }
 
-fn append_input(input: Option<Box<dyn Read>>, into: &mut Into<'_>) -> Result<(), Failure> {
-    let (Some(mut input), args) = (input, into.args) else {
+/// Appends all of the input, or what has come of it when a signal asks to stop.
+fn append_input(input: Option<Box<dyn Read + Send>>, into: &mut Into<'_>) -> Result<(), Failure> {
+    let Some(input) = input else {
         return into.append(&[into.args.body.clone().unwrap_or_default().into_bytes()]);
     };
+    let (sender, chunks) = mpsc::sync_channel(CHUNKS_AHEAD);
+    let stop = sender.clone();
+    // A read may never return, so it has a thread of its own, which ends with the process.
+    thread::Builder::new().spawn(move || read(input, &sender)).map_err(Failure::Thread)?;
+    let asked = || drop(stop.send(Input::Stop));
+    // Order matters: with the work the receiver is gone, so that a second signal waits for nobody.
+    signals::during(asked, move || append_chunks(&chunks, into)).map_err(Failure::Signals)?
+}
+
+/// What comes of the input.
+enum Input {
+    Chunk(Vec<u8>),
+    End,
+    Failed(io::Error),
+    /// A signal asked for it.
+    Stop,
+}
+
+fn read(mut input: Box<dyn Read + Send>, chunks: &mpsc::SyncSender<Input>) {
+    loop {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let more = match input.read(&mut chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Input::Failed(error),
+            Ok(0) => Input::End,
+            Ok(len) => {
+                chunk.truncate(len);
+                Input::Chunk(chunk)
+            }
+        };
+        let goes_on = matches!(more, Input::Chunk(_));
+        if chunks.send(more).is_err() || !goes_on {
+            return;
+        }
+    }
+}
+
+fn append_chunks(chunks: &mpsc::Receiver<Input>, into: &mut Into<'_>) -> Result<(), Failure> {
+    let args = into.args;
     let path = args.file.as_deref().unwrap_or(Path::new("-"));
     let mut lines = Lines { whole: args.whole, path, begun: Vec::new(), count: 0, ended: Vec::new(), bytes: 0 };
-    let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let len = match input.read(&mut chunk) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read.map_err(|source| Failure::input(path, source))?,
+        // A reader that ended without a word panicked.
+        let chunk = match chunks.recv().unwrap_or(Input::Stop) {
+            Input::Chunk(chunk) => chunk,
+            Input::End => {
+                lines.end();
+                return into.append(&lines.take());
+            }
+            Input::Failed(source) => {
+                into.append(&lines.take())?;
+                return Err(Failure::input(path, source));
+            }
+            Input::Stop => {
+                into.append(&lines.take())?;
+                return Err(Failure::Stopped);
+            }
         };
-        if len == 0 {
-            lines.end();
-            return into.append(&lines.take());
-        }
         // What ended before a line that is too long is appended: then the failure names the first line that is not.
-        let taken = chunk[..len].split_inclusive(|byte| *byte == b'\n').try_for_each(|piece| {
+        let taken = chunk.split_inclusive(|byte| *byte == b'\n').try_for_each(|piece| {
             lines.add(piece)?;
             if lines.ended.len() >= args.batch as usize || lines.bytes >= BATCH_BYTES {
                 into.append(&lines.take())?;

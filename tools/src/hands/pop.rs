@@ -1,14 +1,18 @@
 //! `popstore pop`: take messages under a lease and print their receipts.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use popstore::Delivery;
+use popstore::{Clock, Delivery, Group, Pop, SystemClock};
 use serde::Serialize;
 
 use super::On;
 use super::taking::Taking;
-use crate::{Failure, Outcome, directory, duration, output};
+use crate::{Failure, Outcome, directory, duration, output, signals};
+
+/// How long a signal may wait for the one who waits for messages.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Take messages of a topic under a lease, and print them with their receipts
 ///
@@ -23,7 +27,7 @@ pub(super) struct Args {
     /// How many at most, 1 to 4096
     #[arg(short, value_name = "N", default_value_t = 1)]
     n: u32,
-    /// How long to wait for something to be had
+    /// How long to wait for something to be had; SIGINT and SIGTERM end the wait
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "0s")]
     wait: Duration,
     /// Only from this queue of the topic
@@ -56,7 +60,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     let store = directory::open(&args.on.dir)?;
     let pop = args.taking.up_to(args.n);
     let pop = args.queue.map_or(pop, |queue| pop.queue(queue));
-    let deliveries = store.group(group)?.pop_wait(topic, pop, args.wait)?;
+    let deliveries = wait(&store.group(group)?, topic, pop, args.wait)?;
     let shown = show(&deliveries, args.on.json, out);
     let popped = output::counted(deliveries.len() as u64, "message");
     drop(deliveries);
@@ -66,6 +70,30 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         Err(Failure::Output(source)) => Err(Failure::Unprinted { popped, source }),
         shown => shown.map(|()| Outcome::Fine),
     }
+}
+
+/// Pops, and waits for something to be had, at most so long or until a signal asks to stop.
+fn wait(group: &Group, topic: &str, pop: Pop, timeout: Duration) -> Result<Vec<Delivery>, Failure> {
+    if timeout.is_zero() {
+        return Ok(group.pop(topic, pop)?);
+    }
+    let stop = AtomicBool::new(false);
+    let (clock, asked) = (SystemClock::start(), || stop.store(true, SeqCst));
+    let deadline = clock.now().after(timeout);
+    let popped = signals::during(asked, || {
+        loop {
+            let left = deadline.since(clock.now());
+            let deliveries = group.pop_wait(topic, pop, left.min(LOOK_EVERY))?;
+            // Order matters: what was popped is printed, also when a signal comes at the same time.
+            if !deliveries.is_empty() || left.is_zero() {
+                return Ok(deliveries);
+            }
+            if stop.load(SeqCst) {
+                return Err(Failure::Stopped);
+            }
+        }
+    });
+    popped.map_err(Failure::Signals)?
 }
 
 fn show(deliveries: &[Delivery], json: bool, out: &mut dyn Write) -> Result<(), Failure> {

@@ -6,7 +6,6 @@
 mod jobs;
 mod progress;
 mod running;
-mod signals;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +18,7 @@ use popstore::{Error, Group, GroupOptions, Store};
 use super::On;
 use super::settings::{Limit, parse_limit};
 use super::taking::Taking;
-use crate::{Failure, Outcome, directory, duration, output};
+use crate::{Failure, Outcome, directory, duration, output, signals};
 use jobs::Jobs;
 use progress::Done;
 
