@@ -2,9 +2,10 @@
 // Each test program uses a part of it.
 #![allow(dead_code)]
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ impl Shell {
 
     /// Waits until a command has made a file.
     pub(crate) fn wait_for(&self, name: &str) {
-        for _ in 0..6000 {
+        for _ in 0..30_000 {
             if self.path(name).exists() {
                 return;
             }
@@ -98,6 +99,48 @@ impl Shell {
         let popped = self.ok("pop data jobs --group g -n 100 --json").objects();
         let told = |it: &Value| (it["body"].as_str().unwrap().to_string(), it["attempt"].as_u64().unwrap());
         popped.iter().map(told).collect()
+    }
+}
+
+/// What a running command says on its standard error, as it says it.
+pub(crate) struct Said {
+    text: Arc<Mutex<String>>,
+    reader: thread::JoinHandle<()>,
+}
+
+impl Said {
+    pub(crate) fn by(child: &mut Child) -> Self {
+        let text = Arc::new(Mutex::new(String::new()));
+        let (into, lines) = (Arc::clone(&text), BufReader::new(child.stderr.take().unwrap()).lines());
+        let reader = thread::spawn(move || {
+            for line in lines {
+                *into.lock().unwrap() += &(line.unwrap() + "\n");
+            }
+        });
+        Self { text, reader }
+    }
+
+    fn so_far(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    /// Waits until it has said this, for minutes.
+    pub(crate) fn wait_for(&self, words: &str) {
+        for _ in 0..30_000 {
+            let ended = self.reader.is_finished();
+            if self.so_far().contains(words) {
+                return;
+            }
+            assert!(!ended, "it ended without {words:?}: {:?}", self.so_far());
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it never said {words:?}, but {:?}", self.so_far());
+    }
+
+    /// All that it has said, when it has ended.
+    pub(crate) fn all(self) -> String {
+        self.reader.join().unwrap();
+        self.text.lock().unwrap().clone()
     }
 }
 

@@ -4,14 +4,16 @@
 
 use std::io::{self, Write};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use popstore::{Delay, Delivery, Group, Settled};
+use popstore::{Delay, Delivery, Group};
 
 use super::Args;
+use super::leases::{Leases, Watch};
 use super::progress::{Done, Progress};
 use super::running::Running;
 use crate::Failure;
@@ -57,32 +59,47 @@ impl<'a> Jobs<'a> {
         }
     }
 
+    /// No more messages are taken.
+    pub(super) fn stop_all(&self) {
+        self.stop.store(true, SeqCst);
+    }
+
     pub(super) fn into_done(self) -> Done {
         self.progress.end()
     }
 
     /// Works as one job.
     pub(super) fn work(&self) -> Result<(), Failure> {
-        let worked = self.take_and_handle();
+        let (group, progress, lease, extend) = (&self.group, &self.progress, self.lease, !self.args.no_extend);
+        let leases = Leases { group, progress, lease, extend };
+        let (watches, watched) = mpsc::channel::<Watch>();
+        let worked = thread::scope(|threads| {
+            let watcher = move || watched.iter().for_each(|watch| leases.watch(&watch));
+            thread::Builder::new().spawn_scoped(threads, watcher).map_err(Failure::Thread)?;
+            // Order matters: the watcher ends with the sender, and the scope with the watcher.
+            let watches = watches;
+            self.take_and_handle(&watches)
+        });
         if worked.is_err() {
-            self.stop.store(true, SeqCst);
+            self.stop_all();
         }
         worked
     }
 
-    fn take_and_handle(&self) -> Result<(), Failure> {
+    fn take_and_handle(&self, watches: &mpsc::Sender<Watch>) -> Result<(), Failure> {
         let pop = self.args.taking.up_to(1);
         let mut nothing_held = false;
         while !self.stop.load(SeqCst) {
             let wait = if nothing_held { Duration::ZERO } else { LOOK_EVERY };
             let deliveries = self.group.pop_wait(&self.args.taking.topic, pop, wait)?;
-            deliveries.iter().try_for_each(|delivery| self.handle(delivery))?;
+            let is_empty = deliveries.is_empty();
+            deliveries.into_iter().try_for_each(|delivery| self.handle(&Arc::new(delivery), watches))?;
             // Order matters: it is empty when a pop gets nothing after nothing was held back, not before: what was
             // held may have become ready in between.
-            if deliveries.is_empty() && nothing_held {
+            if is_empty && nothing_held {
                 break;
             }
-            nothing_held = self.args.until_empty && deliveries.is_empty() && self.holds_nothing()?;
+            nothing_held = self.args.until_empty && is_empty && self.holds_nothing()?;
         }
         Ok(())
     }
@@ -92,10 +109,16 @@ impl<'a> Jobs<'a> {
         Ok(stats.in_flight + stats.waiting + stats.ending == 0)
     }
 
-    fn handle(&self, delivery: &Delivery) -> Result<(), Failure> {
+    fn handle(&self, delivery: &Arc<Delivery>, watches: &mpsc::Sender<Watch>) -> Result<(), Failure> {
         let (group, receipt) = (&self.group, delivery.receipt());
         self.progress.begun();
-        let ended = match self.run_command(delivery) {
+        let (runs, until) = mpsc::channel();
+        // Nobody listens where the watcher panicked; the scope passes that on.
+        let _ = watches.send(Watch { delivery: Arc::clone(delivery), until });
+        let ended = self.run_command(delivery);
+        // Order matters: a lease is left alone before its message is settled.
+        drop(runs);
+        let ended = match ended {
             Ok(ended) => ended,
             Err(source) => {
                 // It is not the message's fault that there is no such command.
@@ -118,40 +141,23 @@ impl<'a> Jobs<'a> {
             return Ok(Ended::Killed);
         };
         let mut input = child.stdin.take();
-        thread::scope(|threads| {
-            let (ended, until) = mpsc::channel::<()>();
-            if self.args.extend {
-                threads.spawn(move || self.extend(delivery, self.lease, &until));
-            }
-            let written = input.as_mut().map_or(Ok(()), |input| input.write_all(delivery.body()));
-            drop(input);
-            let status = self.running.end(child);
-            drop(ended);
-            match written {
-                // A command need not read its input.
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
-                _ => {}
-            }
-            let status = status?;
-            if let ([_], Some(error)) = (self.args.command.as_slice(), not_run(status)) {
-                return Err(error);
-            }
-            Ok(match status.success() {
-                true => Ended::Succeeded,
-                false if self.running.killed() => Ended::Killed,
-                false => Ended::Failed,
-            })
-        })
-    }
-
-    /// Extends the lease until the other end of the channel is gone.
-    fn extend(&self, delivery: &Delivery, lease: Duration, until: &mpsc::Receiver<()>) {
-        // Half-way through the lease is early enough, also on a busy machine.
-        while until.recv_timeout(lease / 2) == Err(mpsc::RecvTimeoutError::Timeout) {
-            if !self.group.extend(delivery.receipt(), lease).is_ok_and(Settled::counted) {
-                break;
-            }
+        let written = input.as_mut().map_or(Ok(()), |input| input.write_all(delivery.body()));
+        drop(input);
+        let status = self.running.end(child);
+        match written {
+            // A command need not read its input.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            _ => {}
         }
+        let status = status?;
+        if let ([_], Some(error)) = (self.args.command.as_slice(), not_run(status)) {
+            return Err(error);
+        }
+        Ok(match status.success() {
+            true => Ended::Succeeded,
+            false if self.running.killed() => Ended::Killed,
+            false => Ended::Failed,
+        })
     }
 
     fn command(&self, delivery: &Delivery) -> Command {

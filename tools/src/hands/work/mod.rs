@@ -4,6 +4,7 @@
 //! SIGTERM, it ends in order, and nothing is left under a lease.
 
 mod jobs;
+mod leases;
 mod progress;
 mod running;
 
@@ -33,7 +34,8 @@ Example, where each line of a file names an image to be made smaller, four at a 
 ///
 /// The environment of the command tells the rest: POPSTORE_TOPIC, POPSTORE_QUEUE, POPSTORE_INDEX, POPSTORE_KEY,
 /// POPSTORE_TAG, POPSTORE_ATTEMPT and POPSTORE_RECEIPT. Each job takes one message at a time, when it is free to begin
-/// with it. The group is made where it is missing. The body has no line end of its own: `read` in a shell sets its
+/// with it, and extends its lease as long as the command runs; a command that may hang needs a limit of its own, such as
+/// `timeout`. The group is made where it is missing. The body has no line end of its own: `read` in a shell sets its
 /// variable and fails.
 ///
 /// The store has one owner at a time: while this runs, other verbs that write are refused. More hands are --jobs.
@@ -59,9 +61,12 @@ pub(super) struct Args {
     /// For a group that is made here: how often a message is delivered again after its first delivery, or `unlimited`
     #[arg(long, value_name = "N", value_parser = parse_limit)]
     max_reconsume_times: Option<Limit>,
-    /// Extend the lease as long as the command runs
+    /// Do not extend the lease while the command runs: a slower one has its message delivered again
     #[arg(long)]
-    extend: bool,
+    no_extend: bool,
+    /// What is done anyway
+    #[arg(long = "extend", hide = true, conflicts_with = "no_extend")]
+    _extend: bool,
     /// Stop when the topic has nothing left for the group, not even a message that waits for its retry
     #[arg(long)]
     until_empty: bool,
@@ -99,8 +104,13 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
 /// Works on so many messages at once, until it is time to stop. All jobs have ended before the first failure is told.
 fn work(count: u32, jobs: &Jobs<'_>) -> Result<(), Failure> {
     thread::scope(|threads| {
-        let jobs: Vec<_> = (0..count).map(|_| threads.spawn(|| jobs.work())).collect();
-        let ended: Vec<_> = jobs.into_iter().map(|job| job.join().expect("a job does not panic")).collect();
+        let start = |_| thread::Builder::new().spawn_scoped(threads, || jobs.work()).map_err(Failure::Thread);
+        let (started, refused): (Vec<_>, Vec<_>) = (0..count).map(start).partition(Result::is_ok);
+        if !refused.is_empty() {
+            jobs.stop_all();
+        }
+        let ended = started.into_iter().map(|job| job?.join().expect("a job does not panic"));
+        let ended: Vec<_> = ended.chain(refused.into_iter().map(|job| job.map(drop))).collect();
         ended.into_iter().collect()
     })
 }

@@ -74,9 +74,9 @@ impl Progress {
         self.show(&tally);
     }
 
-    /// Says something to whoever looks at the terminal.
+    /// Says something on the standard error, above the line.
     pub(super) fn say(&self, what: &str) {
-        self.line.println(format!("popstore: {what}"));
+        self.line.suspend(|| crate::hands::say(what));
     }
 
     /// Takes the line away.
