@@ -123,6 +123,11 @@ pub(crate) fn reason(reason: EndReason) -> &'static str {
 }
 
 /// The place of a message: `orders/0/12`.
+pub(crate) fn place_of(message: &StoredMessage) -> String {
+    place(message.topic(), message.queue(), message.index())
+}
+
+/// The same, of its parts.
 pub(crate) fn place(topic: &str, queue: u32, index: u64) -> String {
     format!("{topic}/{queue}/{index}")
 }

@@ -7,7 +7,7 @@ mod shell;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -117,6 +117,68 @@ fn to_ask_for_what_is_done_anyway_is_no_error() {
     shell.ok("append data jobs one");
     assert_eq!(shell.work("--extend", "true").code, 0);
     assert_eq!(shell.work("--extend --no-extend", "true").code, 2);
+}
+
+/// A program that cannot be started as long as the file is open, as when it is being replaced; at other times it is EAGAIN.
+#[cfg(target_os = "linux")]
+fn busy_program(shell: &Shell) -> Option<File> {
+    fs::write(shell.path("program"), "#!/bin/sh\ncat >> done\n").unwrap();
+    fs::set_permissions(shell.path("program"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let open = File::options().append(true).open(shell.path("program")).unwrap();
+    let started = Command::new(shell.path("program")).stdin(Stdio::null()).current_dir(shell.path("")).status();
+    if started.is_ok() {
+        println!("not run: this system starts programs that are being written");
+    }
+    started.is_err().then_some(open)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_command_that_cannot_be_started_yet_costs_no_delivery() {
+    let shell = Shell::new();
+    shell.append_lines(b"one\ntwo\nthree\n");
+    let Some(busy) = busy_program(&shell) else { return };
+    let line = "work data jobs --group g --max-reconsume-times 0 --no-extend --invisible 45s --until-empty --json";
+    let mut child = shell.command(&format!("{line} -- ./program now")).spawn().unwrap();
+    let said = Said::by(&mut child);
+    said.wait_for("could not start the command on jobs/0/0, trying again: Text file busy");
+    // The message stays leased meanwhile.
+    let extended = || Printed::from(shell.inspect("checkpoints data --kind extended --json").spawn().unwrap());
+    for _ in 0..3000 {
+        if !extended().out.is_empty() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    drop(busy);
+    let printed = Printed::from(child);
+    let done = printed.object();
+    let counts = ["acked", "nacked", "too_late", "dead_lettered"].map(|count| done[count].as_u64().unwrap());
+    assert_eq!((printed.code, counts), (0, [3, 0, 0, 0]), "{}", said.all());
+    assert_eq!(fs::read_to_string(shell.path("done")).unwrap(), "onetwothree");
+    assert!(!extended().objects().is_empty());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_message_that_was_not_begun_is_given_back_and_not_buried() {
+    for (limit, ready) in [(1, vec![("one".to_string(), 2)]), (0, vec![])] {
+        let shell = Shell::new();
+        shell.append_lines(b"one\n");
+        let Some(_busy) = busy_program(&shell) else { return };
+        let line = format!("work data jobs --group g --max-reconsume-times {limit} --invisible 1h --json");
+        let mut child = shell.command(&format!("{line} -- ./program now")).spawn().unwrap();
+        let said = Said::by(&mut child);
+        said.wait_for("trying again");
+        signal(&child, Signal::TERM);
+        let printed = Printed::from(child);
+        let (done, said) = (printed.object(), said.all());
+        assert_eq!((printed.code, &done["nacked"], &done["dead_lettered"]), (1, &1.into(), &0.into()), "{said}");
+        assert_eq!(said.contains("jobs/0/0 was not begun, and this was its last delivery"), limit == 0, "{said}");
+        assert_closed_in_order(&shell);
+        assert_eq!(shell.ready(), ready, "{limit}");
+        assert_eq!(shell.ok("dead-letters list data --group g").out, "0 dead letters\n");
+    }
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn show(deliveries: &[Delivery], json: bool, out: &mut dyn Write) -> Result<(), 
         let mut table = output::Table::new(["receipt", "place", "attempt", "body"]);
         for delivery in deliveries {
             let message = delivery.message();
-            let place = output::place(message.topic(), message.queue(), message.index());
+            let place = output::place_of(message);
             let attempt = delivery.attempt().to_string();
             table.row([delivery.receipt().to_string(), place, attempt, output::shown(message.body())]);
         }

@@ -3,7 +3,7 @@
 //! A job has its own lease, so that a slow command holds up nobody else's message, and none is held that is not begun.
 
 use std::io::{self, Write};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc;
@@ -13,23 +13,23 @@ use std::time::Duration;
 use popstore::{Delay, Delivery, Group};
 
 use super::Args;
-use super::leases::{Leases, Watch};
+use super::leases::{Leases, Watch, Watched};
 use super::progress::{Done, Progress};
 use super::running::Running;
 use crate::Failure;
 
-/// How often a job that waits looks whether it is time to stop.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a job that waits checks whether it is time to stop.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) struct Jobs<'a> {
     args: &'a Args,
-    group: Group,
+    pub(super) group: Group,
     /// How long a message is hidden by a pop, and by each extension.
     lease: Duration,
-    running: Running,
-    progress: Progress,
+    pub(super) running: Running,
+    pub(super) progress: Progress,
     /// No more messages are taken.
-    stop: AtomicBool,
+    pub(super) stop: AtomicBool,
     /// The user asked for that.
     told: AtomicBool,
 }
@@ -38,8 +38,9 @@ pub(super) struct Jobs<'a> {
 enum Ended {
     Succeeded,
     Failed,
-    /// It was not its own fault, or it was not even begun.
+    /// It was not its own fault.
     Killed,
+    NotBegun,
 }
 
 impl<'a> Jobs<'a> {
@@ -112,34 +113,28 @@ impl<'a> Jobs<'a> {
     fn handle(&self, delivery: &Arc<Delivery>, watches: &mpsc::Sender<Watch>) -> Result<(), Failure> {
         let (group, receipt) = (&self.group, delivery.receipt());
         self.progress.begun();
-        let (runs, until) = mpsc::channel();
-        // Nobody listens where the watcher panicked; the scope passes that on.
-        let _ = watches.send(Watch { delivery: Arc::clone(delivery), until });
-        let ended = self.run_command(delivery);
+        let watched = Watched::begin(delivery, watches);
+        let ended = self.start(delivery, &watched).and_then(|child| {
+            watched.begun();
+            child.map_or(Ok(Ended::NotBegun), |child| self.finish(delivery, child))
+        });
         // Order matters: a lease is left alone before its message is settled.
-        drop(runs);
-        let ended = match ended {
-            Ok(ended) => ended,
-            Err(source) => {
-                // It is not the message's fault that there is no such command.
-                let _ = group.nack(receipt, Duration::ZERO)?;
-                return Err(Failure::Command { command: self.args.command.join(" "), source });
-            }
-        };
+        drop(watched);
         let retry = self.args.retry_after.map_or(Delay::Backoff, Delay::After);
         let (acked, settled) = match ended {
-            Ended::Succeeded => (true, group.ack(receipt)?),
-            Ended::Failed => (false, group.nack(receipt, retry)?),
-            Ended::Killed => (false, group.nack(receipt, Duration::ZERO)?),
+            Ok(Ended::Succeeded) => (true, group.ack(receipt)?),
+            Ok(Ended::Failed) => (false, group.nack(receipt, retry)?),
+            Ok(Ended::Killed) => (false, group.nack(receipt, Duration::ZERO)?),
+            // It is not the message's fault that its command could not be started.
+            Ok(Ended::NotBegun) | Err(_) => (false, self.give_back(delivery)?),
         };
         self.progress.ended(acked, settled);
-        Ok(())
+        let failed = |source| Failure::Command { command: self.args.command.join(" "), source };
+        ended.map(drop).map_err(failed)
     }
 
-    fn run_command(&self, delivery: &Delivery) -> io::Result<Ended> {
-        let Some(mut child) = self.running.begin(self.command(delivery).stdin(Stdio::piped()))? else {
-            return Ok(Ended::Killed);
-        };
+    /// Feeds a command that was started, and waits for its end.
+    fn finish(&self, delivery: &Delivery, mut child: Child) -> io::Result<Ended> {
         let mut input = child.stdin.take();
         let written = input.as_mut().map_or(Ok(()), |input| input.write_all(delivery.body()));
         drop(input);
@@ -160,7 +155,7 @@ impl<'a> Jobs<'a> {
         })
     }
 
-    fn command(&self, delivery: &Delivery) -> Command {
+    pub(super) fn command(&self, delivery: &Delivery) -> Command {
         let mut command = match self.args.command.as_slice() {
             [line] if cfg!(windows) => shell("cmd", "/C", line),
             [line] => shell("sh", "-c", line),

@@ -1,10 +1,11 @@
-//! The leases of messages whose commands run: extended in time, or reported when they end under the command.
+//! The leases of messages whose commands run, or are to be started: extended in time, or reported when they end.
 //!
 //! Each job has a thread for that, started before the first message is popped: no lease depends on whether the system has
 //! a thread to spare while a command runs.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use popstore::{Clock, Delivery, Group, Settled, SystemClock};
@@ -26,10 +27,38 @@ pub(super) struct Leases<'a> {
     pub(super) extend: bool,
 }
 
-/// A lease to watch until the other end of the channel is dropped.
+/// A lease to watch until its [`Watched`] is dropped.
 pub(super) struct Watch {
-    pub(super) delivery: Arc<Delivery>,
-    pub(super) until: mpsc::Receiver<()>,
+    delivery: Arc<Delivery>,
+    /// One word: the command has begun. Before that a lease is extended in any case.
+    begun: mpsc::Receiver<()>,
+    over: Arc<AtomicBool>,
+}
+
+/// The message of a lease that is being watched.
+pub(super) struct Watched {
+    begun: mpsc::Sender<()>,
+    over: Arc<AtomicBool>,
+}
+
+impl Watched {
+    pub(super) fn begin(delivery: &Arc<Delivery>, watches: &mpsc::Sender<Watch>) -> Self {
+        let (sender, begun) = mpsc::channel();
+        let over = Arc::new(AtomicBool::new(false));
+        // Nobody listens where the watcher panicked; the scope passes that on.
+        let _ = watches.send(Watch { delivery: Arc::clone(delivery), begun, over: Arc::clone(&over) });
+        Self { begun: sender, over }
+    }
+
+    /// The command has begun, or will not any more.
+    pub(super) fn begun(&self) {
+        let _ = self.begun.send(());
+    }
+
+    /// Whether the lease is over, and the message perhaps somebody else's.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(SeqCst)
+    }
 }
 
 /// What to do about a lease.
@@ -75,13 +104,14 @@ impl Leases<'_> {
     pub(super) fn watch(&self, watch: &Watch) {
         let clock = SystemClock::start();
         let now = || Duration::from_micros(clock.now().0);
-        let mut lease = Lease::begin(self.lease, self.extend, now());
+        let mut lease = Lease::begin(self.lease, true, now());
+        let mut extends = true;
         loop {
             let wait = match lease.next(now()) {
                 Next::Wait(wait) => wait,
                 Next::Extend => match self.group.extend(watch.delivery.receipt(), self.lease) {
                     Ok(Settled::Done) => {
-                        lease = Lease::begin(self.lease, true, now());
+                        lease = Lease::begin(self.lease, extends, now());
                         continue;
                     }
                     Ok(_) => return self.report(watch, "could not be extended before its end"),
@@ -92,23 +122,33 @@ impl Leases<'_> {
                 },
                 Next::Report => return self.report(watch, "ended, and is not to be extended"),
             };
-            if watch.until.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
-                return;
+            match watch.begun.recv_timeout(wait) {
+                Ok(()) if !self.extend => {
+                    extends = false;
+                    lease.extend_at = None;
+                }
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
     fn report(&self, watch: &Watch, what: &str) {
-        // Order matters: a command ends before its message is settled, and then there is nothing to report.
-        if watch.until.try_recv() == Err(mpsc::TryRecvError::Disconnected) {
-            return;
+        watch.over.store(true, SeqCst);
+        // Order matters: a lease is left alone before its message is settled, and then there is nothing to report.
+        let left_alone = loop {
+            match watch.begun.try_recv() {
+                Ok(()) => {}
+                Err(error) => break error == TryRecvError::Disconnected,
+            }
+        };
+        if !left_alone {
+            let (place, attempt) = (output::place_of(watch.delivery.message()), watch.delivery.attempt());
+            self.progress.say(&format!(
+                "the lease of {place}, attempt {attempt}, {what}, before its command has ended: the message is \
+                 delivered again, or leaves the group at its limit"
+            ));
         }
-        let (message, attempt) = (watch.delivery.message(), watch.delivery.attempt());
-        let place = output::place(message.topic(), message.queue(), message.index());
-        self.progress.say(&format!(
-            "the lease of {place}, attempt {attempt}, {what}, while its command runs: the message is delivered again, or leaves the \
-             group at its limit"
-        ));
     }
 }
 

@@ -7,6 +7,7 @@ mod jobs;
 mod leases;
 mod progress;
 mod running;
+mod starting;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -43,8 +44,10 @@ Example, where each line of a file names an image to be made smaller, four at a 
 /// On SIGINT (Ctrl-C) and SIGTERM no more messages are taken; the commands that run are finished first. A second signal
 /// kills them, and their messages are given back. Exit code 1 when a command failed or was done too late. A shell that
 /// finds no such program, or cannot run it (its exit codes 127 and 126, so a command should not exit with them), ends the
-/// work, since all other messages would fare no better. The message it was told by goes back at once; that was one of its
-/// deliveries, so where it was the last it is dead-lettered, and `dead-letters redrive` brings it back.
+/// work, since all other messages would fare no better. Where the system has no process, memory or descriptor to start a
+/// command with, its message stays leased and it is tried again. A message whose command was not started when the work
+/// ends is given back at once; that was one of its deliveries. Where it was the last, the message is dead-lettered when
+/// its lease ends, and `dead-letters redrive` puts it back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(super) struct Args {
@@ -147,7 +150,8 @@ fn check_command(command: &[String]) -> Result<(), Failure> {
 /// Whether the shell has a word for something of its own, or finds a program of that name.
 fn knows(word: &str) -> bool {
     let ask = || Command::new("sh").args(["-c", "command -v \"$1\"", "sh", word]).stdout(Stdio::null()).status();
-    cfg!(windows) || ask().is_ok_and(|answer| answer.success())
+    // A shell that cannot be asked now may know it.
+    cfg!(windows) || ask().map_or(true, |answer| answer.success())
 }
 
 #[cfg(unix)]
