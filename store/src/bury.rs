@@ -18,6 +18,7 @@ use crate::event::StoreEvent;
 use crate::format::commit::{Cause, MessageRecord, Settlement};
 use crate::log::Room;
 use crate::message::{StoredMessage, record_bytes_max};
+use crate::runs::Gathered;
 use crate::topics::dead_letters_of;
 
 /// How many letters are written and synced as one, and how many bytes at most; never more than fit into a segment.
@@ -157,15 +158,12 @@ impl Engine {
         // Order matters: the copy is durable before the original is settled, in every mode.
         self.commit.sync_through(end)?;
         topic.signal.raise();
-        let mut runs: Vec<Run> = Vec::new();
-        for Burying { run, .. } in letters.iter().map(|(burying, _)| burying) {
-            match runs.last_mut().filter(|last| Run { mask: 0, ..**last } == Run { mask: 0, ..*run }) {
-                Some(last) => last.mask |= run.mask,
-                None => runs.push(*run),
-            }
+        let mut buried = Gathered::default();
+        for (burying, _) in letters {
+            buried.add(burying.run);
         }
         let mut consumers = self.consumers();
-        let settled = Unrecorded { group: Some(group), at: buried_at, runs };
+        let settled = Unrecorded { group: Some(group), at: buried_at, runs: buried.into_runs() };
         self.record_settled(&mut consumers, &mut unrecorded, settled.clone());
         let runs = settled.runs;
         let queues = self.unblocked(&consumers, group, &runs);

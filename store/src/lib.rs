@@ -59,6 +59,7 @@ mod recover;
 mod reserve;
 mod retention;
 mod reviver;
+mod runs;
 mod segment;
 mod settle;
 mod stats;

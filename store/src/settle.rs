@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::format::receipt::Lease;
 use crate::pop::check_invisible;
 use crate::receipt::Receipt;
+use crate::runs::Gathered;
 
 /// The longest delay of a nack: 366 days.
 const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -54,8 +55,7 @@ impl Engine {
         let now = self.now();
         let mut guard = self.consumers();
         let consumers = &mut *guard;
-        let mut runs = std::mem::take(&mut consumers.runs);
-        runs.clear();
+        let mut acked = Gathered::into(std::mem::take(&mut consumers.runs));
         let (mut slow, mut times) = (None, consumers.ack_times.get_mut(&group.id));
         let mut alike = None;
         for receipt in receipts {
@@ -67,7 +67,7 @@ impl Engine {
             alike = Some(found);
             let settled = match found.standing {
                 Standing::Leased { .. } | Standing::Over => {
-                    let counts = add(&mut runs, receipt);
+                    let counts = acked.add(run(receipt)) != 0;
                     if let (true, Some(held), Some(times)) = (counts, found.held, &mut times) {
                         slow = times.time(&group.name, held, now).or(slow);
                     }
@@ -86,6 +86,7 @@ impl Engine {
             };
             outcome(settled);
         }
+        let runs = acked.into_runs();
         let acked = self.change_all(consumers, &runs, |runs| Change::Acked { group: group.id, at: now, runs });
         let queues: Vec<QueueId> = self.unblocked(consumers, group.id, &runs);
         consumers.runs = runs;
@@ -221,23 +222,6 @@ impl<'i> Alike<'i> {
 
 fn run(receipt: &Receipt) -> Run {
     Run::one(receipt.lease.queue, receipt.lease.index, receipt.lease.attempt)
-}
-
-/// Adds a message to the runs, with its neighbours if they are there. Returns whether it was not among them.
-fn add(runs: &mut Vec<Run>, receipt: &Receipt) -> bool {
-    let one = run(receipt);
-    let same = |run: &&mut Run| run.queue == one.queue && run.block == one.block && run.attempt == one.attempt;
-    match runs.iter_mut().rev().find(same) {
-        Some(run) => {
-            let new = run.mask & one.mask == 0;
-            run.mask |= one.mask;
-            new
-        }
-        None => {
-            runs.push(one);
-            true
-        }
-    }
 }
 
 fn too_late(standing: Standing) -> Settled {
