@@ -46,7 +46,7 @@ impl Engine {
         self.check()?;
         messages.iter().try_for_each(|message| message.check(self.options.body_bytes_max))?;
         let topic = self.topic_to_append_to(topic, messages)?;
-        let appended_at = self.options.clock.coarse();
+        let appended_at = self.clock.coarse();
         let queue = |message| Ok(QueueId { topic: topic.id, queue: choose_queue(&topic, message)? });
         let queues = match messages {
             // One message, the frequent case, needs no list.

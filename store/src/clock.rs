@@ -4,12 +4,16 @@
 //! lies, so that what is recorded means something after a restart. A step of the wall clock while the store runs is
 //! not seen.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use popstore_revive::Time;
 
-/// Where the store's time comes from.
+use crate::callback;
+
+/// Where the store's time comes from. It is asked while locks are held, so it must not call the store. A panic in it poisons
+/// the store ([`crate::Error::Poisoned`]).
 pub trait Clock: Send + Sync {
     /// The time on the store's timeline.
     fn now(&self) -> Time;
@@ -25,7 +29,7 @@ pub trait Clock: Send + Sync {
 }
 
 /// The machine's clock.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SystemClock {
     opened_at: Time,
     #[cfg(not(target_os = "linux"))]
@@ -114,6 +118,87 @@ impl Clock for ManualClock {
 
     fn runs(&self) -> bool {
         false
+    }
+}
+
+/// The time of an open store. The machine's clock is asked directly; that of a user may panic.
+#[derive(Clone)]
+pub(crate) enum Timeline {
+    Machine(SystemClock),
+    User(Arc<UsersClock>),
+}
+
+/// A clock of the user, until it panics; the time of its last answer from then on.
+pub(crate) struct UsersClock {
+    clock: Arc<dyn Clock>,
+    runs: bool,
+    last: AtomicU64,
+    has_failed: AtomicBool,
+    on_failure: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Timeline {
+    /// Starts the timeline of a store, on the user's clock if there is one. Its panic is reported once.
+    pub(crate) fn start(clock: Option<&Arc<dyn Clock>>, on_failure: impl Fn() + Send + Sync + 'static) -> Self {
+        let Some(clock) = clock else { return Self::Machine(SystemClock::start()) };
+        let (last, has_failed) = (AtomicU64::new(0), AtomicBool::new(false));
+        let on_failure = Box::new(on_failure);
+        let mut users = UsersClock { clock: Arc::clone(clock), runs: false, last, has_failed, on_failure };
+        users.runs = users.ask(|clock| clock.runs()).unwrap_or_default();
+        Self::User(Arc::new(users))
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        match self {
+            Self::Machine(clock) => clock.now(),
+            Self::User(clock) => clock.read(|clock| clock.now()),
+        }
+    }
+
+    pub(crate) fn coarse(&self) -> Time {
+        match self {
+            Self::Machine(clock) => clock.coarse(),
+            Self::User(clock) => clock.read(|clock| clock.coarse()),
+        }
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        match self {
+            Self::Machine(clock) => clock.runs(),
+            Self::User(clock) => clock.runs,
+        }
+    }
+
+    /// Whether the clock has panicked: it shows the time of its last answer.
+    pub(crate) fn has_failed(&self) -> bool {
+        match self {
+            Self::Machine(_) => false,
+            Self::User(clock) => clock.has_failed.load(Ordering::Acquire),
+        }
+    }
+}
+
+impl UsersClock {
+    fn read(&self, read: impl FnOnce(&dyn Clock) -> Time) -> Time {
+        match self.ask(read) {
+            Some(time) => {
+                self.last.store(time.0, Ordering::Relaxed);
+                time
+            }
+            None => Time(self.last.load(Ordering::Relaxed)),
+        }
+    }
+
+    fn ask<T>(&self, ask: impl FnOnce(&dyn Clock) -> T) -> Option<T> {
+        if self.has_failed.load(Ordering::Acquire) {
+            return None;
+        }
+        let answer = callback::call(|| ask(&*self.clock));
+        if answer.is_none() {
+            self.has_failed.store(true, Ordering::Release);
+            (self.on_failure)();
+        }
+        answer
     }
 }
 

@@ -165,7 +165,7 @@ impl Engine {
             ..letter.settlement
         };
         let record = MessageRecord {
-            appended_at: self.now(),
+            appended_at: self.time()?,
             queue: *origin,
             settlement: Some(settlement),
             ..letter.message.record()

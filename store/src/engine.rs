@@ -8,6 +8,8 @@ use crossbeam_channel::Sender;
 use popstore_revive::{QueueIndex, Time};
 
 use crate::bury::Unrecorded;
+use crate::callback;
+use crate::clock::Timeline;
 use crate::consumers::Consumers;
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
@@ -32,6 +34,7 @@ use crate::topics::{Topic, Topics};
 pub(crate) struct Engine {
     pub(crate) dir: PathBuf,
     pub(crate) options: Options,
+    pub(crate) clock: Timeline,
     pub(crate) identity: Identity,
     pub(crate) disk: Disk,
     pub(crate) commit: Log,
@@ -72,7 +75,13 @@ pub(crate) struct Wakes {
 
 impl Engine {
     pub(crate) fn now(&self) -> Time {
-        self.options.clock.now()
+        self.clock.now()
+    }
+
+    /// The time, for a verb that would not notice by what it writes that the clock has failed.
+    pub(crate) fn time(&self) -> Result<Time> {
+        let now = self.now();
+        if self.clock.has_failed() { self.poison.check().map(|()| now) } else { Ok(now) }
     }
 
     /// Refuses calls on a closed or poisoned store.
@@ -139,11 +148,10 @@ impl Engine {
 
     /// Tells whoever wants to know.
     pub(crate) fn tell(&self, event: &StoreEvent) {
-        tracing::warn!(?event, store = %self.dir.display(), "popstore");
+        callback::log(|| tracing::warn!(?event, store = %self.dir.display(), "popstore"));
         let Some(hook) = &self.options.on_event else { return };
-        // A panic of the user's code must not take the thread along on which the store lives.
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hook(event))).is_err() {
-            tracing::error!(?event, "the hook for events panicked");
+        if callback::call(|| hook(event)).is_none() {
+            callback::log(|| tracing::error!(?event, "the hook for events panicked"));
         }
     }
 
@@ -177,7 +185,9 @@ impl Engine {
             }
             return self.follow(topic, queue, index, entry).map(Some);
         };
-        tracing::warn!(topic = %topic.name, queue = queue.id.queue, "a consume queue was wrong and is rebuilt");
+        callback::log(
+            || tracing::warn!(topic = %topic.name, queue = queue.id.queue, "a consume queue was wrong and is rebuilt"),
+        );
         let message = self.follow(topic, queue, index, *actual)?;
         queue.rebuild(&self.disk, &self.find_entries(queue, None)?)?;
         Ok(Some(message))

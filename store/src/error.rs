@@ -65,11 +65,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// A write or sync failed, so what the disk holds is unknown, and so is whether the call that returns this took effect.
-    /// Nothing more is acknowledged; reads go on. Reopen the store: recovery writes its tail again.
-    #[error("the store is poisoned by a failed write or sync of {path:?}; reopen it")]
+    /// A write or sync failed, a thread of the store or the user's clock panicked: what the disk holds is unknown, and so is
+    /// whether the call that returns this took effect. Nothing more is acknowledged; reads go on. Reopen the store: recovery
+    /// writes its tail again.
+    #[error("the store is poisoned by a failure at {path:?}; reopen it")]
     Poisoned {
-        /// The file.
+        /// The file; of a clock the store's directory.
         path: PathBuf,
         /// The first failure.
         source: Arc<io::Error>,

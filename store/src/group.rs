@@ -318,7 +318,7 @@ impl Engine {
             Err(error) => return Err(error),
         }
         let mut consumers = self.consumers();
-        let at = self.now();
+        let at = self.time()?;
         let attempt = match consumers.index.held(group.id, id, index) {
             Some(held) => held.attempt,
             // It is given up as it would be after a delivery, so that it is counted and can be told.

@@ -32,6 +32,7 @@
 
 mod append;
 mod bury;
+mod callback;
 mod chunks;
 mod clock;
 mod consumers;

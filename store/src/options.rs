@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use popstore_revive::Time;
+
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
@@ -84,7 +86,8 @@ pub struct Options {
     pub(crate) queues: u32,
     pub(crate) retention: Retention,
     pub(crate) file_mode: u32,
-    pub(crate) clock: Arc<dyn Clock>,
+    /// The machine's clock if there is none.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
     pub(crate) hook: Option<Arc<dyn Hook>>,
     pub(crate) on_event: Option<OnEvent>,
 }
@@ -104,7 +107,7 @@ impl Default for Options {
             queues: 1,
             retention: Retention::default(),
             file_mode: 0o600,
-            clock: Arc::new(SystemClock::start()),
+            clock: None,
             hook: None,
             on_event: None,
         }
@@ -183,10 +186,10 @@ impl Options {
     }
 
     /// Another source of time. With one that does not run by itself no threads are started, and
-    /// [`Store::run_pending`] does their work.
+    /// [`Store::run_pending`] does their work. One that panics poisons the store.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+        self.clock = Some(clock);
         self
     }
 
@@ -225,6 +228,11 @@ impl Options {
     pub fn open(self, dir: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
         Store::open_with(dir.as_ref(), self)
+    }
+
+    /// The time that the store would open at.
+    pub(crate) fn now(&self) -> Time {
+        self.clock.as_ref().map_or_else(|| SystemClock::start().now(), |clock| clock.now())
     }
 
     pub(crate) fn check(&self) -> Result<()> {

@@ -90,7 +90,7 @@ impl Engine {
             true => self.begin_reading(&mut consumers, group.id, topic)?,
             false => None,
         };
-        let at = self.now();
+        let at = self.time()?;
         let due = at.after(lease);
         let found = self.read_runs(group.id, topic, &mut runs, due);
         let popped = match found {
@@ -195,7 +195,7 @@ impl Engine {
             let deliveries = self.pop(group, topic, pop)?;
             let left = deadline.since(self.now());
             // A clock that does not run brings no deadline nearer: its owner moves it and looks again.
-            if !deliveries.is_empty() || left.is_zero() || !self.options.clock.runs() {
+            if !deliveries.is_empty() || left.is_zero() || !self.clock.runs() {
                 return Ok(deliveries);
             }
             signal.wait(seen, left);

@@ -52,7 +52,7 @@ impl Engine {
     fn ack_all(&self, group: &GroupEntry, receipts: &[Receipt], mut outcome: impl FnMut(Settled)) -> Result<()> {
         self.check()?;
         receipts.iter().try_for_each(|receipt| self.check_receipt(group, receipt))?;
-        let now = self.now();
+        let now = self.time()?;
         let mut guard = self.consumers();
         let consumers = &mut *guard;
         let mut acked = Gathered::into(std::mem::take(&mut consumers.runs));
@@ -107,7 +107,7 @@ impl Engine {
             return Err(Error::invalid("delay", format!("{delay:?}"), "at most 366 days"));
         }
         self.check_reserve()?;
-        let at = self.now();
+        let at = self.time()?;
         let mut consumers = self.consumers();
         let leased = match Alike::look_up(&consumers.index, &receipt, at).standing {
             Standing::Leased { .. } => {
@@ -136,7 +136,7 @@ impl Engine {
         self.check_receipt(group, &receipt)?;
         check_invisible(lease)?;
         self.check_reserve()?;
-        let at = self.now();
+        let at = self.time()?;
         let mut consumers = self.consumers();
         match Alike::look_up(&consumers.index, &receipt, at).standing {
             Standing::Leased { .. } => {}

@@ -160,9 +160,9 @@ impl AckTimes {
 impl Engine {
     pub(crate) fn stats(&self) -> Result<StoreStats> {
         self.check_open()?;
-        let topics = self.topics.all();
+        let (now, topics) = (self.time()?, self.topics.all());
         let consumers = self.consumers();
-        let groups = consumers.groups.values().map(|entry| self.stats_of(&consumers, entry, None)).collect();
+        let groups = consumers.groups.values().map(|entry| self.stats_of(&consumers, entry, None, now)).collect();
         drop(consumers);
         let unsynced = |log: &crate::log::Log| log.appended().saturating_sub(log.durable());
         Ok(StoreStats {
@@ -184,14 +184,15 @@ impl Engine {
     pub(crate) fn group_stats(&self, group: &GroupEntry, topic: Option<&str>) -> Result<GroupStats> {
         self.check_open()?;
         let only = topic.map(|topic| self.topics.by_name(topic)).transpose()?.map(|topic| topic.id);
+        let now = self.time()?;
         let consumers = self.consumers();
         match consumers.groups.get(&group.id) {
-            Some(entry) => Ok(self.stats_of(&consumers, entry, only)),
+            Some(entry) => Ok(self.stats_of(&consumers, entry, only, now)),
             None => Err(Error::unknown("group", &group.name)),
         }
     }
 
-    fn stats_of(&self, consumers: &Consumers, entry: &GroupEntry, only: Option<TopicId>) -> GroupStats {
+    fn stats_of(&self, consumers: &Consumers, entry: &GroupEntry, only: Option<TopicId>, now: Time) -> GroupStats {
         let (limit, index) = (self.poppable(), &consumers.index);
         let (mut new, mut held) = (0, Counts::default());
         let mut topics: Vec<_> = index.positions(entry.id).map(|(queue, _)| queue.topic).collect();
@@ -209,7 +210,6 @@ impl Engine {
             held.ending += ending;
         }
         let counters = index.counters(entry.id).unwrap_or_default();
-        let now = self.now();
         GroupStats {
             ready: new + held.ready,
             in_flight: held.in_flight,

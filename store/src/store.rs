@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use popstore_revive::QueueIndex;
 
 use crate::append::Appended;
+use crate::callback;
 use crate::engine::Engine;
 use crate::error::{At, Error, Result};
 use crate::group::{Group, GroupOptions};
@@ -67,7 +68,7 @@ impl Store {
         let (disk, lock) = recover::lock(dir, &options)?;
         let engine = Arc::new(recover::open(options, disk, lock, wakes)?);
         let handle = Arc::new(Handle { engine, threads: Arc::default() });
-        if handle.engine.options.clock.runs() {
+        if handle.engine.clock.runs() {
             // What was due while the store was closed happens before anyone can ask.
             handle.engine.revive();
             let (threads, started) = Threads::start(&handle.engine, listen);
@@ -261,7 +262,9 @@ impl Drop for Handle {
         match self.close() {
             Ok(()) | Err(Error::Closed) => {}
             Err(Error::Locked { .. }) => {}
-            Err(error) => tracing::error!(%error, dir = %self.engine.dir.display(), "a store was not closed in order"),
+            Err(error) => callback::log(
+                || tracing::error!(%error, dir = %self.engine.dir.display(), "a store was not closed in order"),
+            ),
         }
     }
 }

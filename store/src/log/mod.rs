@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock, Weak};
 
-use crate::clock::Clock;
+use crate::clock::Timeline;
 use crate::error::{Error, Result};
 use crate::format::frame::{LogKind, Seed};
 use crate::primitives::{Hold, unpoisoned};
@@ -59,7 +59,7 @@ pub(crate) struct Shape {
     pub(crate) was_closed: bool,
     /// Both logs of a store are poisoned together.
     pub(crate) poison: Arc<Poison>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Timeline,
     /// Wakes the thread that prepares.
     pub(crate) wake: crossbeam_channel::Sender<()>,
 }
@@ -70,7 +70,7 @@ impl Shape {
     }
 }
 
-/// The first failed write or sync. It is never forgotten.
+/// The first failure after which what the store holds is unknown. It is never forgotten.
 #[derive(Default)]
 pub(crate) struct Poison(OnceLock<(PathBuf, Arc<std::io::Error>)>);
 

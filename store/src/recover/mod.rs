@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use popstore_revive::{Change, QueueIndex};
 
+use crate::clock::Timeline;
 use crate::consumers::Consumers;
 use crate::engine::{Engine, Wakes};
 use crate::error::{At, Error, Result};
@@ -96,9 +97,17 @@ fn next_generation(dir: &Path, identity: Identity) -> Result<u32> {
 
 /// Opens the store in a directory that is locked.
 pub(crate) fn open(mut options: Options, disk: Disk, lock: Arc<Lock>, wakes: Wakes) -> Result<Engine> {
-    let begun = options.clock.now();
     let dir = disk.root().to_path_buf();
+    let poison = Arc::new(Poison::default());
+    let clock = {
+        let (poison, dir) = (Arc::clone(&poison), dir.clone());
+        Timeline::start(options.clock.as_ref(), move || {
+            poison.set(dir.clone(), std::io::Error::other("the clock panicked"));
+        })
+    };
     let dir = dir.as_path();
+    let begun = clock.now();
+    poison.check()?;
     directory::check_kinds(dir)?;
     let identity = directory::identify(dir, &disk)?;
     let Found { mut checkpoint, commit, mut replay, mut messages, .. } = Found::read(dir, identity, false)?;
@@ -116,7 +125,6 @@ pub(crate) fn open(mut options: Options, disk: Disk, lock: Arc<Lock>, wakes: Wak
     }
 
     options.checkpoint_segment_bytes = checkpoint.segment_bytes(options.checkpoint_segment_bytes, &disk)?;
-    let poison = Arc::new(Poison::default());
     let was_closed = replay.closed == Some(messages.found.end);
     let shape = |kind: LogKind, segment_bytes| Shape {
         kind,
@@ -130,7 +138,7 @@ pub(crate) fn open(mut options: Options, disk: Disk, lock: Arc<Lock>, wakes: Wak
         lazy: options.durability == Durability::Buffered && kind == LogKind::Commit,
         was_closed,
         poison: Arc::clone(&poison),
-        clock: Arc::clone(&options.clock),
+        clock: clock.clone(),
         wake: wakes.prepare.clone(),
     };
     let checkpoint_shape = shape(LogKind::Checkpoint, options.checkpoint_segment_bytes);
@@ -187,10 +195,11 @@ pub(crate) fn open(mut options: Options, disk: Disk, lock: Arc<Lock>, wakes: Wak
         recovery: Recovery::default(),
         lock,
         options,
+        clock,
     };
     engine.rebuild_queues(&mut recovery)?;
     engine.record_what_was_decided(&messages.settlements, &mut recovery)?;
-    recovery.took = engine.now().since(begun);
+    recovery.took = engine.time()?.since(begun);
     Ok(Engine { recovery, ..engine })
 }
 

@@ -102,7 +102,7 @@ impl RecoveryPlan {
         let mut index = std::mem::take(&mut replay.consumers.index);
         self.void(&mut index, &messages);
         self.complete(&mut index, &messages);
-        self.due(&mut index, options.clock.now());
+        self.due(&mut index, options.now());
         Ok(())
     }
 

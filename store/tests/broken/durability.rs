@@ -243,4 +243,15 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("spec", "full_disk::what_is_done_makes_room_on_a_disk_that_is_full_to_the_last_block"),
         told: "a message is not at the end of its queue",
     },
+    Mistake {
+        name: "let a panic of the user's clock through a lock",
+        breaks: "",
+        places: &[Place {
+            file: "store/src/callback.rs",
+            right: "match catch_unwind(AssertUnwindSafe(user)) {",
+            wrong: "if BROKEN { return Some(user()); } match catch_unwind(AssertUnwindSafe(user)) {",
+        }],
+        caught_by: ("spec", "users_code::a_clock_that_panics_fails_each_verb_and_all_after_it"),
+        told: "a clock that is broken on purpose",
+    },
 ];

@@ -6,7 +6,7 @@ pub struct Mistake {
     /// What it breaks of what every crash must keep, by letter: (a) nothing promised is lost; (b) nothing acked comes
     /// back; (c) nothing is delivered more often than its group allows; (d) each dead letter exactly once; (e) nothing
     /// that was cut reappears; (f) opening twice gives the same as once; (g) a crash inside recovery is no worse;
-    /// (h) a receipt works or is refused, and is never good for another message.
+    /// (h) a receipt works or is refused, and is never good for another message. None where only a caller is hurt.
     pub breaks: &'static str,
     pub places: &'static [Place],
     /// The test binary, and the test in it.

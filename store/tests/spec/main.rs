@@ -24,4 +24,5 @@ mod scene;
 mod survivors;
 mod threads;
 mod told;
+mod users_code;
 mod verbs;
