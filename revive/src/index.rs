@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::block::{Block, Retimed, Untouched};
 use crate::queue::Queue;
 use crate::{
-    Burial, Buried, Change, Cohort, Counters, Counts, GroupId, Policy, QueueId, QueueIndex, Run, Standing, State, Time,
+    Burial, Buried, Change, Cohort, Counters, Counts, EndReason, GroupId, Policy, QueueId, QueueIndex, Run, Standing,
+    State, Time,
 };
-use crate::{EndReason, TopicId};
 
 /// Who holds which message until when: per group and queue, in memory, rebuilt from the checkpoint log.
 #[derive(Clone, Debug, Default)]
@@ -227,13 +227,6 @@ impl Index {
     /// The groups, in order.
     pub fn groups(&self) -> impl Iterator<Item = GroupId> {
         self.groups.keys().copied()
-    }
-
-    /// The groups that have read from a topic, in order.
-    pub fn readers(&self, topic: TopicId) -> impl Iterator<Item = GroupId> {
-        let (from, through) = (QueueId { topic, queue: 0 }, QueueId { topic, queue: u32::MAX });
-        let read = move |group: &&Group| group.queues.range(from..=through).next().is_some();
-        self.groups.iter().filter(move |(_, group)| read(group)).map(|(id, _)| *id)
     }
 
     /// Forgets the redriven letters before `first`, which do not exist any more; but not those that were moved on.

@@ -45,6 +45,7 @@ mod image;
 mod index;
 mod policy;
 mod queue;
+mod readers;
 mod time;
 mod truncate;
 

@@ -13,7 +13,7 @@ use crate::log::{Appender, Room, room_max};
 use crate::message::{Message, record_bytes_max};
 use crate::primitives::Hold;
 use crate::queue::Tail;
-use crate::topics::{DEAD_LETTERS, NAME_MAX, QUEUES_MAX, Topic, check_name};
+use crate::topics::{DEAD_LETTERS, NAME_MAX, QUEUES_MAX, Topic, check_name, is_for_letters};
 
 /// Where a message was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,7 +126,7 @@ impl Engine {
     /// The topic of that name. A missing one is made, unless no segment could hold what is for it.
     fn topic_to_append_to(&self, name: &str, messages: &[Message<'_>]) -> Result<Arc<Topic>> {
         match self.topics.find(name) {
-            Some(topic) if !name.starts_with(DEAD_LETTERS) => Ok(topic),
+            Some(topic) if !is_for_letters(name) => Ok(topic),
             _ => {
                 check_name("topic", name)?;
                 let bytes: usize = messages.iter().map(|message| record_bytes_max(&message.record())).sum();

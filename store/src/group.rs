@@ -229,7 +229,8 @@ impl Group {
         self.handle.engine.group_options(&self.entry)
     }
 
-    /// What the group holds and has done.
+    /// What the group holds of the topics that it has popped from, and what it has done. Before its first pop it holds the
+    /// messages of every topic: a lag of 0 means that nothing waits for it.
     ///
     /// # Errors
     /// [`Error::Unknown`] when the group was removed, [`Error::Closed`].
@@ -237,7 +238,7 @@ impl Group {
         self.handle.engine.group_stats(&self.entry, None)
     }
 
-    /// Like [`Group::stats`], but what it holds is counted of this topic only.
+    /// Like [`Group::stats`], but what it holds is counted of this topic only, popped from or not.
     ///
     /// # Errors
     /// [`Error::Unknown`] when there is no such topic, and those of [`Group::stats`].

@@ -19,7 +19,7 @@ use crate::format::frame::{END_FRAME, KIND_END};
 use crate::format::header::SEGMENT_HEADER;
 use crate::log::{Room, Segment};
 use crate::message::record_bytes_max;
-use crate::topics::{DEAD_LETTERS, NAME_MAX};
+use crate::topics::{DEAD_LETTERS, NAME_MAX, is_for_letters};
 
 /// What is needed of a segment is moved on if it is at most this part of it, or if all that was moved is at most that
 /// part of the log: else the segment stays. So neither the log grows without an end, nor what is written for it.
@@ -219,7 +219,7 @@ impl Engine {
 
     fn is_done(&self, consumers: &Consumers, firsts: &Firsts) -> bool {
         firsts.iter().all(|(queue, first)| {
-            let letters = self.topics.by_id(queue.topic).is_none_or(|topic| topic.name.starts_with(DEAD_LETTERS));
+            let letters = self.topics.by_id(queue.topic).is_none_or(|topic| is_for_letters(&topic.name));
             let mut readers = consumers.index.readers(queue.topic).peekable();
             // Nobody has to read letters for them to be moved on; who does is not done with them before.
             let read = letters || readers.peek().is_some();
@@ -261,7 +261,7 @@ impl Engine {
     fn needed(&self, consumers: &Consumers, next_base: u64, firsts: &Firsts, letters: Letters) -> Result<Needed> {
         let mut needed = Needed::default();
         for topic in self.topics.all() {
-            let of_letters = topic.name.starts_with(DEAD_LETTERS);
+            let of_letters = is_for_letters(&topic.name);
             for queue in &topic.queues {
                 let relocated: BTreeMap<_, _> = queue.relocated().into_iter().collect();
                 let is_letter = |index| of_letters && !consumers.index.is_redriven(queue.id, index);

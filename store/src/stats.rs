@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use popstore_revive::{Cohort, Counters, Counts, State, Time, TopicId};
+use popstore_revive::{Cohort, Counters, Counts, GroupId, Index, QueueId, QueueIndex, State, Time, TopicId};
 
 use crate::consumers::{Consumers, GroupEntry};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
-use crate::topics::Topic;
+use crate::topics::{Topic, is_for_letters};
 
 /// An ack that took this part of its lease, in percent, or more is slow.
 const SLOW_PERCENT: u64 = 80;
@@ -50,12 +50,18 @@ impl TopicStats {
 }
 
 /// What a group holds and has done.
+///
+/// [`crate::Group::stats`] counts the messages of all topics that the group has popped from. Before its first pop it counts
+/// those of every topic but dead-letter queues: a pop could get any of them. [`crate::Group::stats_of`] counts the
+/// messages of one topic, whether the group has popped from it or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupStats {
     /// Its name.
     pub name: String,
-    /// Messages a pop could get now, of the topics the group has read from.
+    /// Whether the group has popped from what is counted.
+    pub has_read: bool,
+    /// Messages a pop could get now.
     pub ready: u64,
     /// Messages under a lease.
     pub in_flight: u64,
@@ -63,7 +69,7 @@ pub struct GroupStats {
     pub waiting: u64,
     /// Messages at their limit, on the way to the dead-letter queue.
     pub ending: u64,
-    /// Messages not settled: all of the above. A topic counts from the group's first pop of it on.
+    /// Messages not settled: all of the above.
     pub lag: u64,
     /// How long the longest lease has been running.
     pub oldest_lease_for: Option<Duration>,
@@ -84,10 +90,29 @@ pub struct GroupStats {
 }
 
 impl GroupStats {
-    /// What a group has done; what it holds is for the caller to add.
+    /// What a group has done; what it holds of each queue is for the caller to count.
     pub(crate) fn of(name: &str, counters: &Counters) -> Self {
         let Counters { popped, redelivered, acked, nacked, dead_lettered, discarded } = *counters;
         Self { name: name.to_string(), popped, redelivered, acked, nacked, dead_lettered, discarded, ..Self::default() }
+    }
+
+    /// Counts what a group holds of a queue whose messages are these.
+    pub(crate) fn count(
+        &mut self,
+        index: &Index,
+        group: GroupId,
+        queue: QueueId,
+        (first, end): (QueueIndex, QueueIndex),
+    ) {
+        let position = index.position(group, queue).unwrap_or_default().max(first);
+        let held = index.counts(group, queue);
+        let Counts { in_flight, waiting, ready, ending } = held;
+        let new = end.0.saturating_sub(position.0);
+        self.ready += new + ready;
+        self.in_flight += in_flight;
+        self.waiting += waiting;
+        self.ending += ending;
+        self.lag += new + held.total();
     }
 }
 
@@ -194,31 +219,31 @@ impl Engine {
 
     fn stats_of(&self, consumers: &Consumers, entry: &GroupEntry, only: Option<TopicId>, now: Time) -> GroupStats {
         let (limit, index) = (self.poppable(), &consumers.index);
-        let (mut new, mut held) = (0, Counts::default());
-        let mut topics: Vec<_> = index.positions(entry.id).map(|(queue, _)| queue.topic).collect();
-        topics.dedup();
-        topics.retain(|topic| only.is_none_or(|only| only == *topic));
-        let topics = topics.into_iter().filter_map(|topic| self.topics.by_id(topic));
-        for queue in topics.flat_map(|topic| topic.queues.clone()) {
-            let (first, end) = queue.visible(limit);
-            let position = index.position(entry.id, queue.id).unwrap_or_default();
-            new += end.0.saturating_sub(position.0.max(first.0));
-            let Counts { in_flight, waiting, ready, ending } = index.counts(entry.id, queue.id);
-            held.in_flight += in_flight;
-            held.waiting += waiting;
-            held.ready += ready;
-            held.ending += ending;
+        let topics = || self.topics.all().iter().filter(|it| !is_for_letters(&it.name)).map(|it| it.id).collect();
+        let (has_read, counted) = counted_topics(index, entry.id, only, topics);
+        let mut stats = GroupStats::of(&entry.name, &index.counters(entry.id).unwrap_or_default());
+        for queue in counted.into_iter().filter_map(|topic| self.topics.by_id(topic)).flat_map(|it| it.queues.clone()) {
+            stats.count(index, entry.id, queue.id, queue.visible(limit));
         }
-        let counters = index.counters(entry.id).unwrap_or_default();
         GroupStats {
-            ready: new + held.ready,
-            in_flight: held.in_flight,
-            waiting: held.waiting,
-            ending: held.ending,
-            lag: new + held.total(),
+            has_read,
             oldest_lease_for: index.oldest_lease(entry.id).map(|popped_at| now.since(popped_at)),
             pop_to_ack: consumers.ack_times.get(&entry.id).map(AckTimes::quantiles).unwrap_or_default(),
-            ..GroupStats::of(&entry.name, &counters)
+            ..stats
         }
     }
+}
+
+/// The topics that count in the statistics of a group, and whether it has popped from them: from all of them, or from none.
+pub(crate) fn counted_topics(
+    index: &Index,
+    group: GroupId,
+    only: Option<TopicId>,
+    all: impl FnOnce() -> Vec<TopicId>,
+) -> (bool, Vec<TopicId>) {
+    if let Some(only) = only {
+        return (index.has_read(group, only), vec![only]);
+    }
+    let read: Vec<_> = index.topics(group).collect();
+    if read.is_empty() { (false, all()) } else { (true, read) }
 }

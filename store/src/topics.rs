@@ -22,6 +22,11 @@ const NAME_RULE: &str = "1 to 127 of A-Z a-z 0-9 . _ - %, not starting with . or
 /// What the names of dead-letter queues start with.
 pub(crate) const DEAD_LETTERS: &str = "%DLQ%";
 
+/// Whether a topic of that name is a dead-letter queue.
+pub(crate) fn is_for_letters(name: &str) -> bool {
+    name.starts_with(DEAD_LETTERS)
+}
+
 /// A topic and its queues.
 pub(crate) struct Topic {
     pub(crate) id: TopicId,

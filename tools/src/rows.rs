@@ -24,6 +24,7 @@ struct QueueRow {
 #[derive(Serialize)]
 pub(crate) struct GroupRow<'a> {
     pub(crate) name: &'a str,
+    pub(crate) has_read: bool,
     pub(crate) ready: u64,
     pub(crate) in_flight: u64,
     pub(crate) waiting: u64,
@@ -75,7 +76,17 @@ pub(crate) fn show_groups(
         let numbers = held.into_iter().chain(done).map(|number| number.to_string());
         table.row(std::iter::once(it.name.clone()).chain(numbers).chain([settings(options)]));
     }
-    table.show(out)
+    table.show(out)?;
+    groups.iter().try_for_each(|(it, _)| explain_lag(&it.name, it.has_read, it.lag, out))
+}
+
+/// Says of which topics the lag of a group is that has not popped yet.
+pub(crate) fn explain_lag(name: &str, has_read: bool, lag: u64, out: &mut dyn Write) -> Result<(), Failure> {
+    if !has_read && lag > 0 {
+        let text = format_args!("{name} has not popped yet: its lag is of every topic but dead-letter queues");
+        output::line(out, text)?;
+    }
+    Ok(())
 }
 
 /// The settings of a group in a few words, those of every group first.
@@ -120,6 +131,7 @@ pub(crate) fn group_row<'a>(it: &'a GroupStats, options: &GroupOptions) -> Group
     let policy = options.policy();
     GroupRow {
         name: &it.name,
+        has_read: it.has_read,
         ready: it.ready,
         in_flight: it.in_flight,
         waiting: it.waiting,

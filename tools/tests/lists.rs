@@ -22,6 +22,11 @@ fn topics_and_groups_are_made_and_listed() {
     for column in ["group", "lag", "in flight", "dead-lettered", "discarded"] {
         assert!(groups.contains(column), "{column}: {groups}");
     }
+    assert!(groups.contains("g has not popped yet"), "{groups}");
+    let group = shell.ok("group list data --json").object();
+    assert_eq!((&group["has_read"], &group["lag"]), (&false.into(), &1.into()));
+    shell.ok("pop data wide --group g");
+    assert!(!shell.ok("group list data").out.contains("has not popped yet"));
 }
 
 #[test]

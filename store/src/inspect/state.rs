@@ -7,7 +7,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::path::Path;
 use std::sync::Arc;
 
-use popstore_revive::{Counts, GroupId, QueueId, QueueIndex, Time, TopicId};
+use popstore_revive::{GroupId, QueueId, QueueIndex, Time, TopicId};
 
 use crate::consumers::Consumers;
 use crate::error::Result;
@@ -19,7 +19,8 @@ use crate::format::frame::{FRAME_HEADER, LogKind};
 use crate::format::identity::Identity;
 use crate::log::{FrameAt, Step, Unrecovered, segment_name};
 use crate::recover::Replay;
-use crate::stats::GroupStats;
+use crate::stats::{GroupStats, counted_topics};
+use crate::topics::is_for_letters;
 
 /// The most entries behind the mark that are kept in memory; what is more is looked for when it is needed.
 const TAIL_MAX: usize = 1 << 20;
@@ -98,22 +99,14 @@ impl State {
     pub(super) fn group(&self, id: GroupId, name: &str) -> GroupStats {
         let index = &self.consumers.index;
         let mut stats = GroupStats::of(name, &index.counters(id).unwrap_or_default());
-        let mut topics: Vec<_> = index.positions(id).map(|(queue, _)| queue.topic).collect();
-        topics.dedup();
-        let queues = topics.into_iter().filter_map(|topic| Some((topic, self.topics.get(&topic)?)));
-        for (topic, queue, held) in
-            queues.flat_map(|(topic, of)| of.queues.iter().enumerate().map(move |(queue, held)| (topic, queue, held)))
-        {
-            let queue = QueueId { topic, queue: queue as u32 };
-            let position = index.position(id, queue).unwrap_or_default().0.max(held.first);
-            let Counts { in_flight, waiting, ready, ending } = index.counts(id, queue);
-            stats.ready += held.end.saturating_sub(position) + ready;
-            stats.in_flight += in_flight;
-            stats.waiting += waiting;
-            stats.ending += ending;
+        let topics = || self.topics.iter().filter(|(_, it)| !is_for_letters(&it.name)).map(|(id, _)| *id).collect();
+        let (has_read, counted) = counted_topics(index, id, None, topics);
+        for (topic, known) in counted.into_iter().filter_map(|topic| Some((topic, self.topics.get(&topic)?))) {
+            for (held, queue) in known.queues.iter().zip(0..) {
+                stats.count(index, id, QueueId { topic, queue }, (QueueIndex(held.first), QueueIndex(held.end)));
+            }
         }
-        stats.lag = stats.ready + stats.in_flight + stats.waiting + stats.ending;
-        stats
+        GroupStats { has_read, ..stats }
     }
 
     fn read_checkpoint(

@@ -160,3 +160,46 @@ fn a_letter_of_another_store_or_group_is_not_redriven() {
     assert!(matches!(other.redrive(&letter), Err(Error::Invalid { what: "dead letter", .. })));
     assert_eq!((here.letters().len(), there.letters().len()), (1, 1));
 }
+
+/// What a monitor sees, of the store and of the files beside it.
+fn waits(scene: &Scene, group: &str) -> (bool, u64, u64) {
+    let stats = scene.store().group(group).unwrap().stats().unwrap();
+    scene.store().sync().unwrap();
+    let beside = popstore::Snapshot::open(&scene.path).unwrap().groups();
+    let beside = beside.into_iter().find(|stats| stats.name == group).unwrap();
+    assert_eq!((beside.has_read, beside.ready, beside.lag), (stats.has_read, stats.ready, stats.lag));
+    (stats.has_read, stats.ready, stats.lag)
+}
+
+/// Whoever starts consumers by the lag would never start the first.
+#[test]
+fn before_its_first_pop_all_that_waits_for_a_group_is_its_lag() {
+    let scene = Scene::limit(0);
+    scene.append_many("m", 5);
+    scene.store().create_topic("refunds", 3).unwrap();
+    scene.store().append_batch("refunds", &["a", "b"].map(Message::new)).unwrap();
+    let other = scene.store().create_group("other", GroupOptions::default().max_reconsume_times(0)).unwrap();
+    assert_eq!(other.nack(other.pop("refunds", Pop::up_to(1)).unwrap()[0].receipt(), secs(0)).unwrap(), Settled::Done);
+    scene.store().run_pending();
+    // The letter waits for nobody who does not ask for it.
+    assert_eq!(waits(&scene, GROUP), (false, 7, 7));
+    let of = |topic| scene.group().stats_of(topic).unwrap();
+    assert_eq!(
+        [of(TOPIC), of("refunds"), of("%DLQ%other")].map(|it| (it.has_read, it.lag)),
+        [5, 2, 1].map(|n| (false, n))
+    );
+    // From then on it is the lag of the topics that it reads; of others that of who asks for them.
+    scene.pop();
+    assert_eq!(waits(&scene, GROUP), (true, 4, 5));
+    assert_eq!([of(TOPIC), of("refunds")].map(|it| (it.has_read, it.lag, it.in_flight)), [(true, 5, 1), (false, 2, 0)]);
+}
+
+#[test]
+fn a_group_that_begins_at_the_newest_message_lags_behind_that() {
+    let scene = Scene::new();
+    scene.append_many("m", 5);
+    scene.store().create_group("late", GroupOptions::default().start_at(popstore::StartAt::Newest)).unwrap();
+    assert_eq!(waits(&scene, "late"), (true, 0, 0));
+    scene.append("m5");
+    assert_eq!(waits(&scene, "late"), (true, 1, 1));
+}

@@ -15,7 +15,8 @@ use crate::{Failure, Outcome, directory, output, rows};
 
 /// Show a store on one screen: sizes, watermarks, topics, groups, leases, damage
 ///
-/// It reads what opening the store would read; `verify` reads everything.
+/// It reads what opening the store would read; `verify` reads everything. The counts of a group are of the topics that it has
+/// popped from; before its first pop, of every topic but dead-letter queues.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The directory of the store
@@ -161,6 +162,9 @@ fn show(snapshot: &Snapshot, topics: &[TopicStats], it: &Summary<'_>, out: &mut 
         table.row(std::iter::once(stats.name.to_string()).chain(counts).chain([oldest]));
     }
     table.show(out)?;
+    for Group { stats, .. } in &it.groups {
+        rows::explain_lag(stats.name, stats.has_read, stats.lag, out)?;
+    }
     for tail in snapshot.torn_tails() {
         output::line(out, format_args!("torn tail, no fault: opening cuts it off: {tail}"))?;
     }
