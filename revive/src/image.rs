@@ -30,6 +30,8 @@ pub struct QueueImage {
     pub cohorts: Vec<(u64, Cohort)>,
     /// What was buried last; told with the last piece.
     pub buried: Vec<Buried>,
+    /// The first message that the group was given, its position if it was given none; told with the last piece.
+    pub begun: QueueIndex,
 }
 
 /// What a walk over everything tells.
@@ -118,7 +120,9 @@ impl Index {
         queue.position = image.position;
         if image.end.is_none() {
             queue.buried = image.buried.iter().copied().take(BURIED_MAX).collect();
+            queue.begun = image.begun;
         }
+        queue.begun = queue.begun.min(queue.position);
         let gone: Vec<u64> = queue.blocks.range(image.from, image.end).map(|(number, _)| number).collect();
         for number in gone {
             self.cut(image.group, image.queue, number, u64::MAX);
@@ -159,6 +163,7 @@ fn piece(group: GroupId, id: QueueId, queue: &Queue, from: u64, blocks_max: usiz
         end,
         cohorts: cohorts.collect(),
         buried: if end.is_none() { queue.buried.iter().copied().collect() } else { Vec::new() },
+        begun: if end.is_none() { queue.begun } else { QueueIndex(0) },
     }
 }
 

@@ -48,7 +48,7 @@ impl Index {
             Change::Positioned { group, queue, position } => {
                 if let Some(known) = self.groups.get_mut(group) {
                     let queue = known.queues.entry(*queue).or_default();
-                    queue.position = queue.position.max(*position);
+                    queue.go_on(*position, *position);
                 }
                 0
             }
@@ -269,8 +269,8 @@ impl Index {
         let Some(((redelivered, new), retimed)) = changed else { return 0 };
         retime(timers, &retimed, (group, run.queue, run.block));
         if ahead != 0 {
-            let through = 63 - u64::from(ahead.leading_zeros());
-            queue.position = QueueIndex(QueueIndex::of_block(run.block).0.saturating_add(through + 1));
+            let at = |bit| QueueIndex(QueueIndex::of_block(run.block).0.saturating_add(u64::from(bit)));
+            queue.go_on(at(ahead.trailing_zeros()), at(64 - ahead.leading_zeros()));
         }
         let n = u64::from((redelivered | new).count_ones());
         add(&mut known.counters.popped, n);

@@ -112,6 +112,8 @@ impl Turns {
 pub(crate) struct Queue {
     /// The next message that was never handed out.
     pub(crate) position: QueueIndex,
+    /// The first message that was handed out; the position before that.
+    pub(crate) begun: QueueIndex,
     pub(crate) blocks: Blocks,
     turns: Turns,
     pub(crate) buried: VecDeque<Buried>,
@@ -256,6 +258,14 @@ impl Queue {
         blocks.change_or_make(number, |block| {
             turns.follow(number, block, |block| counted(block, cohorts, counts, change))
         })
+    }
+
+    /// Goes on to a position that was handed out, or reached without that.
+    pub(crate) fn go_on(&mut self, first: QueueIndex, position: QueueIndex) {
+        if self.position == self.begun {
+            self.begun = first.max(self.begun);
+        }
+        self.position = self.position.max(position);
     }
 
     /// Remembers a burial.

@@ -32,6 +32,7 @@ impl Index {
             let known = self.groups.get_mut(&group).and_then(|group| group.queues.get_mut(&queue));
             let Some(known) = known else { continue };
             known.position = known.position.min(end);
+            known.begun = known.begun.min(end);
             known.buried.retain(|buried| buried.index < end);
             let touched: Vec<u64> = known.blocks.range(end.block(), None).map(|(number, _)| number).collect();
             for number in touched {

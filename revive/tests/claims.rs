@@ -313,6 +313,7 @@ fn a_false_image_of_what_nobody_was_given_yet_is_not_handed_out_over_it() {
         end: None,
         cohorts: desk.index.unsettled(GROUP, QUEUE).collect(),
         buried: vec![],
+        begun: QueueIndex(0),
     };
     desk.apply(Change::Image(image));
     desk.pop(3, 3);

@@ -25,7 +25,7 @@ pub struct DeadLetter {
     origin: Arc<str>,
 }
 
-/// Where a redriven letter went.
+/// What became of a letter that was to be put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Redriven {
@@ -38,6 +38,8 @@ pub enum Redriven {
     },
     /// It was put back before; nothing changed.
     AlreadyRedriven,
+    /// Every group that reads the dead-letter queue has finished with it; nothing changed.
+    Finished,
 }
 
 impl DeadLetter {
@@ -90,7 +92,7 @@ impl DeadLetter {
     }
 }
 
-/// The dead letters of a group, oldest first, without those that were redriven. Reads as it goes.
+/// The dead letters of a group, oldest first, without those that were redriven or finished with. Reads as it goes.
 pub struct DeadLetters {
     handle: Arc<Handle>,
     topic: Option<Arc<Topic>>,
@@ -98,6 +100,8 @@ pub struct DeadLetters {
     moved: std::vec::IntoIter<QueueIndex>,
     next: QueueIndex,
     end: QueueIndex,
+    /// The last block that was asked for, and which of its letters are finished with.
+    finished: Option<(u64, u64)>,
 }
 
 impl DeadLetters {
@@ -108,15 +112,25 @@ impl DeadLetters {
         let (next, end) = queue.map_or_else(Default::default, |queue| queue.visible(handle.engine.poppable()));
         let moved = queue.map_or_else(Vec::new, |queue| queue.relocated());
         let moved: Vec<_> = moved.into_iter().map(|(index, _)| index).filter(|index| *index < next).collect();
-        Ok(Self { handle: Arc::clone(handle), topic, moved: moved.into_iter(), next, end })
+        Ok(Self { handle: Arc::clone(handle), topic, moved: moved.into_iter(), next, end, finished: None })
     }
 
-    fn read(&self, topic: &Topic, index: QueueIndex) -> Result<Option<DeadLetter>> {
-        let engine = &self.handle.engine;
+    /// Whether a letter waits for somebody. To ask for a block is to ask every group, so that is done once.
+    fn is_listed(&mut self, queue: QueueId, index: QueueIndex) -> bool {
+        let consumers = self.handle.engine.consumers();
+        let known = self.finished.filter(|(block, _)| *block == index.block());
+        let (block, finished) =
+            known.unwrap_or_else(|| (index.block(), consumers.index.finished(queue, index.block())));
+        self.finished = Some((block, finished));
+        finished & index.bit() == 0 && !consumers.index.is_redriven(queue, index)
+    }
+
+    fn read(&mut self, topic: &Topic, index: QueueIndex) -> Result<Option<DeadLetter>> {
         let Some(queue) = topic.queue(0) else { return Ok(None) };
-        if engine.consumers().index.is_redriven(queue.id, index) {
+        if !self.is_listed(queue.id, index) {
             return Ok(None);
         }
+        let engine = &self.handle.engine;
         let Some(message) = engine.fetch(topic, queue, index)? else { return Ok(None) };
         let Some(settlement) = message.settlement().copied() else { return Ok(None) };
         let origin =
@@ -171,8 +185,14 @@ impl Engine {
             ..letter.message.record()
         };
         let mut unrecorded = self.letters.lock().expect("no panic under the lock");
-        if self.consumers().index.is_redriven(place.queue, settlement.index) {
-            return Ok(Redriven::AlreadyRedriven);
+        {
+            let consumers = self.consumers();
+            if consumers.index.is_redriven(place.queue, settlement.index) {
+                return Ok(Redriven::AlreadyRedriven);
+            }
+            if consumers.index.finished(place.queue, settlement.index.block()) & settlement.index.bit() != 0 {
+                return Ok(Redriven::Finished);
+            }
         }
         // Order matters: what retention let go of is gone before it is forgotten that it was put back.
         if !self.has(place.queue, settlement.index)? {

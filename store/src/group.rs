@@ -194,7 +194,9 @@ impl Group {
         self.handle.engine.extend(&self.entry, receipt, lease)
     }
 
-    /// The messages that have used up their deliveries and were not put back, oldest first.
+    /// The messages that have used up their deliveries, oldest first, without those that were put back and those that are
+    /// finished with: a letter that a group has popped from the dead-letter queue and settled is off the list as soon as no
+    /// other group that was given letters of that queue has it before it. A group that is deleted takes back what it said.
     ///
     /// # Errors
     /// [`Error::Closed`].
@@ -203,7 +205,7 @@ impl Group {
     }
 
     /// Puts a dead letter back to the topic it came from, as a new message there, and takes it off the list; both
-    /// happen or neither. Every group that reads the topic sees the new message. Durable on return, in every mode.
+    /// happen or neither. A letter that is off the list already stays where it is. Every group that reads the topic sees the new message. Durable on return, in every mode.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a letter of another store or group, [`Error::Unknown`] when the topic it came from is

@@ -264,7 +264,10 @@ impl Engine {
             let of_letters = is_for_letters(&topic.name);
             for queue in &topic.queues {
                 let relocated: BTreeMap<_, _> = queue.relocated().into_iter().collect();
-                let is_letter = |index| of_letters && !consumers.index.is_redriven(queue.id, index);
+                let is_letter = |index: QueueIndex| {
+                    let finished = || consumers.index.finished(queue.id, index.block()) & index.bit() != 0;
+                    of_letters && !consumers.index.is_redriven(queue.id, index) && !finished()
+                };
                 let held = |index| {
                     consumers.index.groups().any(|group| consumers.index.held(group, queue.id, index).is_some())
                 };

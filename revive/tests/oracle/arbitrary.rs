@@ -174,8 +174,8 @@ fn image() -> impl Strategy<Value = QueueImage> {
         Buried { index, attempt, burial }
     });
     let span = (prop_oneof![2 => Just(0), 1 => number()], option::weighted(0.4, number()));
-    (group(), queue(), number(), span, vec((number(), cohort), 0..5), vec(buried, 0..3)).prop_map(
-        |(group, queue, position, (from, end), cohorts, buried)| QueueImage {
+    (group(), queue(), [number(), number()], span, vec((number(), cohort), 0..5), vec(buried, 0..3)).prop_map(
+        |(group, queue, [position, begun], (from, end), cohorts, buried)| QueueImage {
             group,
             queue,
             position: QueueIndex(position),
@@ -183,6 +183,7 @@ fn image() -> impl Strategy<Value = QueueImage> {
             end,
             cohorts,
             buried,
+            begun: QueueIndex(begun),
         },
     )
 }

@@ -57,6 +57,7 @@ pub(crate) fn check_index(index: &Index, oracle: &Oracle) -> Checked {
     check_counts(index, oracle)?;
     check_groups(index, oracle)?;
     check_due(index, oracle)?;
+    check_finished(index, oracle)?;
     check_told(index)?;
     let (told, live) = (Oracle::of(index).lasting(), oracle.clone().lasting());
     ensure!(told == live, "the images tell {told:#?}\ninstead of {live:#?}");
@@ -145,6 +146,23 @@ pub(crate) fn check_due(index: &Index, oracle: &Oracle) -> Checked {
     let (found, expected) = (index.next_due(), oracle.next_due());
     let in_time = found.is_some() == expected.is_some() && found <= expected;
     ensure!(in_time, "next due at {found:?}, truly at {expected:?}");
+    Ok(())
+}
+
+/// A message is finished with when who was given it has settled it, and so has whoever was given others of its queue.
+fn check_finished(index: &Index, oracle: &Oracle) -> Checked {
+    for (_, queue) in oracle.positions.keys() {
+        let of_queue = oracle.positions.iter().filter(|(place, _)| place.1 == *queue);
+        let given: Vec<_> = of_queue.map(|(place, end)| (place.0, oracle.begun[place]..*end)).collect();
+        let given: Vec<_> = given.into_iter().filter(|(_, given)| !given.is_empty()).collect();
+        for at in (0..256).chain(given.iter().map(|(_, given)| given.end.saturating_sub(1))) {
+            let settled = |group| !oracle.held.contains_key(&(group, *queue, at));
+            let by_all = given.iter().all(|(group, given)| at < given.end && settled(*group));
+            let expected = by_all && given.iter().any(|(_, given)| given.contains(&at)) && at < u64::MAX;
+            let found = index.finished(*queue, at / 64) >> (at % 64) & 1 == 1;
+            ensure!(found == expected, "{at} of {queue:?} is finished: {found}");
+        }
+    }
     Ok(())
 }
 

@@ -78,6 +78,8 @@ pub(crate) struct Oracle {
     pub(crate) groups: BTreeMap<GroupId, (Policy, Counters)>,
     pub(crate) held: BTreeMap<Place, Held>,
     pub(crate) positions: BTreeMap<(GroupId, QueueId), u64>,
+    /// The first message that was handed out; the position before that.
+    pub(crate) begun: BTreeMap<(GroupId, QueueId), u64>,
     pub(crate) buried: BTreeMap<(GroupId, QueueId), Vec<Buried>>,
     pub(crate) redriven: BTreeSet<(QueueId, u64)>,
     pub(crate) flaw: Flaw,
@@ -105,12 +107,15 @@ impl Oracle {
                 self.groups.remove(group);
                 self.held.retain(|place, _| place.0 != *group);
                 self.positions.retain(|place, _| place.0 != *group);
+                self.begun.retain(|place, _| place.0 != *group);
                 self.buried.retain(|place, _| place.0 != *group);
                 0
             }
             Change::Positioned { group, queue, position } => {
                 if self.groups.contains_key(group) {
                     let known = self.positions.entry((*group, *queue)).or_default();
+                    let begun = self.begun.entry((*group, *queue)).or_default();
+                    *begun = if begun == known { position.0.max(*known) } else { *begun };
                     *known = position.0.max(*known);
                 }
                 0
@@ -160,7 +165,9 @@ impl Oracle {
             Change::Truncated { queue, end } => {
                 let before = self.held.len();
                 let spared = u64::from(self.flaw == Flaw::TruncationSparesOne);
-                self.positions.iter_mut().filter(|(at, _)| at.1 == *queue).for_each(|(_, p)| *p = end.0.min(*p));
+                for places in [&mut self.positions, &mut self.begun] {
+                    places.iter_mut().filter(|(at, _)| at.1 == *queue).for_each(|(_, p)| *p = end.0.min(*p));
+                }
                 self.buried.iter_mut().filter(|(at, _)| at.1 == *queue).for_each(|(_, b)| b.retain(|b| b.index < *end));
                 self.held.retain(|place, _| place.1 != *queue || place.2 < end.0 + spared);
                 self.redriven.retain(|place| place.0 != *queue || place.1 < end.0);
@@ -184,6 +191,10 @@ impl Oracle {
                 _ => continue,
             }
             n += 1;
+        }
+        let begun = self.begun.entry((group, run.queue)).or_default();
+        if let Some(first) = indexes(run).find(|at| *at >= before && *begun == before) {
+            *begun = first;
         }
         let skipped = u64::from(self.flaw == Flaw::PositionSkipsOne);
         *position = indexes(run).map(|at| at + 1 + skipped).max().unwrap_or(0).max(before);
@@ -251,7 +262,10 @@ impl Oracle {
         }
         if image.end.is_none() {
             self.buried.insert((group, queue), image.buried.clone());
+            self.begun.insert((group, queue), image.begun.0);
         }
+        let begun = self.begun.entry((group, queue)).or_default();
+        *begun = position.0.min(*begun);
     }
 
     fn count(&mut self, group: GroupId, n: u64, which: impl FnOnce(&mut Counters) -> &mut u64) {

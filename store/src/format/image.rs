@@ -6,6 +6,9 @@ use super::Rule;
 use super::checkpoint::{put_queue, put_span, queue, span};
 use super::varint::{Fields, put};
 
+/// In the place of a burial: the first message that the group was given, or its position before that.
+const BEGUN: u64 = 3;
+
 pub(super) fn encode(image: &QueueImage, out: &mut Vec<u8>) {
     put(out, u64::from(image.group.0));
     put_queue(image.queue, out);
@@ -25,11 +28,17 @@ pub(super) fn encode(image: &QueueImage, out: &mut Vec<u8>) {
         put(out, u64::from(cohort.attempt));
         put(out, u64::from(cohort.generation));
     }
-    put(out, image.buried.len() as u64);
+    let begun = image.begun != QueueIndex(0);
+    put(out, image.buried.len() as u64 + u64::from(begun));
     for buried in &image.buried {
         put(out, buried.index.0);
         put(out, u64::from(buried.attempt));
         put(out, burial_code(buried.burial));
+    }
+    if begun {
+        put(out, image.begun.0);
+        put(out, 0);
+        put(out, BEGUN);
     }
 }
 
@@ -51,12 +60,18 @@ pub(super) fn decode(mut fields: Fields<'_>) -> Result<QueueImage, Rule> {
     }
     let count = fields.count(3)?;
     let mut buried = Vec::with_capacity(count);
-    for _ in 0..count {
-        let (index, attempt) = (QueueIndex(fields.u64()?), fields.u32()?);
-        buried.push(Buried { index, attempt, burial: burial(&mut fields)? });
+    let mut begun = QueueIndex(0);
+    for left in (0..count).rev() {
+        let (index, attempt, code) = (QueueIndex(fields.u64()?), fields.u32()?, fields.u64()?);
+        // One form only: the last entry, and none where it is 0.
+        if code == BEGUN && left == 0 && attempt == 0 && index != begun && index <= position {
+            begun = index;
+        } else {
+            buried.push(Buried { index, attempt, burial: burial_of(code)? });
+        }
     }
     fields.end()?;
-    Ok(QueueImage { group, queue, position, from, end, cohorts, buried })
+    Ok(QueueImage { group, queue, position, from, end, cohorts, buried, begun })
 }
 
 fn cohort(fields: &mut Fields<'_>) -> Result<Cohort, Rule> {
@@ -95,7 +110,11 @@ pub(super) fn burial_code(burial: Burial) -> u64 {
 }
 
 pub(super) fn burial(fields: &mut Fields<'_>) -> Result<Burial, Rule> {
-    match fields.u64()? {
+    burial_of(fields.u64()?)
+}
+
+fn burial_of(code: u64) -> Result<Burial, Rule> {
+    match code {
         1 => Ok(Burial::DeadLettered),
         2 => Ok(Burial::Discarded),
         _ => Err(Rule::Field("burial")),

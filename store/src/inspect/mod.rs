@@ -231,6 +231,12 @@ impl Snapshot {
         self.state.consumers.index.is_redriven(QueueId { topic, queue: 0 }, QueueIndex(index))
     }
 
+    /// Whether the groups that read a dead-letter queue have finished with a letter; see [`crate::Group::dead_letters`].
+    pub fn is_finished(&self, letters: &str, index: u64) -> bool {
+        let (Some(topic), index) = (self.state.topic(letters), QueueIndex(index)) else { return false };
+        self.state.consumers.index.finished(QueueId { topic, queue: 0 }, index.block()) & index.bit() != 0
+    }
+
     fn seed(&self, log: LogKind) -> Seed {
         Seed::new(self.identity.id, log)
     }

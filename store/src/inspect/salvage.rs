@@ -283,7 +283,8 @@ impl Salvage<'_> {
         let moved = |buried: &Buried| Some(Buried { index: place(buried.index)?, ..*buried });
         let buried = image.buried.iter().filter_map(moved).collect();
         let position = QueueIndex(ranks.map_or(0, |ranks| ranks.rank(image.position.0)));
-        let image = QueueImage { group: *group, queue, position, from: 0, end: None, cohorts, buried };
+        let begun = QueueIndex(ranks.map_or(0, |ranks| ranks.rank(image.begun.0)));
+        let image = QueueImage { group: *group, queue, position, from: 0, end: None, cohorts, buried, begun };
         self.engine.consumers().index.apply(&Change::Image(image));
     }
 

@@ -126,4 +126,26 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("model", "every_point::each_seam_call_can_be_the_last_when_every_operation_is_synced"),
         told: "has a letter",
     },
+    Mistake {
+        name: "put back a letter that a reader of the letters has acked",
+        breaks: "b",
+        places: &[Place {
+            file: "store/src/dead_letter.rs",
+            right: "return Ok(Redriven::Finished);",
+            wrong: "if !BROKEN { return Ok(Redriven::Finished); }",
+        }],
+        caught_by: ("spec", "finished_letters::a_letter_that_a_reader_has_acked_is_done"),
+        told: "right: Finished",
+    },
+    Mistake {
+        name: "take letters from before a reader began for letters that it has handled",
+        breaks: "d",
+        places: &[Place {
+            file: "revive/src/image.rs",
+            right: "queue.begun = image.begun;",
+            wrong: "queue.begun = if BROKEN { QueueIndex(0) } else { image.begun };",
+        }],
+        caught_by: ("spec", "finished_letters::letters_from_before_a_reader_began_stay_listed"),
+        told: "left: []",
+    },
 ];

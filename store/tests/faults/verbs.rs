@@ -157,7 +157,7 @@ impl Play {
                 self.oracle.messages.insert((ORDERS, index), body);
                 self.oracle.redriven.insert(origin);
             }
-            Some(Redriven::AlreadyRedriven) => panic!("{origin:?} was redriven by nobody"),
+            Some(other) => panic!("{origin:?} is {other:?}, by nobody"),
             None => {
                 self.oracle.unsure.push(body.clone());
                 self.oracle.maybe_redriven.insert(origin, body);

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod disk;
+mod finished_letters;
 mod found;
 mod found_by_breaking;
 mod found_by_killing;

@@ -22,7 +22,7 @@ pub(super) struct Args {
     /// Only of this group
     #[arg(long)]
     group: Option<String>,
-    /// Those that were put back, too
+    /// Those that were put back, and those that the readers of the dead-letter queue have finished with, too
     #[arg(long)]
     all: bool,
     /// Print JSON, one object per line
@@ -42,6 +42,7 @@ struct Row<'a> {
     popped_at: String,
     buried_at: String,
     redriven: bool,
+    finished: bool,
     letter: MessageRow<'a>,
 }
 
@@ -66,14 +67,15 @@ pub(crate) fn list(
     let (mut left, mut listed) = (n.unwrap_or(usize::MAX), 0);
     for_each(&snapshot, group, &mut notes, |letter, origin| {
         let redriven = snapshot.is_redriven(&letter.topic, letter.index);
-        if left == 0 || redriven && !all {
+        let finished = snapshot.is_finished(&letter.topic, letter.index);
+        if left == 0 || (redriven || finished) && !all {
             return Ok(());
         }
         left -= 1;
         listed += 1;
         match json {
-            true => output::json(out, &row(letter, origin, redriven)),
-            false => output::line(out, format_args!("{}", line(letter, origin, redriven))),
+            true => output::json(out, &row(letter, origin, redriven, finished)),
+            false => output::line(out, format_args!("{}", line(letter, origin, redriven, finished))),
         }
     })?;
     if !json {
@@ -115,7 +117,7 @@ pub(super) fn for_each(
     Ok(())
 }
 
-fn row<'a>(letter: &'a SnapshotMessage, origin: &'a Origin, redriven: bool) -> Row<'a> {
+fn row<'a>(letter: &'a SnapshotMessage, origin: &'a Origin, redriven: bool, finished: bool) -> Row<'a> {
     Row {
         group: &origin.group,
         origin_topic: &origin.topic,
@@ -127,11 +129,12 @@ fn row<'a>(letter: &'a SnapshotMessage, origin: &'a Origin, redriven: bool) -> R
         popped_at: output::millisecond(origin.popped_at),
         buried_at: output::millisecond(letter.appended_at),
         redriven,
+        finished,
         letter: MessageRow::of(letter, Body::Text),
     }
 }
 
-fn line(letter: &SnapshotMessage, origin: &Origin, redriven: bool) -> String {
+fn line(letter: &SnapshotMessage, origin: &Origin, redriven: bool, finished: bool) -> String {
     let from = place(&origin.topic, origin.queue, origin.index);
     let (here, why) = (place(&letter.topic, letter.queue, letter.index), origin.reason.map_or("redriven", reason));
     let times = [origin.appended_at, origin.popped_at, letter.appended_at].map(output::second);
@@ -143,6 +146,8 @@ fn line(letter: &SnapshotMessage, origin: &Origin, redriven: bool) -> String {
     line.push_str(&format!("  {}", output::shown(&letter.body)));
     if redriven {
         line.push_str("  (put back)");
+    } else if finished {
+        line.push_str("  (finished with)");
     }
     line
 }

@@ -118,10 +118,13 @@ fn log_row(snapshot: &Snapshot, log: StoreLog) -> Result<LogRow, Failure> {
     Ok(LogRow { start, end, durable_through, files, file_bytes })
 }
 
-/// The letters of a group that are there and were not put back.
+/// The letters of a group that are there, and neither put back nor finished with.
 fn dead_letters(snapshot: &Snapshot, group: &str) -> u64 {
     let name = format!("{DEAD_LETTERS}{group}");
-    snapshot.places(&name, 0).filter(|index| !snapshot.is_redriven(&name, *index)).count() as u64
+    snapshot
+        .places(&name, 0)
+        .filter(|index| !snapshot.is_redriven(&name, *index) && !snapshot.is_finished(&name, *index))
+        .count() as u64
 }
 
 fn show(snapshot: &Snapshot, topics: &[TopicStats], it: &Summary<'_>, out: &mut dyn Write) -> Result<(), Failure> {

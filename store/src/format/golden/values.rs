@@ -75,7 +75,16 @@ fn image() -> QueueImage {
         (6, cohort(1, State::Ended(EndReason::Expired))),
         (6, cohort(2, State::Ended(EndReason::Nacked))),
     ];
-    QueueImage { group: GROUP, queue: QUEUE, position: QueueIndex(500), from: 0, end: Some(7), cohorts, buried: vec![] }
+    QueueImage {
+        group: GROUP,
+        queue: QUEUE,
+        position: QueueIndex(500),
+        from: 0,
+        end: Some(7),
+        cohorts,
+        buried: vec![],
+        begun: QueueIndex(0),
+    }
 }
 
 fn changes() -> Vec<(&'static str, Change<'static>)> {
@@ -99,7 +108,8 @@ fn changes() -> Vec<(&'static str, Change<'static>)> {
         ("Redriven", Change::Redriven { runs: &[Run { queue: LETTERS, block: 0, mask: 0b11, attempt: 0 }] }),
         ("Truncated", Change::Truncated { queue: QUEUE, end: QueueIndex(300) }),
         ("Image", Change::Image(image())),
-        ("Image, last", Change::Image(rest)),
+        ("Image, last", Change::Image(rest.clone())),
+        ("Image, last, begun", Change::Image(QueueImage { buried: vec![], begun: QueueIndex(300), ..rest })),
     ]
 }
 
