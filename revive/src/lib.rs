@@ -55,6 +55,6 @@ pub use expiry::{Burying, Decision, Decisions, Verdict};
 pub use ids::{GroupId, QueueId, QueueIndex, TopicId};
 pub use image::{Cursor, QueueImage, Told};
 pub use index::Index;
-pub use policy::{AtLimit, Backoff, Ending, Policy};
+pub use policy::{ATTEMPT_MAX, AtLimit, Backoff, Ending, Policy};
 pub use queue::{Buried, Counts, Standing};
 pub use time::Time;

@@ -59,6 +59,9 @@ pub enum Ending {
     Discard,
 }
 
+/// The last attempt that there can be: a delivery needs a larger number than the one before.
+pub const ATTEMPT_MAX: u32 = u32::MAX - 1;
+
 impl Default for Policy {
     fn default() -> Self {
         Self { max_reconsume_times: Some(16), backoff: Backoff::None, at_limit: AtLimit::DeadLetter, ordered: false }
@@ -69,9 +72,10 @@ impl Policy {
     /// What happens when the lease of the `attempt`-th delivery ends without an ack.
     pub fn end_lease(&self, attempt: u32) -> Ending {
         // Attempt n has been reconsumed n - 1 times; delivering it again would make that n.
-        match (self.max_reconsume_times, self.at_limit) {
-            (Some(max), AtLimit::DeadLetter) if attempt > max => Ending::DeadLetter,
-            (Some(max), AtLimit::Discard) if attempt > max => Ending::Discard,
+        let max = self.max_reconsume_times.unwrap_or(u32::MAX).min(ATTEMPT_MAX - 1);
+        match self.at_limit {
+            AtLimit::DeadLetter if attempt > max => Ending::DeadLetter,
+            AtLimit::Discard if attempt > max => Ending::Discard,
             _ => Ending::Redeliver { after: self.backoff.after(attempt) },
         }
     }
@@ -112,7 +116,8 @@ mod tests {
     #[test]
     fn without_a_limit_there_is_always_another_delivery() {
         let policy = Policy { max_reconsume_times: None, ..Policy::default() };
-        assert!(matches!(policy.end_lease(u32::MAX), Ending::Redeliver { .. }));
+        assert!(matches!(policy.end_lease(ATTEMPT_MAX - 1), Ending::Redeliver { .. }));
+        assert_eq!(policy.end_lease(ATTEMPT_MAX), Ending::DeadLetter, "no attempt has a larger number");
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl Engine {
             self.commit.sync_recovered()?;
             return Ok(Arc::clone(topic));
         }
-        let id = known.as_ref().map_or_else(|| self.topics.next_id(), |topic| topic.id);
+        let id = known.as_ref().map_or_else(|| self.topics.new_id(name), |topic| Ok(topic.id))?;
         let mut appender = self.commit.reserve(TOPIC_OVERHEAD_MAX + name.len(), room)?;
         appender.push(|out| encode_topic(&TopicRecord { topic: id, queues, name }, out), &[]);
         let mut all = known.map_or_else(Vec::new, |topic| topic.queues.clone());

@@ -11,14 +11,13 @@ use crate::delivery::{Delivery, Settled};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
+use crate::format::limits::RUNGS_MAX;
 use crate::pop::{Pop, check_invisible};
 use crate::receipt::Receipt;
 use crate::settle::Delay;
 use crate::stats::GroupStats;
 use crate::store::Handle;
 use crate::topics::check_name;
-
-const RUNGS_MAX: usize = 256;
 
 /// Where a new group begins in the queues that exist when it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -265,6 +264,9 @@ impl Engine {
         let mut consumers = self.consumers();
         let known = consumers.by_name.get(name).copied();
         let group = known.unwrap_or(consumers.next_group);
+        if group.0 == u32::MAX {
+            return Err(Error::invalid("group", name, "all numbers of groups are used up"));
+        }
         let counters = consumers.index.counters(group).unwrap_or_default();
         let change = Change::Group { group, policy: options.policy.clone(), counters };
         let record = CheckpointRecord::Group { name, invisible_for: options.invisible_for, change };

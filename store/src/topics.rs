@@ -10,17 +10,13 @@ use popstore_revive::{QueueId, TopicId};
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::extent::Extent;
+use crate::format::limits::is_name;
+pub(crate) use crate::format::limits::{DEAD_LETTERS, NAME_MAX, QUEUES_MAX};
 use crate::primitives::unpoisoned;
 use crate::queue::ConsumeQueue;
 use crate::wait::Signal;
 
-/// The most queues a topic can have.
-pub(crate) const QUEUES_MAX: u32 = 1024;
-/// The longest name that users may give.
-pub(crate) const NAME_MAX: usize = 127;
 const NAME_RULE: &str = "1 to 127 of A-Z a-z 0-9 . _ - %, not starting with . or %: only the store writes to %DLQ%";
-/// What the names of dead-letter queues start with.
-pub(crate) const DEAD_LETTERS: &str = "%DLQ%";
 
 /// Whether a topic of that name is a dead-letter queue.
 pub(crate) fn is_for_letters(name: &str) -> bool {
@@ -100,9 +96,15 @@ impl Topics {
         unpoisoned(self.known.read()).queues
     }
 
-    /// The number the next topic gets.
+    /// The number the next topic gets; none does when it is the largest there is.
     pub(crate) fn next_id(&self) -> TopicId {
         TopicId(unpoisoned(self.known.read()).next)
+    }
+
+    /// A number for a topic that is to be made.
+    pub(crate) fn new_id(&self, name: &str) -> Result<TopicId> {
+        let id = self.next_id();
+        if id.0 < u32::MAX { Ok(id) } else { Err(Error::invalid("topic", name, "all numbers of topics are used up")) }
     }
 
     /// Takes in a topic with these queues, in place of what was known of it.
@@ -145,14 +147,7 @@ impl Topics {
 
 /// Refuses names that users may not give to a topic or a group.
 pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-%".contains(&byte);
-    let good = (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with(['.', '%']);
-    if good { Ok(()) } else { Err(Error::invalid(what, name, NAME_RULE)) }
-}
-
-/// Whether a name read from a log is one this store could have written: it becomes a directory.
-pub(crate) fn is_written_name(name: &str) -> bool {
-    check_name("topic", name.strip_prefix(DEAD_LETTERS).unwrap_or(name)).is_ok()
+    if is_name(name) { Ok(()) } else { Err(Error::invalid(what, name, NAME_RULE)) }
 }
 
 /// The name of a group's dead-letter queue.

@@ -26,7 +26,7 @@ impl Oracle {
             };
             let (policy, attempt) = (&self.groups[&place.0].0, held.attempt.saturating_sub(off));
             // Counted here and not by the policy itself, whose mistakes would be shared.
-            let used_up = policy.max_reconsume_times.is_some_and(|max| attempt > max);
+            let used_up = attempt > policy.max_reconsume_times.unwrap_or(u32::MAX).min(ATTEMPT_MAX - 1);
             let outcome = match policy.at_limit {
                 _ if !used_up => Outcome::Redelivered { visible_at: now.after(policy.backoff.after(attempt)) },
                 AtLimit::Discard => Outcome::Discarded,

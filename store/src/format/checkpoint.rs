@@ -1,11 +1,13 @@
 //! The records of the checkpoint log.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use popstore_revive::{Burial, Change, Counters, GroupId, QueueId, QueueIndex, Run, Time, TopicId};
+use popstore_revive::{ATTEMPT_MAX, Burial, Change, Counters, GroupId, QueueId, QueueIndex, Run, Time, TopicId};
 
 use super::extent::MarkPart;
 use super::frame::{Frame, KIND_END};
+use super::limits::{self, LEASE_MICROS, queue};
 use super::varint::{Fields, put, put_bytes};
 use super::{Rule, image, policy};
 
@@ -28,6 +30,10 @@ const KIND_MARK: u8 = 23;
 const KIND_OPENED: u8 = 24;
 const KIND_CLOSED: u8 = 25;
 const KIND_COMMIT_START: u8 = 26;
+
+/// The attempts of deliveries, and of those that are to be followed by one.
+pub(super) const ATTEMPTS: RangeInclusive<u32> = 1..=ATTEMPT_MAX;
+pub(super) const ATTEMPTS_BUT_LAST: RangeInclusive<u32> = 1..=ATTEMPT_MAX - 1;
 
 /// A record of the checkpoint log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,9 +134,12 @@ impl<'a> CheckpointRecord<'a> {
         let record = match frame.kind {
             KIND_END => Self::End,
             KIND_GROUP => {
-                let group = GroupId(fields.u32()?);
-                let name = fields.text()?;
+                let group = GroupId(limits::number(&mut fields, "group")?);
+                let name = limits::group_name(&mut fields)?;
                 let invisible_for = policy::duration(&mut fields)?;
+                if !LEASE_MICROS.contains(&(invisible_for.as_micros() as u64)) {
+                    return Err(Rule::Field("invisible time"));
+                }
                 let policy = policy::decode(&mut fields)?;
                 let counters = counters(&mut fields)?;
                 Self::Group { name, invisible_for, change: Change::Group { group, policy, counters } }
@@ -140,7 +149,8 @@ impl<'a> CheckpointRecord<'a> {
             }
             KIND_SNAPSHOT_END => Self::SnapshotEnd { begin: fields.u64()? },
             KIND_MARK_TOPIC => {
-                let (topic, name) = (TopicId(fields.u32()?), fields.text()?);
+                let topic = TopicId(limits::number(&mut fields, "topic")?);
+                let name = limits::topic_name(&mut fields)?;
                 Self::MarkTopic { topic, name, part: MarkPart::take(&mut fields)? }
             }
             KIND_MARK => Self::Mark { commit: fields.u64()?, topics: fields.u32()? },
@@ -209,24 +219,24 @@ fn change<'a>(kind: u8, mut fields: Fields<'_>, into: &'a mut Vec<Run>) -> Resul
         return fields.end().map(|()| Change::Truncated { queue, end });
     }
     if kind == KIND_REDRIVEN {
-        let runs = runs(&mut fields, into)?;
+        let runs = runs(&mut fields, into, 0..=0)?;
         return fields.end().map(|()| Change::Redriven { runs });
     }
     let group = |fields: &mut Fields<'_>| fields.u32().map(GroupId);
     let change = match kind {
         KIND_GROUP_REMOVED => Change::GroupRemoved { group: group(&mut fields)? },
         KIND_POSITIONED => {
-            let group = group(&mut fields)?;
+            let group = GroupId(limits::number(&mut fields, "group")?);
             Change::Positioned { group, queue: queue(&mut fields)?, position: QueueIndex(fields.u64()?) }
         }
         KIND_POPPED => {
             let (group, generation) = (group(&mut fields)?, fields.u32()?);
             let (at, due) = span(&mut fields)?;
-            Change::Popped { group, generation, at, due, runs: runs(&mut fields, into)? }
+            Change::Popped { group, generation, at, due, runs: runs(&mut fields, into, ATTEMPTS)? }
         }
         KIND_ACKED => {
             let (group, at) = (group(&mut fields)?, Time(fields.u64()?));
-            Change::Acked { group, at, runs: runs(&mut fields, into)? }
+            Change::Acked { group, at, runs: runs(&mut fields, into, ATTEMPTS)? }
         }
         KIND_NACKED => {
             let group = group(&mut fields)?;
@@ -237,22 +247,23 @@ fn change<'a>(kind: u8, mut fields: Fields<'_>, into: &'a mut Vec<Run>) -> Resul
             };
             let (at, visible_at) = span(&mut fields)?;
             let visible_at = visible.then_some(visible_at);
-            Change::Nacked { group, at, visible_at, runs: runs(&mut fields, into)? }
+            let attempts = if visible { ATTEMPTS_BUT_LAST } else { ATTEMPTS };
+            Change::Nacked { group, at, visible_at, runs: runs(&mut fields, into, attempts)? }
         }
         KIND_EXTENDED => {
             let group = group(&mut fields)?;
             let (at, due) = span(&mut fields)?;
-            Change::Extended { group, at, due, runs: runs(&mut fields, into)? }
+            Change::Extended { group, at, due, runs: runs(&mut fields, into, ATTEMPTS)? }
         }
         KIND_REVIVED => {
             let group = group(&mut fields)?;
             let (at, visible_at) = span(&mut fields)?;
-            Change::Revived { group, at, visible_at, runs: runs(&mut fields, into)? }
+            Change::Revived { group, at, visible_at, runs: runs(&mut fields, into, ATTEMPTS_BUT_LAST)? }
         }
         KIND_BURIED => {
             let (group, at) = (group(&mut fields)?, Time(fields.u64()?));
             let burial: Burial = image::burial(&mut fields)?;
-            Change::Buried { group, at, burial, runs: runs(&mut fields, into)? }
+            Change::Buried { group, at, burial, runs: runs(&mut fields, into, ATTEMPTS)? }
         }
         kind => return Err(Rule::Kind(kind)),
     };
@@ -262,10 +273,6 @@ fn change<'a>(kind: u8, mut fields: Fields<'_>, into: &'a mut Vec<Run>) -> Resul
 pub(super) fn put_queue(queue: QueueId, out: &mut Vec<u8>) {
     put(out, u64::from(queue.topic.0));
     put(out, u64::from(queue.queue));
-}
-
-pub(super) fn queue(fields: &mut Fields<'_>) -> Result<QueueId, Rule> {
-    Ok(QueueId { topic: TopicId(fields.u32()?), queue: fields.u32()? })
 }
 
 /// A time and one that is not before it, as a distance.
@@ -301,19 +308,20 @@ fn put_runs(runs: &[Run], out: &mut Vec<u8>) {
     }
 }
 
-fn runs<'a>(fields: &mut Fields<'_>, into: &'a mut Vec<Run>) -> Result<&'a [Run], Rule> {
+fn runs<'a>(fields: &mut Fields<'_>, into: &'a mut Vec<Run>, attempts: RangeInclusive<u32>) -> Result<&'a [Run], Rule> {
     let count = fields.count(2)?;
     into.reserve(count);
     for _ in 0..count {
         let head = fields.u64()?;
-        let attempt = u32::try_from(head >> 2).map_err(|_| Rule::Field("attempt"))?;
+        let attempt = u32::try_from(head >> 2).ok().filter(|attempt| attempts.contains(attempt));
+        let attempt = attempt.ok_or(Rule::Field("attempt"))?;
         let queue = match into.last().filter(|_| head & 2 != 0) {
             Some(before) => before.queue,
             None if head & 2 != 0 => return Err(Rule::Field("run")),
             None => queue(fields)?,
         };
         into.push(if head & 1 == 1 {
-            Run::one(queue, QueueIndex(fields.u64()?), attempt)
+            Run::one(queue, limits::index(fields)?, attempt)
         } else {
             let block = fields.u64()?;
             let mask: [u8; 8] = fields.take(8)?.try_into().map_err(|_| Rule::Short)?;

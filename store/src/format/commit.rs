@@ -3,7 +3,9 @@
 use popstore_revive::{Burial, Change, EndReason, GroupId, QueueId, QueueIndex, Run, Time, TopicId};
 
 use super::Rule;
+use super::checkpoint::ATTEMPTS;
 use super::frame::{FRAME_HEADER, Frame, KIND_END};
+use super::limits;
 use super::varint::{Fields, VARINT_MAX, put, put_bytes};
 
 const KIND_MESSAGE: u8 = 2;
@@ -147,9 +149,12 @@ impl<'a> CommitRecord<'a> {
         match frame.kind {
             KIND_END => fields.end().map(|()| Self::End),
             KIND_TOPIC => {
-                let topic = TopicId(fields.u32()?);
+                let topic = TopicId(limits::number(&mut fields, "topic")?);
                 let queues = fields.u32()?;
-                let name = fields.text()?;
+                if !(1..=limits::QUEUES_MAX).contains(&queues) {
+                    return Err(Rule::Field("number of queues"));
+                }
+                let name = limits::topic_name(&mut fields)?;
                 fields.end()?;
                 Ok(Self::Topic(TopicRecord { topic, queues, name }))
             }
@@ -163,8 +168,7 @@ impl<'a> CommitRecord<'a> {
 fn decode_message(mut fields: Fields<'_>) -> Result<MessageRecord<'_>, Rule> {
     let rest = fields.u32()?;
     let appended_at = Time(fields.u64()?.saturating_mul(1000));
-    let queue = QueueId { topic: TopicId(fields.u32()?), queue: fields.u32()? };
-    let index = QueueIndex(fields.u64()?);
+    let (queue, index) = (limits::queue(&mut fields)?, limits::index(&mut fields)?);
     let flags = fields.u64()?;
     // Who does not know what a delivery time means must not deliver early.
     if flags & !FLAGS_KNOWN != 0 || flags & FLAG_DELIVER_AT != 0 {
@@ -189,15 +193,14 @@ fn settlement(fields: &mut Fields<'_>) -> Result<Settlement, Rule> {
         3 => Cause::Redrive,
         _ => return Err(Rule::Field("settlement")),
     };
-    Ok(Settlement {
-        cause,
-        group: GroupId(fields.u32()?),
-        queue: QueueId { topic: TopicId(fields.u32()?), queue: fields.u32()? },
-        index: QueueIndex(fields.u64()?),
-        attempt: fields.u32()?,
-        popped_at: Time(fields.u64()?),
-        appended_at: Time(fields.u64()?),
-    })
+    let group = GroupId(fields.u32()?);
+    let (queue, index, attempt) = (limits::queue(fields)?, limits::index(fields)?, fields.u32()?);
+    let attempts = if cause == Cause::Redrive { 0..=0 } else { ATTEMPTS };
+    if !attempts.contains(&attempt) {
+        return Err(Rule::Field("attempt"));
+    }
+    let (popped_at, appended_at) = (Time(fields.u64()?), Time(fields.u64()?));
+    Ok(Settlement { cause, group, queue, index, attempt, popped_at, appended_at })
 }
 
 /// The names and values of a message's properties, in the order they were given.
@@ -207,6 +210,16 @@ pub struct Properties<'a>(Fields<'a>);
 impl<'a> Properties<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(Fields(bytes))
+    }
+
+    /// Whether they are names and values to the last byte.
+    pub(crate) fn are_whole(mut self) -> bool {
+        while !self.0.0.is_empty() {
+            if self.next().is_none() {
+                return false;
+            }
+        }
+        true
     }
 }
 

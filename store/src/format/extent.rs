@@ -4,6 +4,9 @@ use popstore_revive::QueueIndex;
 
 use super::Rule;
 use super::entry::{ENTRY, Entry};
+use super::frame::FRAME_HEADER;
+use super::header::SEGMENT_HEADER;
+use super::limits::{self, QUEUES_MAX};
 use super::varint::{Fields, VARINT_MAX, put};
 
 /// The extents of a topic's queues, or of some of them.
@@ -53,6 +56,12 @@ impl MarkPart {
         parts
     }
 
+    /// Whether the topic has no more queues than a topic can have, this part included.
+    pub(crate) fn fits(&self) -> bool {
+        let before = u64::from(self.goes_on.saturating_sub(1));
+        before + self.queues.len() as u64 <= u64::from(QUEUES_MAX)
+    }
+
     /// Adds the part to those before it. Returns whether it goes on where they end.
     pub(crate) fn add_to(self, queues: &mut Vec<Extent>) -> bool {
         let Some(from) = (self.goes_on as usize).checked_sub(1) else {
@@ -85,7 +94,7 @@ impl MarkPart {
         let goes_on = fields.u32()?;
         let count = fields.count(3)?;
         let queues = (0..count).map(|_| extent(fields)).collect::<Result<_, _>>()?;
-        Ok(Self { goes_on, queues })
+        Some(Self { goes_on, queues }).filter(Self::fits).ok_or(Rule::Field("number of queues"))
     }
 }
 
@@ -101,12 +110,19 @@ fn put_extent(extent: &Extent, out: &mut Vec<u8>) {
 
 fn extent(fields: &mut Fields<'_>) -> Result<Extent, Rule> {
     let (first, end) = (QueueIndex(fields.u64()?), QueueIndex(fields.u64()?));
+    if first > end {
+        return Err(Rule::Field("extent"));
+    }
     let count = fields.count(1 + ENTRY)?;
     let mut relocated = Vec::with_capacity(count);
     for _ in 0..count {
-        let index = QueueIndex(fields.u64()?);
+        let index = limits::index(fields)?;
         let entry: &[u8; ENTRY] = fields.take(ENTRY)?.try_into().map_err(|_| Rule::Short)?;
-        relocated.push((index, Entry::decode(entry)));
+        let entry = Entry::decode(entry);
+        if entry.offset < SEGMENT_HEADER as u64 || (entry.size as usize) < FRAME_HEADER {
+            return Err(Rule::Field("entry"));
+        }
+        relocated.push((index, entry));
     }
     Ok(Extent { first, end, relocated })
 }

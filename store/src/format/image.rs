@@ -3,11 +3,9 @@
 use popstore_revive::{Burial, Buried, Cohort, EndReason, GroupId, QueueImage, QueueIndex, State, Time};
 
 use super::Rule;
-use super::checkpoint::{put_queue, put_span, queue, span};
+use super::checkpoint::{ATTEMPTS, ATTEMPTS_BUT_LAST, put_queue, put_span, span};
+use super::limits::{self, queue};
 use super::varint::{Fields, put};
-
-/// In the place of a burial: the first message that the group was given, or its position before that.
-const BEGUN: u64 = 3;
 
 pub(super) fn encode(image: &QueueImage, out: &mut Vec<u8>) {
     put(out, u64::from(image.group.0));
@@ -28,17 +26,14 @@ pub(super) fn encode(image: &QueueImage, out: &mut Vec<u8>) {
         put(out, u64::from(cohort.attempt));
         put(out, u64::from(cohort.generation));
     }
-    let begun = image.begun != QueueIndex(0);
-    put(out, image.buried.len() as u64 + u64::from(begun));
+    put(out, image.buried.len() as u64);
     for buried in &image.buried {
         put(out, buried.index.0);
         put(out, u64::from(buried.attempt));
         put(out, burial_code(buried.burial));
     }
-    if begun {
+    if image.end.is_none() {
         put(out, image.begun.0);
-        put(out, 0);
-        put(out, BEGUN);
     }
 }
 
@@ -48,27 +43,39 @@ pub(super) fn decode(mut fields: Fields<'_>) -> Result<QueueImage, Rule> {
     let position = QueueIndex(fields.u64()?);
     let from = fields.u64()?;
     let end = Some(fields.u64()?).filter(|end| *end != 0);
+    if end.is_some_and(|end| end <= from) {
+        return Err(Rule::Field("block"));
+    }
     let count = fields.count(15)?;
-    let mut cohorts = Vec::with_capacity(count);
-    let mut block = Some(from);
+    let mut cohorts: Vec<(u64, Cohort)> = Vec::with_capacity(count);
+    let (mut block, mut taken) = (Some(from), 0);
     for _ in 0..count {
         let step = fields.u64()?;
         block =
             block.and_then(|block| block.checked_add(step)).filter(|block| *block <= u64::MAX / QueueIndex::PER_BLOCK);
-        let number = block.ok_or(Rule::Field("block"))?;
-        cohorts.push((number, cohort(&mut fields)?));
+        let number = block.filter(|block| end.is_none_or(|end| *block < end)).ok_or(Rule::Field("block"))?;
+        let cohort = cohort(&mut fields)?;
+        taken = if step == 0 { taken } else { 0 };
+        let last = QueueIndex::of_block(number).0.saturating_add(u64::from(63 - cohort.mask.leading_zeros().min(63)));
+        // What a group holds it was given, so it lies before the group's position.
+        if cohort.mask == 0 || cohort.mask & taken != 0 || last >= position.0 {
+            return Err(Rule::Field("mask"));
+        }
+        taken |= cohort.mask;
+        cohorts.push((number, cohort));
     }
     let count = fields.count(3)?;
     let mut buried = Vec::with_capacity(count);
-    let mut begun = QueueIndex(0);
-    for left in (0..count).rev() {
-        let (index, attempt, code) = (QueueIndex(fields.u64()?), fields.u32()?, fields.u64()?);
-        // One form only: the last entry, and none where it is 0.
-        if code == BEGUN && left == 0 && attempt == 0 && index != begun && index <= position {
-            begun = index;
-        } else {
-            buried.push(Buried { index, attempt, burial: burial_of(code)? });
+    for _ in 0..count {
+        let (index, attempt) = (limits::index(&mut fields)?, fields.u32()?);
+        if !ATTEMPTS.contains(&attempt) || index >= position || end.is_some() {
+            return Err(Rule::Field("buried"));
         }
+        buried.push(Buried { index, attempt, burial: burial(&mut fields)? });
+    }
+    let begun = QueueIndex(if end.is_none() { fields.u64()? } else { 0 });
+    if begun > position {
+        return Err(Rule::Field("begun"));
     }
     fields.end()?;
     Ok(QueueImage { group, queue, position, from, end, cohorts, buried, begun })
@@ -80,6 +87,10 @@ fn cohort(fields: &mut Fields<'_>) -> Result<Cohort, Rule> {
     let popped_at = Time(fields.u64()?);
     let (since, due) = span(fields)?;
     let (attempt, generation) = (fields.u32()?, fields.u32()?);
+    let attempts = if state == State::Waiting { ATTEMPTS_BUT_LAST } else { ATTEMPTS };
+    if !attempts.contains(&attempt) {
+        return Err(Rule::Field("attempt"));
+    }
     Ok(Cohort { mask: u64::from_le_bytes(mask), popped_at, since, due, attempt, generation, state })
 }
 
@@ -110,11 +121,7 @@ pub(super) fn burial_code(burial: Burial) -> u64 {
 }
 
 pub(super) fn burial(fields: &mut Fields<'_>) -> Result<Burial, Rule> {
-    burial_of(fields.u64()?)
-}
-
-fn burial_of(code: u64) -> Result<Burial, Rule> {
-    match code {
+    match fields.u64()? {
         1 => Ok(Burial::DeadLettered),
         2 => Ok(Burial::Discarded),
         _ => Err(Rule::Field("burial")),

@@ -12,6 +12,7 @@ pub(crate) mod golden;
 pub(crate) mod header;
 pub(crate) mod identity;
 pub(crate) mod image;
+pub(crate) mod limits;
 pub(crate) mod policy;
 pub(crate) mod receipt;
 pub(crate) mod varint;

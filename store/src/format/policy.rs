@@ -5,6 +5,7 @@ use std::time::Duration;
 use popstore_revive::{AtLimit, Backoff, Policy};
 
 use super::Rule;
+use super::limits::RUNGS_MAX;
 use super::varint::{Fields, put};
 
 pub(crate) fn put_duration(out: &mut Vec<u8>, duration: Duration) {
@@ -53,6 +54,9 @@ pub(crate) fn decode(fields: &mut Fields<'_>) -> Result<Policy, Rule> {
         2 => Backoff::Exponential { first: duration(fields)?, cap: duration(fields)? },
         3 => {
             let rungs = fields.count(1)?;
+            if !(1..=RUNGS_MAX).contains(&rungs) {
+                return Err(Rule::Field("backoff ladder"));
+            }
             Backoff::Ladder((0..rungs).map(|_| duration(fields)).collect::<Result<_, _>>()?)
         }
         _ => return Err(Rule::Field("backoff")),

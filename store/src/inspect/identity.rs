@@ -7,7 +7,7 @@ use crate::fault::Fault;
 use crate::format::Rule;
 use crate::format::frame::LogKind;
 use crate::format::header::SegmentHeader;
-use crate::format::identity::{IDENTITY, Identity};
+use crate::format::identity::{AT_GENERATION, IDENTITY, Identity};
 use crate::log::Unrecovered;
 use crate::recover::directory;
 
@@ -24,7 +24,14 @@ pub(super) fn find(dir: &Path, faults: &mut Vec<Fault>) -> Result<Identity> {
         Err(rule @ Rule::Version(_)) if ids.is_empty() || directory::identity_fits(dir)? => {
             Err(Error::format(&path, rule))
         }
-        Ok(identity) if ids.is_empty() || ids.contains(&identity.id) => Ok(identity),
+        Ok(identity) if ids.is_empty() || ids.contains(&identity.id) => {
+            if identity.generation == u32::MAX {
+                let (expected, found) = (format!("a generation below {}", u32::MAX), identity.generation);
+                let fault = Fault::new(&path, AT_GENERATION as u64, "3", expected, found);
+                faults.push(fault.of_len(size_of::<u32>() as u64));
+            }
+            Ok(identity)
+        }
         Ok(identity) => {
             let (expected, found) =
                 (format!("store id {:032x}, as in the segments", ids[0]), format!("{:032x}", identity.id));

@@ -7,8 +7,10 @@ use popstore_revive::{QueueId, QueueIndex};
 
 use super::{Snapshot, StoreLog};
 use crate::error::Result;
+use crate::fault::Fault;
 use crate::format::commit::CommitRecord;
 use crate::log::Step;
+use crate::recover::Sequence;
 
 /// The readable messages of all queues.
 #[derive(Default)]
@@ -16,6 +18,8 @@ pub(super) struct Readable {
     pub(super) queues: BTreeMap<QueueId, Ranks>,
     /// What recovery would cut off, from here on.
     pub(super) end: u64,
+    /// What is wrong with records that are whole.
+    pub(super) faults: Vec<Fault>,
 }
 
 /// The readable messages of one queue.
@@ -36,21 +40,46 @@ impl Readable {
     pub(super) fn read(snapshot: &Snapshot) -> Result<Self> {
         let mut readable = Self::default();
         let mut walk = snapshot.walk(StoreLog::Commit, 0)?;
+        let mut sequence = Sequence::beginning_at(snapshot.commit_extent().0);
+        for (id, topic) in &snapshot.state.topics {
+            sequence.know(*id, &topic.name, topic.queues.len() as u32, std::iter::empty());
+        }
+        let mut end = snapshot.state.commit.1;
         let mut batch: Vec<Pending> = Vec::new();
         while let Some(step) = walk.step()? {
             match step {
-                Step::Frame(at, _) if at.position >= snapshot.state.commit.1 => break,
+                Step::Frame(at, _) if at.position >= end => break,
                 Step::Frame(at, frame) => {
-                    if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(&frame) {
-                        batch.push((record.queue, record.index, record.relocated, at.position));
-                        if record.rest == 0 {
-                            readable.take(&mut batch);
+                    if at.position + at.len as u64 > end {
+                        // A mark in the middle of a record is a lie, and what was read from there on is no end.
+                        let found = format!("a record from {} on", at.position);
+                        let expected = format!("a record at {end}, where the mark is");
+                        readable.faults.push(Fault::new(at.path, at.offset, "11.3", expected, found));
+                        end = u64::MAX;
+                    }
+                    match CommitRecord::decode(&frame) {
+                        Ok(record) => {
+                            readable.faults.extend(sequence.take(&record, &at).err().map(|wrong| wrong.fault(&at)));
+                            if let CommitRecord::Message(record) = record {
+                                batch.push((record.queue, record.index, record.relocated, at.position));
+                                if record.rest == 0 {
+                                    readable.take(&mut batch);
+                                }
+                            }
                         }
+                        Err(rule) => readable.faults.push(Fault::of_payload(at.path, at.offset, rule)),
                     }
                     readable.end = at.position + at.len as u64;
                 }
                 // The rest of the batch was acknowledged, since what follows was.
-                Step::Gap(_) | Step::Removed => readable.take(&mut batch),
+                Step::Gap(fault) => {
+                    sequence.gap(fault.len);
+                    readable.take(&mut batch);
+                }
+                Step::Removed => {
+                    sequence.removed();
+                    readable.take(&mut batch);
+                }
                 Step::Tail(_) => {}
             }
         }

@@ -4,7 +4,7 @@
 //! messages behind a lost one move up, and all that groups know of places moves with them. The fresh store has an id of
 //! its own: receipts of the old one are not good for it, and what was in flight comes back when its lease ends.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -17,13 +17,14 @@ use super::{Snapshot, StoreLog};
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::engine::Engine;
 use crate::error::{At, Error, Result};
+use crate::fault::Fault;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
 use crate::log::{Room, Step};
 use crate::options::{Durability, Options};
 use crate::segment::{Disk, directory_above};
 use crate::store::Store;
-use crate::topics::{Topic, is_written_name};
+use crate::topics::Topic;
 
 /// The copy is made durable, and its memory given back, every so many bytes.
 const KEEP_EVERY: u64 = 32 << 20;
@@ -46,6 +47,9 @@ pub struct Salvaged {
     pub lost_held: u64,
     /// Queues whose messages have other places now: topic, queue, and how far the last one moved.
     pub renumbered: Vec<(Arc<str>, u32, u64)>,
+    /// What is wrong in the commit log, beside the faults that opening the snapshot found: a message of which there are
+    /// two of one place is copied once only.
+    pub faults: Vec<Fault>,
 }
 
 /// The copying, half-way.
@@ -76,7 +80,10 @@ impl Snapshot {
         let unfinished = unfinished(to);
         let store = options.clock(Arc::new(ManualClock::at(now))).open(&unfinished)?;
         let engine = Arc::clone(&store.handle.engine);
-        let (topics, groups, done) = (HashMap::new(), HashMap::new(), Salvaged::default());
+        let known: HashSet<_> = self.faults.iter().map(|fault| (&fault.path, fault.offset)).collect();
+        let faults = readable.faults.iter().filter(|fault| !known.contains(&(&fault.path, fault.offset))).cloned();
+        let (topics, groups) = (HashMap::new(), HashMap::new());
+        let done = Salvaged { faults: faults.collect(), ..Salvaged::default() };
         let mut salvage = Salvage { snapshot: self, readable, engine: &engine, topics, groups, done };
         salvage.make_topics()?;
         salvage.make_groups();
@@ -130,6 +137,15 @@ impl Snapshot {
     }
 }
 
+/// A name that no topic has: two topics of one name would be one.
+fn free_name(names: &mut HashSet<Arc<str>>, topic: TopicId) -> Arc<str> {
+    let mut name: Arc<str> = format!("salvaged-{}", topic.0).into();
+    while !names.insert(Arc::clone(&name)) {
+        name = format!("{name}-").into();
+    }
+    name
+}
+
 /// Where a fresh store is made before it gets its name.
 fn unfinished(to: &Path) -> PathBuf {
     let mut name = to.components().collect::<PathBuf>().into_os_string();
@@ -143,14 +159,14 @@ impl Salvage<'_> {
         for (id, topic) in &self.snapshot.state.topics {
             wanted.insert(*id, (Arc::clone(&topic.name), topic.queues.len().max(1) as u32));
         }
-        for queue in self.readable.queues.keys().filter(|queue| queue.queue < crate::topics::QUEUES_MAX) {
+        let mut names: HashSet<Arc<str>> = wanted.values().map(|(name, _)| Arc::clone(name)).collect();
+        for queue in self.readable.queues.keys() {
             // A topic whose records are all lost keeps its messages under its number.
-            let unknown = || (format!("salvaged-{}", queue.topic.0).into(), 1);
+            let unknown = || (free_name(&mut names, queue.topic), 1);
             let (_, queues) = wanted.entry(queue.topic).or_insert_with(unknown);
             *queues = (*queues).max(queue.queue + 1);
         }
         for (id, (name, queues)) in wanted {
-            let name = if is_written_name(&name) { name } else { format!("salvaged-{}", id.0).into() };
             self.topics.insert(id, self.engine.make_topic(&name, queues, Room::Free)?);
         }
         self.done.topics = self.topics.len() as u64;

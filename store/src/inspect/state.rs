@@ -13,12 +13,12 @@ use crate::consumers::Consumers;
 use crate::error::Result;
 use crate::fault::Fault;
 use crate::format::checkpoint::CheckpointRecord;
-use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
+use crate::format::commit::{CommitRecord, MessageRecord, Settlement, TopicRecord};
 use crate::format::entry::{Entry, tag_hash};
 use crate::format::frame::{FRAME_HEADER, LogKind};
 use crate::format::identity::Identity;
 use crate::log::{FrameAt, Step, Unrecovered, segment_name};
-use crate::recover::Replay;
+use crate::recover::{Replay, Sequence};
 use crate::stats::{GroupStats, counted_topics};
 use crate::topics::is_for_letters;
 
@@ -34,6 +34,8 @@ pub(super) struct State {
     pub(super) commit: (u64, u64, u64),
     pub(super) checkpoint: (u64, u64, u64),
     pub(super) mark: u64,
+    /// Where the commit log begins, or will when what lies before is deleted.
+    pub(super) commit_start: u64,
     /// The largest generation among the records.
     pub(super) generation: u32,
     pub(super) opened_at: Option<Time>,
@@ -129,12 +131,11 @@ impl State {
                     end = at.position + at.len as u64;
                     self.generation = self.generation.max(frame.generation);
                     match CheckpointRecord::decode(&frame, &mut runs) {
-                        Ok(record) => {
-                            if let CheckpointRecord::Opened { at, .. } = record {
-                                self.opened_at = Some(at);
-                            }
-                            replay.take(&record, &at);
-                        }
+                        Ok(record) => match (replay.take(&record, &at, frame.generation), record) {
+                            (Err(wrong), _) => faults.push(wrong.fault(&at)),
+                            (Ok(()), CheckpointRecord::Opened { at, .. }) => self.opened_at = Some(at),
+                            (Ok(()), _) => {}
+                        },
                         Err(rule) => faults.push(Fault::of_payload(at.path, at.offset, rule).of_len(at.len as u64)),
                     }
                 }
@@ -183,37 +184,46 @@ impl State {
             self.topics.insert(*topic, topic_state);
         }
         self.mark = replay.mark.commit;
+        self.commit_start = replay.commit_start;
+        let bases = log.bases();
+        let limit = log.files_end();
+        let mut sequence = Sequence::beginning_at(if start > self.mark { start } else { 0 });
+        for (topic, marked) in replay.mark.topics.iter().filter(|_| start <= self.mark) {
+            let ends = marked.queues.iter().zip(0..).map(|(extent, queue)| (queue, extent.end.0));
+            sequence.know(*topic, &marked.name, marked.queues.len() as u32, ends);
+        }
+        let faults_before = faults.len();
         let mut walk = log.walk(self.mark.max(start), replay.commit_proven, identity.generation);
-        let mut end = self.mark.max(start);
+        let mut end = self.mark.clamp(start, limit.max(start));
         let mut batch: Vec<Pending> = Vec::new();
         while let Some(step) = walk.step()? {
             match step {
                 Step::Frame(at, frame) => {
                     end = at.position + at.len as u64;
                     self.generation = self.generation.max(frame.generation);
-                    match CommitRecord::decode(&frame) {
-                        Ok(CommitRecord::Message(message)) => {
+                    match CommitRecord::decode(&frame).map(|record| (sequence.take(&record, &at), record)) {
+                        Err(rule) => faults.push(Fault::of_payload(at.path, at.offset, rule).of_len(at.len as u64)),
+                        Ok((Err(wrong), _)) => faults.push(wrong.fault(&at)),
+                        Ok((Ok(()), CommitRecord::Topic(topic))) => self.add_topic(&topic),
+                        Ok((Ok(()), CommitRecord::Message(message))) => {
                             batch.push(pending(&message, &at));
                             if message.rest == 0 {
                                 self.place(&mut batch);
                             }
                         }
-                        Ok(CommitRecord::Topic(topic)) => {
-                            let known = self.topics.entry(topic.topic).or_default();
-                            known.name = topic.name.into();
-                            let queues = known.queues.len().max(topic.queues.min(crate::topics::QUEUES_MAX) as usize);
-                            known.queues.resize_with(queues, QueueState::default);
-                        }
-                        Ok(CommitRecord::End) => {}
-                        Err(rule) => faults.push(Fault::of_payload(at.path, at.offset, rule).of_len(at.len as u64)),
+                        Ok((Ok(()), CommitRecord::End)) => {}
                     }
                 }
                 Step::Gap(fault) => {
+                    sequence.gap(fault.len);
                     // What is whole of the batch was acknowledged, since what follows it was.
                     self.place(&mut batch);
                     faults.push(fault);
                 }
-                Step::Removed => self.disturbed = true,
+                Step::Removed => {
+                    sequence.removed();
+                    self.disturbed = true;
+                }
                 Step::Tail(tail) => tails.push(tail),
             }
         }
@@ -222,14 +232,29 @@ impl State {
         }
         self.disturbed |= start > replay.commit_start;
         self.too_late = self.too_late.max(walk.too_late());
-        self.commit = (start, end, walk.proven().min(end));
+        let proven = walk.proven().max(replay.commit_proven);
+        self.commit = (start, end, proven.min(end));
         self.closed = replay.closed == Some(end);
+        if proven > end && faults.len() == faults_before && !self.disturbed {
+            let fault = Fault::new(&log_dir, 0, "11.4", format!("records to {proven}, as was durable"), end);
+            faults.push(fault.of_len(proven - end));
+        }
+        if told && let Err(wrong) = replay.check_against(&bases, end) {
+            faults.push(wrong.fault_of(&log_dir));
+        }
         // There are not more messages than bytes, whatever an extent says.
         let messages_max = end / FRAME_HEADER as u64;
         for queue in self.topics.values_mut().flat_map(|topic| &mut topic.queues) {
             queue.end = queue.end.clamp(queue.first, queue.first.saturating_add(messages_max));
         }
         Ok(())
+    }
+
+    fn add_topic(&mut self, topic: &TopicRecord<'_>) {
+        let known = self.topics.entry(topic.topic).or_default();
+        known.name = topic.name.into();
+        let queues = known.queues.len().max(topic.queues as usize);
+        known.queues.resize_with(queues, QueueState::default);
     }
 
     fn place(&mut self, batch: &mut Vec<Pending>) {

@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
-use popstore_revive::{QueueId, TopicId};
+use popstore_revive::QueueId;
 
 use super::lookup::{entries_per_file, list};
 use super::{Snapshot, StoreLog};
 use crate::error::{At, Result};
 use crate::fault::Fault;
 use crate::format::checkpoint::CheckpointRecord;
-use crate::format::commit::{CommitRecord, MessageRecord, TopicRecord};
+use crate::format::commit::{CommitRecord, MessageRecord};
 use crate::format::entry::{ENTRY, Entry, tag_hash};
-use crate::format::frame::FRAME_HEADER;
+use crate::format::frame::LogKind;
 use crate::log::{FrameAt, Step};
+use crate::recover::Sequence;
 use crate::segment::StoreFile;
-use crate::topics::{QUEUES_MAX, is_written_name};
 
 /// How many bytes of a queue file are read at once, and of how many queues they are kept.
 const CHUNK: usize = 512 * ENTRY;
@@ -49,16 +49,15 @@ struct Verify<'s, 't> {
     told: HashSet<(PathBuf, u64)>,
     done: Verified,
     queues: HashMap<QueueId, QueueCheck>,
-    /// The topics' names and numbers of queues.
-    topics: HashMap<TopicId, (String, u32)>,
+    sequence: Sequence,
     /// Segments went away while they were read: the owner lets go of them.
     removed: bool,
     chunks: usize,
-    /// The next message belongs to the batch of the one before, of this segment, with so many behind it.
-    batch: Option<(u64, u32)>,
     generation: u32,
-    /// The bytes that could not be read so far.
-    gaps: u64,
+    /// The mark lies between two records, or at the end.
+    mark_is_whole: bool,
+    /// Something could not be read.
+    gaps: bool,
 }
 
 /// What is known of a queue so far.
@@ -67,8 +66,6 @@ struct QueueCheck {
     /// The first message seen, and the one that must come next.
     first: Option<u64>,
     next: Option<u64>,
-    /// The gaps there were before that.
-    gaps: u64,
     files: BTreeMap<u64, PathBuf>,
     /// The index of the first entry in `bytes`.
     from: u64,
@@ -92,21 +89,19 @@ impl Snapshot {
             told: HashSet::new(),
             done: Verified::default(),
             queues: HashMap::new(),
-            topics: self
-                .state
-                .topics
-                .iter()
-                .map(|(id, topic)| (*id, (topic.name.to_string(), topic.queues.len() as u32)))
-                .collect(),
+            sequence: Sequence::beginning_at(self.commit_extent().0),
             removed: false,
             chunks: 0,
-            batch: None,
             generation: 0,
-            gaps: 0,
+            mark_is_whole: false,
+            gaps: false,
         };
+        for (id, topic) in &self.state.topics {
+            verify.sequence.know(*id, &topic.name, topic.queues.len() as u32, std::iter::empty());
+        }
         self.faults.iter().for_each(|fault| verify.tell(fault.clone()));
         let (commit, checkpoint) = (self.commit_extent(), self.checkpoint_extent());
-        let total = (commit.1 - commit.0) + (checkpoint.1 - checkpoint.0);
+        let total = (commit.1 - commit.0).saturating_add(checkpoint.1 - checkpoint.0);
         verify.commit(&mut progress, total)?;
         verify.checkpoint(&mut progress, total)?;
         verify.references();
@@ -134,12 +129,12 @@ impl Verify<'_, '_> {
         while let Some(step) = walk.step()? {
             match step {
                 Step::Gap(fault) => {
-                    self.batch = None;
-                    self.gaps += fault.len;
+                    self.sequence.gap(fault.len);
+                    self.gaps = true;
                     self.tell(fault);
                 }
                 Step::Removed => {
-                    self.batch = None;
+                    self.sequence.removed();
                     self.removed = true;
                     self.queues.values_mut().for_each(|check| check.next = None);
                 }
@@ -148,10 +143,18 @@ impl Verify<'_, '_> {
                     self.done.commit_records += 1;
                     self.done.bytes += at.len as u64;
                     self.generation = self.generation.max(frame.generation);
+                    // A mark may lie before the record that ends a segment, which is not read here.
+                    let borders = [at.position - at.offset, at.position, at.position + at.len as u64];
+                    self.mark_is_whole |= borders.contains(&self.snapshot.mark());
                     match CommitRecord::decode(&frame) {
-                        Ok(CommitRecord::Message(message)) => self.message(&message, &at)?,
-                        Ok(CommitRecord::Topic(topic)) => self.topic(&topic, &at),
-                        Ok(CommitRecord::End) => {}
+                        Ok(record) => {
+                            if let Err(wrong) = self.sequence.take(&record, &at) {
+                                self.tell(wrong.fault(&at));
+                            }
+                            if let CommitRecord::Message(message) = record {
+                                self.message(&message, &at)?;
+                            }
+                        }
                         Err(rule) => self.tell(Fault::of_payload(at.path, at.offset, rule).of_len(at.len as u64)),
                     }
                 }
@@ -164,57 +167,25 @@ impl Verify<'_, '_> {
         Ok(())
     }
 
-    fn topic(&mut self, topic: &TopicRecord<'_>, at: &FrameAt<'_>) {
-        let fault = |rule, expected: &str, found: String| Fault::new(at.path, at.offset, rule, expected, found);
-        if self.batch.take().is_some() {
-            self.tell(fault("10.5", "the next message of the batch", format!("topic {:?}", topic.name)));
-        }
-        if !is_written_name(topic.name) || !(1..=QUEUES_MAX).contains(&topic.queues) {
-            self.tell(fault("6", "a topic's name and 1 to 1024 queues", format!("{:?}, {}", topic.name, topic.queues)));
-        }
-        let (known, queues) = self.topics.entry(topic.topic).or_insert_with(|| (topic.name.to_string(), 0));
-        *queues = topic.queues.max(*queues);
-        if known != topic.name {
-            let expected = format!("topic {known:?}");
-            self.tell(fault("6", &expected, format!("{:?} with the same number", topic.name)));
-        }
-    }
-
     fn message(&mut self, message: &MessageRecord<'_>, at: &FrameAt<'_>) -> Result<()> {
         self.done.messages += 1;
         let (queue, index) = (message.queue, message.index.0);
-        let segment = at.position - at.offset;
-        if let Some((of, rest)) = self.batch.take()
-            && (of != segment || message.rest != rest)
-        {
-            let found = format!("a message with {} behind it", message.rest);
-            self.tell(Fault::new(at.path, at.offset, "10.5", format!("the message with {rest} behind it"), found));
-        }
-        self.batch = message.rest.checked_sub(1).map(|rest| (segment, rest));
-        if self.topics.get(&queue.topic).is_none_or(|(_, queues)| queue.queue >= *queues) {
-            let found = format!("topic number {}, queue {}", queue.topic.0, queue.queue);
-            self.tell(Fault::new(at.path, at.offset, "6", "a queue of a topic that was told before", found));
-            return Ok(());
-        }
         if message.relocated {
             return Ok(());
         }
         let check = self.queues.entry(queue).or_default();
         check.first = check.first.or(Some(index));
-        let next = check.next.replace(index.saturating_add(1));
-        // What is missing may be in the gap that was told.
-        let gaps = self.gaps - std::mem::replace(&mut check.gaps, self.gaps);
-        let in_gap = |next: u64| index > next && (index - next).saturating_mul(FRAME_HEADER as u64) <= gaps;
-        if let Some(next) = next.filter(|next| *next != index && !in_gap(*next)) {
-            let (name, _) = &self.topics[&queue.topic];
-            let expected = format!("message {name}/{}/{next}", queue.queue);
-            let found = format!("message {name}/{}/{index}", queue.queue);
-            self.tell(Fault::new(at.path, at.offset, "1", expected, found).of_len(at.len as u64));
-        }
+        check.next = check.next.max(Some(index.saturating_add(1)));
+        let (begin, mark) = (self.snapshot.state.commit_start, self.snapshot.mark());
         let marked = self.snapshot.state.queue(queue).map_or(0..0, |state| state.first..state.marked);
         if marked.contains(&index) {
             let wanted = Entry { offset: at.position, size: at.len as u32, tag: tag_hash(message.tag.as_bytes()) };
-            self.entry(queue, index, wanted)?;
+            return self.entry(queue, index, wanted);
+        }
+        if (begin..mark).contains(&at.position) {
+            let expected = format!("a message of {} to {}, as the mark at {mark} says", marked.start, marked.end);
+            let fault = Fault::new(at.path, at.offset, "11.8", expected, format!("message {index} of its queue"));
+            self.tell(fault.of_len(at.len as u64));
         }
         Ok(())
     }
@@ -312,15 +283,9 @@ impl Verify<'_, '_> {
                     self.done.checkpoint_records += 1;
                     self.done.bytes += at.len as u64;
                     generation = generation.max(frame.generation);
-                    match CheckpointRecord::decode(&frame, &mut runs) {
-                        Err(rule) => self.tell(Fault::of_payload(at.path, at.offset, rule).of_len(at.len as u64)),
-                        Ok(CheckpointRecord::Group { name, .. } | CheckpointRecord::MarkTopic { name, .. })
-                            if !is_written_name(name) =>
-                        {
-                            let fault = Fault::new(at.path, at.offset, "7", "a possible name", format!("{name:?}"));
-                            self.tell(fault);
-                        }
-                        Ok(_) => {}
+                    // What they say of each other was checked when they were read first.
+                    if let Err(rule) = CheckpointRecord::decode(&frame, &mut runs) {
+                        self.tell(Fault::of_payload(at.path, at.offset, rule).of_len(at.len as u64));
                     }
                 }
             }
@@ -351,6 +316,12 @@ impl Verify<'_, '_> {
                     self.tell_anew(&Fault::new(&dir, 0, "11.8", expected, "none in the whole log"));
                 }
             }
+        }
+        let mark = snapshot.mark();
+        let begins = |at| snapshot.segment_files(LogKind::Commit).iter().any(|(base, _)| *base == at);
+        if !(self.mark_is_whole || self.removed || self.gaps || mark == 0 || begins(mark)) {
+            let dir = snapshot.dir.join(StoreLog::Commit.name());
+            self.tell_anew(&Fault::new(&dir, 0, "11.3", format!("a record at {mark}, where the mark is"), "none"));
         }
         for held in snapshot.leases() {
             let queue = snapshot.queue_id(&held.topic, held.queue).and_then(|id| snapshot.state.queue(id));

@@ -166,6 +166,16 @@ impl Unrecovered {
         self.files.first().map(|file| file.base)
     }
 
+    /// Where its last file ends.
+    pub(crate) fn files_end(&self) -> u64 {
+        self.files.last().map_or(0, |file| file.base.saturating_add(file.len))
+    }
+
+    /// Where its segments begin, in order.
+    pub(crate) fn bases(&self) -> Vec<u64> {
+        self.files.iter().map(|file| file.base).collect()
+    }
+
     /// Files under construction, which recovery removes.
     pub(crate) fn unfinished(&self) -> &[PathBuf] {
         &self.unfinished

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use popstore_revive::{Told, TopicId};
+use popstore_revive::{Change, Told, TopicId};
 
 use crate::consumers::Consumers;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
+use crate::format::entry::Entry;
 use crate::format::extent::Extent;
+use crate::format::frame::FRAME_HEADER;
 use crate::log::{Found, FrameAt, Unrecovered};
-use crate::topics::is_written_name;
+use crate::recover::Wrong;
 
 /// What the checkpoint log tells.
 #[derive(Default)]
@@ -32,6 +34,8 @@ pub(crate) struct Replay {
     /// The topics told for a mark that did not come yet.
     pending: BTreeMap<TopicId, MarkedTopic>,
     snapshots: u32,
+    /// Where the last snapshot begins, whole or not.
+    begun: Option<u64>,
     /// The position of the first record.
     first: u64,
 }
@@ -77,15 +81,7 @@ impl Replay {
             let record = CheckpointRecord::decode(frame, &mut runs);
             let record =
                 record.map_err(|rule| Error::corrupt(at.path, at.offset, format!("checkpoint record: {rule}")))?;
-            let name = match &record {
-                CheckpointRecord::Group { name, .. } | CheckpointRecord::MarkTopic { name, .. } => Some(*name),
-                _ => None,
-            };
-            if name.is_some_and(|name| !is_written_name(name)) {
-                return Err(Error::corrupt(at.path, at.offset, "a topic or group has an impossible name"));
-            }
-            replay.take(&record, at);
-            Ok(())
+            replay.take(&record, at, frame.generation).map_err(|wrong| wrong.error(at))
         })?;
         if start > 0 && !replay.has_snapshot() {
             return Err(Error::corrupt(log.dir(), 0, "the log begins in its middle and holds no whole snapshot"));
@@ -97,10 +93,17 @@ impl Replay {
         Ok(replay)
     }
 
-    /// Takes in the next record.
-    pub(crate) fn take(&mut self, record: &CheckpointRecord<'_>, at: &FrameAt<'_>) {
-        self.consumers.apply(record);
-        self.closed = None;
+    /// Takes in the next record, of a frame of that generation.
+    ///
+    /// # Errors
+    /// It cannot stand there; then it is as if it did not.
+    pub(crate) fn take(
+        &mut self,
+        record: &CheckpointRecord<'_>,
+        at: &FrameAt<'_>,
+        generation: u32,
+    ) -> Result<(), Wrong> {
+        self.check(record, generation)?;
         match record {
             CheckpointRecord::MarkTopic { topic, name, part } => {
                 let new = || MarkedTopic { name: name.to_string(), queues: Vec::new() };
@@ -113,20 +116,19 @@ impl Replay {
             CheckpointRecord::Mark { commit, topics } => {
                 let told = std::mem::take(&mut self.pending);
                 if told.len() == *topics as usize {
+                    check_mark(*commit, &told)?;
                     self.mark = Mark { commit: *commit, topics: told };
                 }
                 self.commit_proven = self.commit_proven.max(*commit);
             }
             CheckpointRecord::CommitStart { base } => self.commit_start = self.commit_start.max(*base),
-            CheckpointRecord::Closed { commit } => {
-                self.closed = Some(*commit);
-                self.commit_proven = self.commit_proven.max(*commit);
-            }
+            CheckpointRecord::Closed { commit } => self.commit_proven = self.commit_proven.max(*commit),
             CheckpointRecord::SnapshotBegin { next_topic, .. } => {
                 self.next_topic = self.next_topic.max(*next_topic);
+                self.begun = Some(at.position);
                 self.pending.clear();
             }
-            CheckpointRecord::SnapshotEnd { begin } if *begin <= at.position && *begin >= self.first => {
+            CheckpointRecord::SnapshotEnd { begin } if *begin >= self.first => {
                 self.snapshots += 1;
                 self.snapshot_begin = *begin;
                 self.snapshot_bytes = at.position - begin;
@@ -134,5 +136,97 @@ impl Replay {
             }
             _ => {}
         }
+        self.consumers.apply(record);
+        self.closed = if let CheckpointRecord::Closed { commit } = record { Some(*commit) } else { None };
+        Ok(())
     }
+
+    /// Whether what was told of the commit log is true of the one with these segments, which ends there.
+    pub(crate) fn check_against(&self, bases: &[u64], end: u64) -> Result<(), Wrong> {
+        let start = bases.first().copied().unwrap_or(0);
+        if start > self.commit_start {
+            // Somebody else says so, or the owner has deleted segments since.
+            return Ok(());
+        }
+        if self.commit_start > 0 && !bases.contains(&self.commit_start) {
+            let found = format!("none that begins at {}, where the log should", self.commit_start);
+            return Err(Wrong::new("12.3", "a segment", found));
+        }
+        let queues = || self.mark.topics.values().flat_map(|topic| &topic.queues);
+        let messages = queues().map(|queue| queue.end.0 - queue.first.0).fold(0, u64::saturating_add);
+        if messages > self.mark.commit.saturating_sub(start) / FRAME_HEADER as u64 {
+            let expected = format!("no more messages than there can be from {start} to {}", self.mark.commit);
+            return Err(Wrong::new("12.3", expected, format!("a mark of {messages}")));
+        }
+        let outside = |entry: &Entry| entry.offset < start || entry.end() > end;
+        let relocated = || queues().flat_map(|queue| &queue.relocated);
+        if let Some((index, entry)) = relocated().find(|(_, entry)| outside(entry)) {
+            let expected = format!("the place of a copy between {start} and {end}");
+            let found = format!("{} for message {}, told by the mark", entry.offset, index.0);
+            return Err(Wrong::new("12.4", expected, found));
+        }
+        Ok(())
+    }
+
+    /// Whether the record can stand behind those before it. What it must be of itself its decoder says.
+    fn check(&self, record: &CheckpointRecord<'_>, generation: u32) -> Result<(), Wrong> {
+        match record {
+            CheckpointRecord::Group { name, change: Change::Group { group, .. }, .. } => {
+                if let Some(known) = self.consumers.groups.get(group).filter(|known| *known.name != **name) {
+                    let found = format!("a group has two names: {name:?}");
+                    return Err(Wrong::new("7", format!("group {:?}", known.name), found));
+                }
+                if self.consumers.by_name.get(*name).is_some_and(|known| known != group) {
+                    return Err(Wrong::new("7", "another name", format!("two groups have the name {name:?}")));
+                }
+            }
+            CheckpointRecord::Change(Change::Popped { generation: popped, .. }) if *popped != generation => {
+                return Err(Wrong::new(
+                    "7",
+                    format!("generation {generation}"),
+                    format!("a pop of generation {popped}"),
+                ));
+            }
+            CheckpointRecord::Change(Change::Image(image)) => {
+                let latest = image.cohorts.iter().map(|(_, cohort)| cohort.generation).max();
+                if let Some(latest) = latest.filter(|latest| *latest > generation) {
+                    let expected = format!("generation {generation} at most");
+                    return Err(Wrong::new("7", expected, format!("a pop of generation {latest}")));
+                }
+            }
+            CheckpointRecord::Opened { generation: opened, .. } if *opened != generation => {
+                let found = format!("an open of generation {opened}");
+                return Err(Wrong::new("7", format!("generation {generation}"), found));
+            }
+            CheckpointRecord::SnapshotEnd { begin } if *begin >= self.first && self.begun != Some(*begin) => {
+                let found = format!("the end of a snapshot that began at {begin}");
+                return Err(Wrong::new("7", "the place where the last snapshot begins", found));
+            }
+            CheckpointRecord::CommitStart { base } if *base > self.commit_proven => {
+                let expected = format!("{} at most, which was marked", self.commit_proven);
+                return Err(Wrong::new("12.3", expected, format!("a commit log that begins at {base}")));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Whether a mark can be true of a commit log of any kind.
+fn check_mark(commit: u64, topics: &BTreeMap<TopicId, MarkedTopic>) -> Result<(), Wrong> {
+    let mut names: Vec<_> = topics.values().map(|topic| topic.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(name) = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]) {
+        return Err(Wrong::new("7", "another name", format!("two topics have the name {name:?}")));
+    }
+    if let Some(topic) = topics.values().find(|topic| topic.queues.is_empty()) {
+        return Err(Wrong::new("7", "1 to 1024 queues", format!("topic {:?} without a queue", topic.name)));
+    }
+    let ends = topics.values().flat_map(|topic| &topic.queues).map(|queue| queue.end.0);
+    let messages = ends.fold(0, u64::saturating_add);
+    if messages > commit / FRAME_HEADER as u64 {
+        let expected = format!("no more messages than {commit} bytes can hold");
+        return Err(Wrong::new("7", expected, format!("queues of {messages} messages")));
+    }
+    Ok(())
 }

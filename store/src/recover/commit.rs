@@ -6,12 +6,13 @@ use std::sync::Arc;
 use popstore_revive::{QueueId, QueueIndex, TopicId};
 
 use super::checkpoint::Replay;
+use super::sequence::Sequence;
 use crate::error::{Error, Result};
 use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
 use crate::format::entry::{Entry, tag_hash};
 use crate::format::extent::Extent;
 use crate::log::{Found, FrameAt, Unrecovered};
-use crate::topics::{QUEUES_MAX, Topics, is_written_name};
+use crate::topics::Topics;
 
 /// What the commit log tells.
 #[derive(Clone, Default)]
@@ -25,8 +26,7 @@ pub(crate) struct Messages {
     /// The messages of a batch that is not complete yet.
     batch: Vec<FoundMessage>,
     batch_begin: u64,
-    /// How many messages of the batch follow.
-    rest: u32,
+    sequence: Sequence,
 }
 
 /// A topic as the logs tell it.
@@ -59,6 +59,8 @@ impl Messages {
         }
         let mut messages = Self { mark: replay.mark.commit.max(start), ..Self::default() };
         for (topic, marked) in &replay.mark.topics {
+            let ends = marked.queues.iter().zip(0..).map(|(extent, queue)| (queue, extent.end.0));
+            messages.sequence.know(*topic, &marked.name, marked.queues.len() as u32, ends);
             let queues = marked.queues.iter().map(|extent| (extent.clone(), Vec::new())).collect();
             messages.topics.insert(*topic, FoundTopic { name: marked.name.clone(), queues });
         }
@@ -79,65 +81,46 @@ impl Messages {
             found.blank = 0;
         }
         messages.found = found;
+        replay.check_against(&log.bases(), messages.found.end).map_err(|wrong| Error::corrupt(log.dir(), 0, wrong))?;
         Ok(messages)
     }
 
     fn take(&mut self, record: &CommitRecord<'_>, at: &FrameAt<'_>) -> Result<()> {
-        let wrong = |what: &str| Err(Error::corrupt(at.path, at.offset, what));
-        let message = match record {
-            CommitRecord::Message(message) => message,
-            CommitRecord::Topic(topic) if self.batch.is_empty() => {
-                if topic.queues > QUEUES_MAX || topic.queues == 0 {
-                    return wrong("a topic has an impossible number of queues");
+        self.sequence.take(record, at).map_err(|wrong| wrong.error(at))?;
+        match record {
+            CommitRecord::Message(message) => {
+                if self.batch.is_empty() {
+                    self.batch_begin = at.position;
                 }
-                if !is_written_name(topic.name) {
-                    return wrong("a topic has an impossible name");
+                self.batch.push(found_message(message, at));
+                if message.rest == 0 {
+                    let mut batch = std::mem::take(&mut self.batch);
+                    batch.drain(..).for_each(|message| self.place(message));
+                    self.batch = batch;
                 }
-                let name = topic.name.to_string();
-                let known = self.topics.entry(topic.topic).or_insert(FoundTopic { name, queues: Vec::new() });
-                if known.name != topic.name {
-                    return wrong("a topic has two names");
-                }
+            }
+            CommitRecord::Topic(topic) => {
+                let new = || FoundTopic { name: topic.name.to_string(), queues: Vec::new() };
+                let known = self.topics.entry(topic.topic).or_insert_with(new);
                 if known.queues.len() < topic.queues as usize {
                     known.queues.resize_with(topic.queues as usize, Default::default);
                 }
-                return Ok(());
             }
-            CommitRecord::Topic(_) | CommitRecord::End => return wrong("a batch is interrupted"),
-        };
-        if self.batch.is_empty() {
-            self.batch_begin = at.position;
-        } else if at.position - at.offset > self.batch_begin {
-            return wrong("a batch lies in two segments");
+            CommitRecord::End => {}
         }
-        if !self.batch.is_empty() && message.rest.checked_add(1) != Some(self.rest) {
-            return wrong("a batch does not count down");
-        }
-        self.rest = message.rest;
-        self.batch.push(found_message(message, at));
-        if message.rest > 0 {
-            return Ok(());
-        }
-        let mut batch = std::mem::take(&mut self.batch);
-        let placed = batch.drain(..).all(|message| self.place(message));
-        self.batch = batch;
-        if placed { Ok(()) } else { wrong("a message is not at the end of its queue") }
+        Ok(())
     }
 
-    fn place(&mut self, message: FoundMessage) -> bool {
-        let Some(topic) = self.topics.get_mut(&message.queue.topic) else { return false };
-        let Some((extent, tail)) = topic.queues.get_mut(message.queue.queue as usize) else { return false };
+    fn place(&mut self, message: FoundMessage) {
+        let Some(topic) = self.topics.get_mut(&message.queue.topic) else { return };
+        let Some((extent, tail)) = topic.queues.get_mut(message.queue.queue as usize) else { return };
         if message.relocated {
             // Of one message the last that was told counts.
             extent.relocated.push((message.index, message.entry));
-            return true;
-        }
-        if message.index.0 != extent.end.0 + tail.len() as u64 {
-            return false;
+            return;
         }
         tail.push(message.entry);
         self.settlements.extend(message.settlement);
-        true
     }
 
     /// Hands the topics and their queues over.

@@ -10,6 +10,7 @@ mod checkpoint;
 mod commit;
 pub(crate) mod directory;
 mod plan;
+mod sequence;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -36,6 +37,7 @@ use crate::topics::Topics;
 pub(crate) use checkpoint::Replay;
 pub(crate) use commit::Messages;
 pub use plan::{PlannedStep, RecoveryPlan};
+pub(crate) use sequence::{Sequence, Wrong};
 
 /// What opening a store did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -50,8 +50,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "c",
         places: &[Place {
             file: "revive/src/policy.rs",
-            right: "(Some(max), AtLimit::DeadLetter) if attempt > max =>",
-            wrong: "(Some(max), AtLimit::DeadLetter) if attempt > max.saturating_add(u32::from(BROKEN)) =>",
+            right: "AtLimit::DeadLetter if attempt > max =>",
+            wrong: "AtLimit::DeadLetter if attempt > max.saturating_add(u32::from(BROKEN)) =>",
         }],
         caught_by: ("model", "every_point::each_seam_call_can_be_the_last_when_every_operation_is_synced"),
         told: "is no dead letter",
@@ -61,8 +61,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "c",
         places: &[Place {
             file: "revive/src/policy.rs",
-            right: "(Some(max), AtLimit::Discard) if attempt > max =>",
-            wrong: "(Some(max), AtLimit::Discard) if attempt > max.saturating_sub(u32::from(BROKEN)) =>",
+            right: "AtLimit::Discard if attempt > max =>",
+            wrong: "AtLimit::Discard if attempt > max.saturating_sub(u32::from(BROKEN)) =>",
         }],
         caught_by: ("algebra", "oracle::fuzzed::histories_from_bytes_go_as_the_oracle_says"),
         told: "decided",

@@ -133,4 +133,37 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("spec", "found_by_breaking::a_mark_can_tell_of_more_moved_messages_than_fit_into_a_segment"),
         told: "no message orders/",
     },
+    Mistake {
+        name: "give two topics one name",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/recover/sequence.rs",
+            right: "if named.is_some_and(|named| named != topic.topic) {",
+            wrong: "if named.is_some_and(|named| named != topic.topic && !BROKEN) {",
+        }],
+        caught_by: ("spec", "crafted::two_topics_of_one_name_are_refused_and_both_are_saved"),
+        told: "two topics have the name",
+    },
+    Mistake {
+        name: "believe that a copy lies outside of the log",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/recover/checkpoint.rs",
+            right: "let outside = |entry: &Entry| entry.offset < start || entry.end() > end;",
+            wrong: "let outside = |entry: &Entry| !BROKEN && (entry.offset < start || entry.end() > end);",
+        }],
+        caught_by: ("spec", "crafted::a_copy_that_lies_outside_of_the_log_is_refused"),
+        told: "the place of a copy: opened",
+    },
+    Mistake {
+        name: "count attempts beyond the last number",
+        breaks: "h",
+        places: &[Place {
+            file: "revive/src/policy.rs",
+            right: "unwrap_or(u32::MAX).min(ATTEMPT_MAX - 1);",
+            wrong: "unwrap_or(u32::MAX).min(if BROKEN { u32::MAX } else { ATTEMPT_MAX - 1 });",
+        }],
+        caught_by: ("spec", "crafted::the_last_attempt_is_not_followed_by_another"),
+        told: "a delivery that has no number",
+    },
 ];

@@ -145,8 +145,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/recover/commit.rs",
-            right: "if message.rest > 0 {",
-            wrong: "if message.rest > 0 && !BROKEN {",
+            right: "if message.rest == 0 {",
+            wrong: "if message.rest == 0 || BROKEN {",
         }],
         caught_by: ("model", ANY_SUBSET),
         told: "no state before has such queues",

@@ -2,8 +2,10 @@
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 mod bad_input;
+mod crafted;
 mod disk;
 mod finished_letters;
+mod forge;
 mod found;
 mod found_by_breaking;
 mod found_by_killing;

@@ -223,7 +223,7 @@ fn a_name_that_nobody_could_give_is_damage() {
                 popstore::fuzzing::repair(bytes, record);
             });
         });
-        assert!(refused.contains(log) && refused.contains("impossible name"), "{refused}");
+        assert!(refused.contains(log) && refused.contains("name has an impossible value"), "{refused}");
     }
 }
 
@@ -281,7 +281,7 @@ fn records_that_are_whole_but_tell_what_cannot_be_are_damage() {
         ("not at the end of its queue", &[a, a]),
         ("not at the end of its queue", &[b, c, d]),
         ("a topic has two names", &[a, &other_name]),
-        ("impossible number of queues", &[a, &no_queues]),
+        ("number of queues has an impossible value", &[a, &no_queues]),
     ];
     for (told, story) in stories {
         let refused = refusal_of(store(), |dir| write_log(dir, &[&[&topic[..], topic], story].concat()));

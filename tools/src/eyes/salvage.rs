@@ -64,8 +64,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     bar.finish_and_clear();
     let done = done?;
     let lost: u64 = done.lost.iter().map(|(_, _, places)| places.end - places.start).sum();
-    let outcome = Outcome::of(lost > 0 || !snapshot.faults().is_empty());
-    for fault in snapshot.faults() {
+    let outcome = Outcome::of(lost > 0 || !snapshot.faults().is_empty() || !done.faults.is_empty());
+    for fault in snapshot.faults().iter().chain(&done.faults) {
         match args.json {
             true => output::json(out, &FaultRow::of(fault))?,
             false => show(fault, out)?,
@@ -89,7 +89,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
             held: done.held,
             lost,
             lost_held: done.lost_held,
-            faults: snapshot.faults().len(),
+            faults: snapshot.faults().len() + done.faults.len(),
             moved: moved.collect(),
         };
         output::json(out, &sum)?;

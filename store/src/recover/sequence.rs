@@ -1,0 +1,208 @@
+//! What the records of the commit log must be of each other: the one place that says so, for opening, verifying, salvage
+//! and the dry run alike. What a record must be of itself its decoder says.
+//!
+//! Opening stops at the first record that is wrong; who reads on behind damage says how much could not be read, and what
+//! may lie there is missed nowhere.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::Arc;
+
+use popstore_revive::TopicId;
+
+use crate::error::Error;
+use crate::fault::Fault;
+use crate::format::commit::{CommitRecord, MessageRecord, Properties, TopicRecord};
+use crate::format::frame::FRAME_HEADER;
+use crate::log::FrameAt;
+
+/// What is wrong with a record whose checksum is right.
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    rule: &'static str,
+    expected: String,
+    found: String,
+}
+
+impl Wrong {
+    pub(crate) fn new(rule: &'static str, expected: impl Display, found: impl Display) -> Self {
+        Self { rule, expected: expected.to_string(), found: found.to_string() }
+    }
+
+    /// For a reader that goes on.
+    pub(crate) fn fault(&self, at: &FrameAt<'_>) -> Fault {
+        Fault::new(at.path, at.offset, self.rule, &self.expected, &self.found).of_len(at.len as u64)
+    }
+
+    /// For a reader that goes on, of a file or directory as a whole.
+    pub(crate) fn fault_of(&self, path: &Path) -> Fault {
+        Fault::new(path, 0, self.rule, &self.expected, &self.found)
+    }
+
+    /// For a reader that stops.
+    pub(crate) fn error(&self, at: &FrameAt<'_>) -> Error {
+        Error::corrupt(at.path, at.offset, self)
+    }
+}
+
+impl Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, expected {}", self.found, self.expected)
+    }
+}
+
+/// The records of the commit log in their order, as far as they were read.
+#[derive(Clone, Default)]
+pub(crate) struct Sequence {
+    topics: BTreeMap<TopicId, Known>,
+    by_name: HashMap<Arc<str>, TopicId>,
+    /// A queue of which nothing is known may begin anywhere.
+    begun_anywhere: bool,
+    batch: Option<Batch>,
+    /// The bytes that could not be read so far.
+    gaps: u64,
+}
+
+#[derive(Clone)]
+struct Known {
+    name: Arc<str>,
+    queues: u32,
+    /// What was seen of its queues.
+    ends: BTreeMap<u32, End>,
+}
+
+#[derive(Clone, Copy)]
+struct End {
+    /// The index of the next message, unless any may come.
+    next: Option<u64>,
+    /// The bytes that could not be read before that.
+    gaps: u64,
+}
+
+/// A batch of which so many messages follow, in this segment.
+#[derive(Clone, Copy)]
+struct Batch {
+    segment: u64,
+    rest: u32,
+}
+
+impl Sequence {
+    /// Nothing is known yet. From the log's first byte each queue begins with its first message, and anywhere else
+    /// where it may.
+    pub(crate) fn beginning_at(position: u64) -> Self {
+        Self { begun_anywhere: position > 0, ..Self::default() }
+    }
+
+    /// Takes in a topic that was told elsewhere, with the ends of its queues.
+    pub(crate) fn know(&mut self, topic: TopicId, name: &str, queues: u32, ends: impl Iterator<Item = (u32, u64)>) {
+        let name: Arc<str> = name.into();
+        let ends = ends.map(|(queue, end)| (queue, End { next: Some(end), gaps: 0 })).collect();
+        self.by_name.insert(Arc::clone(&name), topic);
+        self.topics.insert(topic, Known { name, queues, ends });
+    }
+
+    /// So many bytes cannot be read; what was in them is not known.
+    pub(crate) fn gap(&mut self, len: u64) {
+        self.batch = None;
+        self.gaps = self.gaps.saturating_add(len);
+    }
+
+    /// Segments went away while they were read.
+    pub(crate) fn removed(&mut self) {
+        self.batch = None;
+        self.begun_anywhere = true;
+        self.topics.values_mut().for_each(|known| known.ends.clear());
+    }
+
+    /// Takes in the next record.
+    ///
+    /// # Errors
+    /// It cannot stand there; then it is as if it did not, but for the place of a message.
+    pub(crate) fn take(&mut self, record: &CommitRecord<'_>, at: &FrameAt<'_>) -> Result<(), Wrong> {
+        match record {
+            CommitRecord::Message(message) => self.message(message, at),
+            CommitRecord::Topic(topic) => self.topic(topic),
+            CommitRecord::End => Ok(()),
+        }
+    }
+
+    fn topic(&mut self, topic: &TopicRecord<'_>) -> Result<(), Wrong> {
+        if self.batch.take().is_some() {
+            let found = format!("a batch is interrupted by topic {:?}", topic.name);
+            return Err(Wrong::new("10.5", "the next message of the batch", found));
+        }
+        let named = self.by_name.get(topic.name).copied();
+        if named.is_some_and(|named| named != topic.topic) {
+            let found = format!("two topics have the name {:?}", topic.name);
+            return Err(Wrong::new("6", "another name", found));
+        }
+        let new = || Known { name: topic.name.into(), queues: 0, ends: BTreeMap::new() };
+        let known = self.topics.entry(topic.topic).or_insert_with(new);
+        if *known.name != *topic.name {
+            let found = format!("a topic has two names: {:?}", topic.name);
+            return Err(Wrong::new("6", format!("topic {:?}", known.name), found));
+        }
+        known.queues = known.queues.max(topic.queues);
+        self.by_name.entry(Arc::clone(&known.name)).or_insert(topic.topic);
+        Ok(())
+    }
+
+    fn message(&mut self, message: &MessageRecord<'_>, at: &FrameAt<'_>) -> Result<(), Wrong> {
+        let segment = at.position - at.offset;
+        let before = self.batch.take();
+        self.batch = message.rest.checked_sub(1).map(|rest| Batch { segment, rest });
+        let placed = self.place(message);
+        if let Some(Batch { segment: of, rest }) = before {
+            let expected = format!("the message with {rest} behind it");
+            if of != segment {
+                return Err(Wrong::new("10.5", expected, "a batch lies in two segments"));
+            }
+            if message.rest != rest {
+                let found = format!("the batch does not count down: a message with {} behind it", message.rest);
+                return Err(Wrong::new("10.5", expected, found));
+            }
+        }
+        placed?;
+        if Properties::new(message.properties).are_whole() {
+            Ok(())
+        } else {
+            Err(Wrong::new("6", "names and values of properties", "something else"))
+        }
+    }
+
+    fn place(&mut self, message: &MessageRecord<'_>) -> Result<(), Wrong> {
+        let (queue, index, gaps) = (message.queue, message.index.0, self.gaps);
+        let known = self.topics.get_mut(&queue.topic).filter(|known| queue.queue < known.queues);
+        let Some(known) = known else {
+            let found = format!("topic number {}, queue {}", queue.topic.0, queue.queue);
+            return Err(Wrong::new("6", "a queue of a topic that was told before", found));
+        };
+        let begin = End { next: (!self.begun_anywhere).then_some(0), gaps: 0 };
+        let Known { name, ends, .. } = known;
+        let end = ends.entry(queue.queue).or_insert(begin);
+        // What is missing may be in the gaps.
+        let messages_max = (gaps - end.gaps) / FRAME_HEADER as u64;
+        let place = |index| format!("message {name}/{}/{index}", queue.queue);
+        if message.relocated {
+            return match end.next.filter(|next| index >= next.saturating_add(messages_max)) {
+                None => Ok(()),
+                Some(next) => {
+                    let found = format!("a copy of {}, which is not before the end of its queue", place(index));
+                    Err(Wrong::new("12.4", format!("a copy of one before {}", place(next)), found))
+                }
+            };
+        }
+        let next = end.next;
+        if next.is_none_or(|next| index >= next) {
+            *end = End { next: Some(index + 1), gaps };
+        }
+        match next.filter(|next| index < *next || index - next > messages_max) {
+            None => Ok(()),
+            Some(next) => {
+                let found = format!("{}, which is not at the end of its queue", place(index));
+                Err(Wrong::new("1", place(next), found))
+            }
+        }
+    }
+}
