@@ -220,3 +220,31 @@ fn damage_to_what_consumers_did_is_listed_by_salvage() {
     assert_eq!(seen.code, 1);
     assert!(fault["path"].as_str().unwrap().ends_with(path.to_str().unwrap()), "{fault}");
 }
+
+#[test]
+fn what_is_saved_has_segments_as_long_as_those_it_came_from() {
+    let ruin = Ruin::new(true);
+    assert_eq!(salvage(&ruin).0, 0);
+    for log in [StoreLog::Commit, StoreLog::Checkpoint] {
+        let lengths = |dir: &Path| -> std::collections::BTreeSet<u64> {
+            let segments = Snapshot::open(dir).unwrap().segments(log).unwrap();
+            segments.into_iter().map(|segment| segment.capacity).collect()
+        };
+        assert_eq!(lengths(&ruin.beside("saved")), lengths(&ruin.dir()), "{log:?}");
+    }
+}
+
+#[test]
+fn a_message_that_fills_its_segment_is_saved() {
+    let fits = |body: &usize| {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::options().segment_bytes(4096).open(home.path()).unwrap();
+        store.append("orders", popstore::Message::new(&vec![b'x'; *body])).is_ok()
+    };
+    let body = (3000..4096).rev().find(fits).unwrap();
+    let ruin = Ruin::of(true, |store, _| {
+        store.append("orders", popstore::Message::new(&vec![b'x'; body])).unwrap();
+    });
+    assert_eq!(salvage(&ruin).0, 0);
+    assert_eq!(messages(&ruin.beside("saved")), messages(&ruin.dir()));
+}

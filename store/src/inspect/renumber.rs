@@ -18,6 +18,8 @@ pub(super) struct Readable {
     pub(super) queues: BTreeMap<QueueId, Ranks>,
     /// What recovery would cut off, from here on.
     pub(super) end: u64,
+    /// The length of the longest frame.
+    pub(super) frame_max: u64,
     /// What is wrong with records that are whole.
     pub(super) faults: Vec<Fault>,
 }
@@ -70,6 +72,7 @@ impl Readable {
                         Err(rule) => readable.faults.push(Fault::of_payload(at.path, at.offset, rule)),
                     }
                     readable.end = at.position + at.len as u64;
+                    readable.frame_max = readable.frame_max.max(at.len as u64);
                 }
                 // The rest of the batch was acknowledged, since what follows was.
                 Step::Gap(fault) => {

@@ -19,13 +19,16 @@ use crate::engine::Engine;
 use crate::error::{At, Error, Result};
 use crate::fault::Fault;
 use crate::format::checkpoint::CheckpointRecord;
-use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
+use crate::format::commit::{CommitRecord, MESSAGE_OVERHEAD_MAX, MessageRecord, Settlement, TOPIC_OVERHEAD_MAX};
 use crate::log::{Room, Step};
 use crate::options::{Durability, Options};
 use crate::segment::{Disk, directory_above};
 use crate::store::Store;
-use crate::topics::Topic;
+use crate::topics::{NAME_MAX, Topic};
 
+/// The shortest segment that options allow, and more than the headers of a segment and of two frames take.
+const SEGMENT_MIN: u64 = 4096;
+const BESIDE: usize = 256;
 /// The copy is made durable, and its memory given back, every so many bytes.
 const KEEP_EVERY: u64 = 32 << 20;
 
@@ -72,10 +75,16 @@ impl Snapshot {
         let to = to.as_ref();
         self.check_target(to)?;
         let readable = Readable::read(self)?;
-        let segments = self.segment_capacity(StoreLog::Commit).max(256 << 20);
+        // A frame of its length fits, and what an append reserves beside it.
+        let least = readable.frame_max + (MESSAGE_OVERHEAD_MAX + TOPIC_OVERHEAD_MAX + 2 * NAME_MAX + BESIDE) as u64;
+        let usual = Options::default();
+        let known = |log, usual| Some(self.segment_capacity(log)).filter(|known| *known > 0).unwrap_or(usual);
+        let segments = known(StoreLog::Commit, usual.segment_bytes).max(least).max(SEGMENT_MIN);
+        let records = known(StoreLog::Checkpoint, usual.checkpoint_segment_bytes).clamp(SEGMENT_MIN, 1 << 30);
         let now = SystemClock::start().now().since(Time(0));
         // On a clock that stands still, no lease ends while its message may not be there yet.
-        let options = Options::default().durability(Durability::Buffered).segment_bytes(segments);
+        let options = usual.durability(Durability::Buffered).segment_bytes(segments);
+        let options = options.checkpoint_segment_bytes(records);
         // Under another name until it is whole: an interrupted one must not look like a store.
         let unfinished = unfinished(to);
         let store = options.clock(Arc::new(ManualClock::at(now))).open(&unfinished)?;
