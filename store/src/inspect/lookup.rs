@@ -318,6 +318,10 @@ pub(super) fn entries_per_file(snapshot: &Snapshot) -> Result<u64> {
 /// The files of a queue by the index of their first entry.
 pub(super) fn list(dir: PathBuf) -> Result<BTreeMap<u64, PathBuf>> {
     let mut files = BTreeMap::new();
+    // Neither a link nor what is no file is followed: opening makes the queue again without it.
+    if !std::fs::symlink_metadata(&dir).is_ok_and(|it| it.is_dir()) {
+        return Ok(files);
+    }
     let entries = match std::fs::read_dir(&dir) {
         Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             return Ok(files);
@@ -325,7 +329,11 @@ pub(super) fn list(dir: PathBuf) -> Result<BTreeMap<u64, PathBuf>> {
         entries => entries.at("read", &dir)?,
     };
     for entry in entries {
-        let path = entry.at("read", &dir)?.path();
+        let entry = entry.at("read", &dir)?;
+        let path = entry.path();
+        if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if let Ok(first) = name.parse::<u64>()
             && format!("{first:020}") == name

@@ -14,6 +14,7 @@ use crate::format::commit::{CommitRecord, MessageRecord};
 use crate::format::entry::{ENTRY, Entry, tag_hash};
 use crate::format::frame::LogKind;
 use crate::log::{FrameAt, Step};
+use crate::queue::aside::{InTheWay, in_the_way};
 use crate::recover::Sequence;
 use crate::segment::StoreFile;
 
@@ -102,6 +103,7 @@ impl Snapshot {
         self.faults.iter().for_each(|fault| verify.tell(fault.clone()));
         let (commit, checkpoint) = (self.commit_extent(), self.checkpoint_extent());
         let total = (commit.1 - commit.0).saturating_add(checkpoint.1 - checkpoint.0);
+        verify.in_the_way()?;
         verify.commit(&mut progress, total)?;
         verify.checkpoint(&mut progress, total)?;
         verify.references();
@@ -121,6 +123,16 @@ impl Verify<'_, '_> {
     fn tell_anew(&mut self, fault: &Fault) {
         self.done.faults += 1;
         (self.tell)(fault);
+    }
+
+    /// What is no file or directory where one of the queues belongs.
+    fn in_the_way(&mut self) -> Result<()> {
+        let topics = self.snapshot.state.topics.values();
+        let topics = topics.map(|topic| (&*topic.name, topic.queues.len() as u32)).collect();
+        for InTheWay { path, expected, found } in in_the_way(&self.snapshot.dir, &topics)? {
+            self.tell(Fault::new(&path, 0, "2", expected, found));
+        }
+        Ok(())
     }
 
     fn commit(&mut self, progress: &mut impl FnMut(u64, u64), total: u64) -> Result<()> {

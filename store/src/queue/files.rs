@@ -114,7 +114,8 @@ impl ConsumeQueue {
         let mut file_first = self.file_first(state.first);
         while file_first < state.flushed {
             let wanted = (state.flushed - file_first).min(self.per_file) * ENTRY as u64;
-            if std::fs::metadata(self.path(file_first)).map_or(0, |file| file.len()) < wanted {
+            let found = std::fs::symlink_metadata(self.path(file_first)).ok().filter(std::fs::Metadata::is_file);
+            if found.map_or(0, |file| file.len()) < wanted {
                 return false;
             }
             file_first += self.per_file;

@@ -7,6 +7,7 @@
 //! Files hold a fixed number of entries and are named by the index of their first. Nothing in them is trusted: whoever
 //! follows an entry checks that the message it finds is the one it looked for.
 
+pub(crate) mod aside;
 mod files;
 mod recent;
 

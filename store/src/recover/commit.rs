@@ -1,6 +1,7 @@
 //! Reading the commit log behind the last mark: topics, consume queue entries, settlements, and where it ends.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use popstore_revive::{QueueId, QueueIndex, TopicId};
@@ -12,6 +13,7 @@ use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
 use crate::format::entry::{Entry, tag_hash};
 use crate::format::extent::Extent;
 use crate::log::{Found, FrameAt, Unrecovered};
+use crate::queue::aside::{self, InTheWay};
 use crate::topics::Topics;
 
 /// What the commit log tells.
@@ -121,6 +123,12 @@ impl Messages {
         }
         tail.push(message.entry);
         self.settlements.extend(message.settlement);
+    }
+
+    /// What is in the way of the queues' files.
+    pub(crate) fn in_the_way(&self, store: &Path) -> Result<Vec<InTheWay>> {
+        let topics = self.topics.values().map(|topic| (topic.name.as_str(), topic.queues.len() as u32));
+        aside::in_the_way(store, &topics.collect())
     }
 
     /// Hands the topics and their queues over.

@@ -33,7 +33,7 @@ pub(crate) fn check_is_store_or_empty(dir: &Path) -> Result<()> {
 /// Refuses a store of which a part is not what it should be: a link, so that nothing outside the directory is written to,
 /// or a file in place of a directory. Nothing is changed before that.
 pub(crate) fn check_kinds(dir: &Path) -> Result<()> {
-    let kinds = [("commit", true), ("checkpoint", true), ("queues", true), (STORE, false), (STORE_NEW, false)];
+    let kinds = [("commit", true), ("checkpoint", true), (STORE, false), (STORE_NEW, false)];
     for (name, is_dir) in kinds {
         let path = dir.join(name);
         match std::fs::symlink_metadata(&path) {

@@ -30,6 +30,7 @@ use crate::format::identity::Identity;
 use crate::keeper::{Due, Kept};
 use crate::log::{Poison, Shape, Unrecovered};
 use crate::options::{Durability, Options};
+use crate::queue::aside;
 use crate::reserve::Reserve;
 use crate::segment::{Disk, Lock};
 use crate::topics::Topics;
@@ -118,6 +119,8 @@ pub(crate) fn open(mut options: Options, disk: Disk, lock: Arc<Lock>, wakes: Wak
     }
 
     let generation = next_generation(dir, identity)?;
+    // Order matters: whether the queues can be written is known before anything else changes.
+    aside::put_aside(&disk, &messages.in_the_way(dir)?)?;
     let identity = Identity { generation, ..identity };
     if generation > 1 {
         match directory::write_identity(dir, &disk, &identity) {

@@ -11,6 +11,7 @@ use crate::format::commit::Cause;
 use crate::format::frame::LogKind;
 use crate::log::{Fate, Found as LogEnd, Unrecovered};
 use crate::options::Options;
+use crate::queue::aside::InTheWay;
 use crate::topics::Topics;
 
 /// How often a store is looked at that changes meanwhile, each time after a longer pause: two seconds in all.
@@ -35,7 +36,7 @@ pub struct RecoveryPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlannedStep {
-    /// `create`, `remove`, `recycle`, `cut`, `rewrite`, `rebuild`, `void`, `complete`, `shorten`, `redeliver`, `dead_letter` or
+    /// `create`, `remove`, `put_aside`, `recycle`, `cut`, `rewrite`, `rebuild`, `void`, `complete`, `shorten`, `redeliver`, `dead_letter` or
     /// `discard`.
     pub action: &'static str,
     /// The file or directory, if it is about one.
@@ -98,6 +99,10 @@ impl RecoveryPlan {
         self.log(&checkpoint, &replay.found, 0, options.checkpoint_segment_bytes, 0)?;
         let segment_bytes = options.segment_bytes.max(commit.capacity_max());
         self.log(&commit, &messages.found, replay.commit_start, segment_bytes, options.ready_bytes)?;
+        for InTheWay { path, expected, found } in messages.in_the_way(dir)? {
+            let why = format!("{found} in place of {expected} of a queue: it gets another name");
+            self.step("put_aside", Some(path), 0, 0, why);
+        }
         self.queues(dir, &messages, options.entries_per_file);
         let mut index = std::mem::take(&mut replay.consumers.index);
         self.void(&mut index, &messages);

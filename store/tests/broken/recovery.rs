@@ -299,4 +299,15 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("faults", "panics::a_panic_of_the_leader_of_a_sync_leaves_nobody_waiting"),
         told: "the store goes on",
     },
+    Mistake {
+        name: "leave what stands in place of a queue",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/recover/mod.rs",
+            right: "aside::put_aside(&disk, &messages.in_the_way(dir)?)?;",
+            wrong: "if !BROKEN { aside::put_aside(&disk, &messages.in_the_way(dir)?)?; }",
+        }],
+        caught_by: ("spec", "derived::what_was_put_aside_before_stays"),
+        told: "queues",
+    },
 ];

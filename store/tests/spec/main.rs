@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod crafted;
+mod derived;
 mod disk;
 mod finished_letters;
 mod forge;

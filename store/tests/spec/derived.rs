@@ -1,0 +1,131 @@
+//! What is derived from the logs is made again, whatever stands in its place.
+#![cfg(unix)]
+
+use std::path::{Path, PathBuf};
+
+use crate::disk::files;
+use crate::scene::Scene;
+use popstore::{Fault, RecoveryPlan, Snapshot};
+
+/// What can stand where it does not belong.
+#[derive(Clone, Copy, Debug)]
+enum Thing {
+    File,
+    Directory,
+    /// A link to something outside of the store, of either kind or not there.
+    LinkToFile,
+    LinkToDirectory,
+    LinkToNothing,
+    Pipe,
+}
+use Thing::{Directory, File, LinkToDirectory, LinkToFile, LinkToNothing, Pipe};
+
+impl Thing {
+    fn put(self, path: &Path, outside: &Path) {
+        let link = |target: &str| std::os::unix::fs::symlink(outside.join(target), path).unwrap();
+        match self {
+            File => std::fs::write(path, "mine").unwrap(),
+            Directory => {
+                std::fs::create_dir(path).unwrap();
+                std::fs::write(path.join("notes"), "mine").unwrap();
+            }
+            LinkToFile => link("file"),
+            LinkToDirectory => link("directory"),
+            LinkToNothing => link("nothing"),
+            Pipe => {
+                let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+                assert!(made.success());
+            }
+        }
+    }
+}
+
+fn faults(dir: &Path) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    Snapshot::open(dir).unwrap().verify(|_, _| {}, |fault| faults.push(fault.clone())).unwrap();
+    faults
+}
+
+/// A store with some queue files, closed in order, and what is outside of it.
+fn store() -> (Scene, tempfile::TempDir) {
+    let mut scene = Scene::new();
+    scene.append_many("m", 20);
+    scene.close();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("file"), [7; 4096]).unwrap();
+    std::fs::create_dir(outside.path().join("directory")).unwrap();
+    (scene, outside)
+}
+
+fn remove(path: &Path) {
+    let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    removed.unwrap();
+}
+
+#[test]
+fn what_stands_in_place_of_a_queue_is_put_aside_and_never_followed() {
+    let file = "queues/orders/0/00000000000000000000";
+    let next = "queues/orders/0/00000000000000000024";
+    let in_place_of_directory = [File, LinkToFile, LinkToDirectory, LinkToNothing, Pipe];
+    let in_place_of_file = [Directory, LinkToFile, LinkToDirectory, LinkToNothing, Pipe];
+    let directories = ["queues", "queues/orders", "queues/orders/0"];
+    let cases = directories.into_iter().flat_map(|place| in_place_of_directory.map(|thing| (place, thing)));
+    let files_of = [file, next].into_iter().flat_map(|place| in_place_of_file.map(|thing| (place, thing)));
+    for (place, thing) in cases.chain(files_of) {
+        let (mut scene, outside) = store();
+        let path = scene.path.join(place);
+        if path.exists() {
+            remove(&path);
+        }
+        thing.put(&path, outside.path());
+        let before = files(outside.path());
+        let named = faults(&scene.path);
+        assert!(named.iter().any(|fault| fault.path == path && fault.rule == "2"), "{place} {thing:?}: {named:?}");
+        let plan = RecoveryPlan::read_for(&scene.path, &scene.options).unwrap();
+        let step = plan.steps.iter().find(|step| step.action == "put_aside");
+        assert_eq!(step.and_then(|step| step.path.clone()), Some(path.clone()), "{place} {thing:?}: {plan:?}");
+
+        scene.open();
+        let all: Vec<String> = (0..20).map(|at| format!("m{at}")).collect();
+        assert_eq!(scene.bodies(), all, "{place} {thing:?}");
+        scene.append_many("n", 20);
+        scene.close();
+        assert_eq!(faults(&scene.path), [], "{place} {thing:?}");
+        let aside = PathBuf::from(format!("{}.aside~1", path.display()));
+        assert!(std::fs::symlink_metadata(&aside).is_ok(), "{place} {thing:?} is gone");
+        assert!(files(outside.path()) == before, "{place} {thing:?}: something outside was changed");
+        assert_eq!(std::fs::read_dir(outside.path().join("directory")).unwrap().count(), 0, "{place} {thing:?}");
+    }
+}
+
+#[test]
+fn what_was_put_aside_before_stays() {
+    let (mut scene, outside) = store();
+    for _ in 0..2 {
+        remove(&scene.path.join("queues"));
+        File.put(&scene.path.join("queues"), outside.path());
+        scene.open();
+        scene.close();
+    }
+    for aside in ["queues.aside~1", "queues.aside~2"] {
+        assert_eq!(std::fs::read(scene.path.join(aside)).unwrap(), b"mine", "{aside}");
+    }
+}
+
+/// Who cannot put it aside says so before the store is changed.
+#[test]
+fn an_open_that_cannot_put_something_aside_changes_nothing() {
+    use crate::disk::{What, tapped};
+    let (mut scene, tap) = tapped(popstore::Durability::SyncEach);
+    scene.append_many("m", 20);
+    scene.close();
+    remove(&scene.path.join("queues"));
+    std::fs::write(scene.path.join("queues"), "mine").unwrap();
+    let before = files(&scene.path);
+    tap.fail(|what, _| if what == What::Rename { Err(std::io::ErrorKind::PermissionDenied.into()) } else { Ok(()) });
+    assert!(scene.refusal().to_string().contains("queues"));
+    assert!(files(&scene.path) == before, "the refused store was changed");
+    tap.heal();
+    scene.open();
+    assert_eq!(scene.bodies().len(), 20);
+}
