@@ -253,7 +253,13 @@ impl Unrecovered {
                 Ok(frame) => frame,
                 Err(rule) => return Ok(Closing::Invalid(rule)),
             };
-            let in_order = frame.generation >= found.generation && frame.generation <= generation_max;
+            // Each generation is in the file `store` before its first record is written.
+            if frame.generation > generation_max {
+                let later = format!("generation {} is later than {generation_max}", frame.generation);
+                let what = format!("{later}, as the file \"store\" says: that file is older than the log");
+                return Err(Error::corrupt(&segment.path, offset, what));
+            }
+            let in_order = frame.generation >= found.generation;
             if !in_order || frame.durable_through > position {
                 return Ok(Closing::Invalid(Rule::Generation));
             }

@@ -162,19 +162,28 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    /// The files that only tell of messages before the first: retention was killed before it removed them.
-    pub(crate) fn left_files(&self) -> Vec<PathBuf> {
-        let first = self.state().first;
-        if first == 0 {
+    /// The files that do not belong to the queue, and why: those that only speak of messages before the first, which
+    /// retention was killed before it removed, and those of an open that put another number of entries into each.
+    pub(crate) fn left_files(&self) -> Vec<(PathBuf, &'static str)> {
+        let (first, flushed) = {
+            let state = self.state();
+            (state.first, state.flushed)
+        };
+        if flushed == 0 {
             return Vec::new();
         }
         let Ok(entries) = std::fs::read_dir(&self.dir) else { return Vec::new() };
         let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
         // They are named like segments: by a number.
-        let before = |path: &PathBuf| match Name::of(path) {
-            Some(Name::Segment(file_first)) => file_first.saturating_add(self.per_file) <= first,
-            _ => false,
+        let why = |path: &PathBuf| match Name::of(path) {
+            Some(Name::Segment(file_first)) if file_first.saturating_add(self.per_file) <= first => {
+                Some("retention was about to: the queue begins behind it")
+            }
+            Some(Name::Segment(file_first)) if file_first % self.per_file != 0 => {
+                Some("it begins where no file of so many entries does: the queue is made again from the log")
+            }
+            _ => None,
         };
-        paths.filter(before).collect()
+        paths.filter_map(|path| why(&path).map(|why| (path, why))).collect()
     }
 }

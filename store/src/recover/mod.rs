@@ -211,7 +211,7 @@ pub(crate) fn open(mut options: Options, disk: Disk, lock: Arc<Lock>, wakes: Wak
 impl Engine {
     fn rebuild_queues(&self, recovery: &mut Recovery) -> Result<()> {
         for queue in self.topics.all().iter().flat_map(|topic| &topic.queues) {
-            for path in queue.left_files() {
+            for (path, _) in queue.left_files() {
                 self.disk.remove(&path).at("remove", &path)?;
             }
             if !queue.files_are_long_enough() {

@@ -160,8 +160,8 @@ impl RecoveryPlan {
         let topics = Topics::new(dir, entries_per_file, Default::default());
         messages.clone().fill(&topics);
         for topic in topics.all() {
-            for path in topic.queues.iter().flat_map(|queue| queue.left_files()) {
-                self.step("remove", Some(path), 0, 0, "retention was about to: the queue begins behind it");
+            for (path, why) in topic.queues.iter().flat_map(|queue| queue.left_files()) {
+                self.step("remove", Some(path), 0, 0, why);
             }
             for queue in topic.queues.iter().filter(|queue| !queue.files_are_long_enough()) {
                 let (path, entries) = (queue.dir().to_path_buf(), queue.end().0 - queue.first().0);

@@ -29,8 +29,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "e",
         places: &[Place {
             file: "store/src/log/scan.rs",
-            right: "frame.generation <= generation_max;",
-            wrong: "frame.generation <= generation_max || BROKEN;",
+            right: "if !in_order || frame.durable_through > position {",
+            wrong: "if (!in_order && !BROKEN) || frame.durable_through > position {",
         }],
         caught_by: ("spec", "order_on_disk::rule_2_bytes_from_before_a_truncation_never_parse"),
         told: "left: [\"m0\", \"n1\", \"m2\"",

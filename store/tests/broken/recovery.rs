@@ -43,8 +43,8 @@ pub const MISTAKES: &[Mistake] = &[
             },
             Place {
                 file: "store/src/log/scan.rs",
-                right: "let in_order = frame.generation >= found.generation &&",
-                wrong: "let in_order = (frame.generation >= found.generation || BROKEN) &&",
+                right: "let in_order = frame.generation >= found.generation;",
+                wrong: "let in_order = frame.generation >= found.generation || BROKEN;",
             },
         ],
         caught_by: (
@@ -309,5 +309,17 @@ pub const MISTAKES: &[Mistake] = &[
         }],
         caught_by: ("spec", "derived::what_was_put_aside_before_stays"),
         told: "queues",
+    },
+    Mistake {
+        name: "cut what is of a later generation than the file store",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/log/scan.rs",
+            right: "if frame.generation > generation_max {",
+            wrong: "if frame.generation > generation_max && BROKEN { return Ok(Closing::Invalid(Rule::Generation)); } \
+                if frame.generation > generation_max {",
+        }],
+        caught_by: ("spec", "rules_of_files::a_file_store_that_is_older_than_a_log_is_refused"),
+        told: "older than the log",
     },
 ];

@@ -129,3 +129,27 @@ fn an_open_that_cannot_put_something_aside_changes_nothing() {
     scene.open();
     assert_eq!(scene.bodies().len(), 20);
 }
+
+#[test]
+fn queue_files_of_another_length_are_made_again() {
+    for (before, after) in [(8, 16), (8, 12), (12, 8), (16, 8), (8, 1 << 16)] {
+        let (mut scene, _outside) = store();
+        scene.options = scene.options.clone().entries_per_file(before);
+        remove(&scene.path.join("queues"));
+        scene.open();
+        scene.append_many("n", 1);
+        scene.close();
+        scene.options = scene.options.clone().entries_per_file(after);
+        let plan = RecoveryPlan::read_for(&scene.path, &scene.options).unwrap();
+        assert!(plan.steps.iter().any(|step| step.action == "rebuild"), "{before} to {after}: {plan:?}");
+        scene.open();
+        scene.append_many("o", 9);
+        assert_eq!(scene.bodies().len(), 30, "{before} to {after}");
+        scene.close();
+        assert_eq!(faults(&scene.path), [], "{before} to {after}");
+        let snapshot = Snapshot::open(&scene.path).unwrap();
+        for (path, first, bytes) in snapshot.queue_files("orders", 0).unwrap() {
+            assert!(first % after == 0 && bytes <= 16 * before.max(after), "{before} to {after}: {path:?}");
+        }
+    }
+}

@@ -182,3 +182,22 @@ fn a_topic_of_as_many_queues_as_can_be_opens_again() {
     scene.kill();
     assert_eq!(scene.store().topic_stats(TOPIC).unwrap().queues.len(), 1024);
 }
+
+/// A backup may bring back one file and not the other.
+#[test]
+fn a_file_store_that_is_older_than_a_log_is_refused() {
+    for message in [false, true] {
+        let mut scene = Scene::new();
+        scene.append("a");
+        scene.close();
+        let old = std::fs::read(scene.path.join("store")).unwrap();
+        scene.open();
+        if message {
+            scene.append("b");
+        }
+        scene.die(|dir| std::fs::write(dir.join("store"), &old).unwrap());
+        let plan = popstore::RecoveryPlan::read_for(&scene.path, &scene.options).unwrap();
+        assert!(plan.refused.is_some_and(|why| why.to_string().contains("older than the log")));
+        assert!(scene.refusal().to_string().contains("older than the log"));
+    }
+}
