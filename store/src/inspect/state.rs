@@ -186,7 +186,7 @@ impl State {
         self.mark = replay.mark.commit;
         self.commit_start = replay.commit_start;
         let bases = log.bases();
-        let limit = log.files_end();
+        let (limit, bytes) = (log.files_end(), log.data_bytes());
         let mut sequence = Sequence::beginning_at(if start > self.mark { start } else { 0 });
         for (topic, marked) in replay.mark.topics.iter().filter(|_| start <= self.mark) {
             let ends = marked.queues.iter().zip(0..).map(|(extent, queue)| (queue, extent.end.0));
@@ -239,11 +239,11 @@ impl State {
             let fault = Fault::new(&log_dir, 0, "11.4", format!("records to {proven}, as was durable"), end);
             faults.push(fault.of_len(proven - end));
         }
-        if told && let Err(wrong) = replay.check_against(&bases, end) {
+        if told && let Err(wrong) = replay.check_against(&bases, bytes, end) {
             faults.push(wrong.fault_of(&log_dir));
         }
-        // There are not more messages than bytes, whatever an extent says.
-        let messages_max = end / FRAME_HEADER as u64;
+        // There are not more messages than bytes on the disk, whatever an extent says.
+        let messages_max = bytes / FRAME_HEADER as u64;
         for queue in self.topics.values_mut().flat_map(|topic| &mut topic.queues) {
             queue.end = queue.end.clamp(queue.first, queue.first.saturating_add(messages_max));
         }

@@ -11,7 +11,7 @@ use crate::format::Rule;
 use crate::format::frame::{FRAME_HEADER, Frame, KIND_END, LogKind, Seed};
 use crate::format::header::{SEGMENT_HEADER, SegmentHeader};
 use crate::log::make::{Name, segment_name};
-use crate::segment::StoreFile;
+use crate::segment::{StoreFile, holes};
 
 const CAPACITY_MAX: u64 = 1 << 36;
 
@@ -37,6 +37,8 @@ pub(crate) struct SegmentFile {
     pub(crate) capacity: u64,
     pub(crate) path: PathBuf,
     pub(crate) len: u64,
+    /// How many of its bytes are in no hole.
+    pub(crate) data: u64,
     /// All of its room was written and synced before it was used.
     pub(crate) is_written: bool,
     /// It has its name but no valid header: a crash of the file system while it was made.
@@ -123,6 +125,7 @@ impl Unrecovered {
     pub(super) fn segment_file(&self, store: u128, base: u64, path: PathBuf, newest: bool) -> Result<SegmentFile> {
         let file = StoreFile::read_only(path.clone()).at("open", &path)?;
         let len = file.len().at("inspect", &file.path)?;
+        let data = holes::data_bytes(&file.file, len);
         let mut bytes = [0; SEGMENT_HEADER];
         let read = file.read_at(0, &mut bytes).at("read", &file.path)?;
         let rule = match SegmentHeader::decode(&bytes[..read]) {
@@ -133,7 +136,7 @@ impl Unrecovered {
                     && base.checked_add(capacity).is_some_and(|end| end < i64::MAX as u64)
                     && len <= capacity =>
             {
-                return Ok(SegmentFile { base, capacity, path: file.path, len, is_written, half_made: false });
+                return Ok(SegmentFile { base, capacity, path: file.path, len, data, is_written, half_made: false });
             }
             Ok(_) => Rule::Field("segment capacity"),
             Err(rule @ Rule::Version(_)) => return Err(Error::format(&file.path, rule)),
@@ -145,14 +148,14 @@ impl Unrecovered {
         if !half_made || self.is_frame(&file.path, base, base + SEGMENT_HEADER as u64, u32::MAX)? {
             return Err(Error::corrupt(&file.path, 0, format!("segment header: {rule}")));
         }
-        Ok(SegmentFile { base, capacity: 0, path: file.path, len, is_written: false, half_made })
+        Ok(SegmentFile { base, capacity: 0, path: file.path, len, data, is_written: false, half_made })
     }
 
     /// Whether there is a whole frame now at this position of the segment that begins at `base`, of no later generation
     /// than that.
     fn is_frame(&self, path: &Path, base: u64, position: u64, generation_max: u32) -> Result<bool> {
         let mut window = Window::open(path.to_path_buf())?;
-        let frame = Frame::decode(window.frame(position - base)?, position, self.seed);
+        let frame = window.decode(position - base, position, self.seed)?;
         Ok(frame.is_ok_and(|frame| frame.generation <= generation_max))
     }
 
@@ -169,6 +172,11 @@ impl Unrecovered {
     /// Where its last file ends.
     pub(crate) fn files_end(&self) -> u64 {
         self.files.last().map_or(0, |file| file.base.saturating_add(file.len))
+    }
+
+    /// How many bytes of its files are in no hole.
+    pub(crate) fn data_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.data).fold(0, u64::saturating_add)
     }
 
     /// Where its segments begin, in order.
@@ -249,7 +257,7 @@ impl Unrecovered {
         loop {
             let position = found.end;
             let offset = position - segment.base;
-            let frame = match Frame::decode(window.frame(offset)?, position, self.seed) {
+            let frame = match window.decode(offset, position, self.seed)? {
                 Ok(frame) => frame,
                 Err(rule) => return Ok(Closing::Invalid(rule)),
             };
@@ -289,7 +297,7 @@ impl Unrecovered {
         for later in &self.files[at..] {
             let from = if later.base == segment.base { found.end - later.base } else { SEGMENT_HEADER as u64 };
             let mut window = Window::open(later.path.clone())?;
-            let mut budget = search_budget(later.len);
+            let mut budget = search_budget(&window);
             // A frame at the end itself was refused already.
             let proves = |position, claim| position > found.end && claim > found.end;
             let proof = self.search(later.base, &mut window, from, &mut budget, proves)?;
@@ -327,9 +335,11 @@ impl Unrecovered {
             if *first != 0 {
                 found.dirty_end = at + 1;
             }
-            let zeroes = leading_zeroes(bytes) as u64;
+            let (zeroes, read) = (leading_zeroes(bytes) as u64, bytes.len() as u64);
             if zeroes > FRAME_HEADER as u64 {
-                at += zeroes - FRAME_HEADER as u64;
+                // Behind nothing but zeroes there may be a hole.
+                let next = if zeroes == read { window.next_data(at + zeroes) } else { at + zeroes };
+                at = next - FRAME_HEADER as u64;
                 continue;
             }
             let position = base.saturating_add(at);
@@ -338,7 +348,7 @@ impl Unrecovered {
             let possible = claimed <= window_len - at;
             if Frame::durable_claim(bytes).is_some_and(|claim| possible && claim <= position && wanted(position, claim))
             {
-                if Frame::decode(window.frame(at)?, position, self.seed).is_ok() {
+                if window.decode(at, position, self.seed)?.is_ok() {
                     found.at = Some(at);
                     return Ok(found);
                 }
@@ -365,8 +375,9 @@ pub(super) struct Search {
 }
 
 /// Only lying bytes need more than some times their own length in checksums.
-pub(super) fn search_budget(len: u64) -> u64 {
-    16 * len + (64 << 20)
+pub(super) fn search_budget(window: &Window) -> u64 {
+    let bytes = window.len().min(window.data_bytes() + (32 << 20));
+    16 * bytes + (64 << 20)
 }
 
 enum Closing {

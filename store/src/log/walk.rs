@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::make::segment_name;
 use super::scan::{FrameAt, SegmentFile, Unrecovered, search_budget};
 use super::window::Window;
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 use crate::fault::Fault;
 use crate::format::Rule;
 use crate::format::frame::{FRAME_HEADER, Frame, KIND_END, LogKind};
@@ -119,13 +119,12 @@ impl Unrecovered {
             Err(Error::Corrupt { path, found, .. }) => {
                 let fault = Fault::new(&path, 0, "4", "the header of this segment", found);
                 faults.push(fault.of_len(SEGMENT_HEADER as u64));
-                let len = std::fs::metadata(&path).at("inspect", &path)?.len();
-                self.files.push(SegmentFile { base, capacity: 0, path, len, is_written: false, half_made: false });
+                let window = Window::open(path.clone())?;
+                self.files.push(SegmentFile::unreadable(base, path, window.len(), window.data_bytes()));
             }
             Err(Error::Io { source, .. }) => {
                 faults.push(Fault::new(path, 0, "4", "a segment that can be read", source));
-                let path = path.to_path_buf();
-                self.files.push(SegmentFile { base, capacity: 0, path, len: 0, is_written: false, half_made: false });
+                self.files.push(SegmentFile::unreadable(base, path.to_path_buf(), 0, 0));
             }
             Err(error) => return Err(error),
         }
@@ -170,6 +169,11 @@ fn is_gone(error: &std::io::Error) -> bool {
 }
 
 impl SegmentFile {
+    /// One of which the header says nothing.
+    fn unreadable(base: u64, path: PathBuf, len: u64, data: u64) -> Self {
+        Self { base, capacity: 0, path, len, data, is_written: false, half_made: false }
+    }
+
     /// Where the next segment begins; unknown behind a damaged header.
     fn end(&self) -> u64 {
         self.base.saturating_add(if self.capacity == 0 { self.len } else { self.capacity })
@@ -197,7 +201,7 @@ impl Walk {
             }
             let seed = self.log.seed;
             let Some(window) = self.window.as_mut() else { break };
-            match Frame::decode(window.frame(self.offset)?, position, seed).and_then(|frame| {
+            match window.decode(self.offset, position, seed)?.and_then(|frame| {
                 let in_order = frame.generation >= self.generation && frame.generation <= self.generation_max;
                 if frame.generation > self.generation_max {
                     self.too_late = self.too_late.max(Some(frame.generation));
@@ -325,7 +329,7 @@ impl Walk {
         let (base, seed) = (self.base(), self.log.seed);
         let Some(window) = self.window.as_mut() else { return Ok(Judged::Tail(None)) };
         let fault = Fault::of_frame(&path, offset, rule, window.frame(offset)?, position, seed);
-        let mut budget = search_budget(window.len());
+        let mut budget = search_budget(window);
         if self.proven <= position {
             self.over = true;
             let rest = self.log.search(base, window, offset, &mut budget, |_, _| false)?;
@@ -354,9 +358,9 @@ impl Walk {
                 Ok(window) => window,
                 Err(_) => continue,
             };
-            let mut budget = search_budget(window.len());
+            let mut budget = search_budget(&window);
             while let Some(at) = self.log.search(file.base, &mut window, from, &mut budget, |_, _| true)?.at {
-                let frame = Frame::decode(window.frame(at)?, file.base.saturating_add(at), self.log.seed);
+                let frame = window.decode(at, file.base.saturating_add(at), self.log.seed)?;
                 let Ok(frame) = frame else { break };
                 if frame.generation <= self.generation_max {
                     self.proven = self.proven.max(frame.durable_through);

@@ -141,8 +141,9 @@ impl Replay {
         Ok(())
     }
 
-    /// Whether what was told of the commit log is true of the one with these segments, which ends there.
-    pub(crate) fn check_against(&self, bases: &[u64], end: u64) -> Result<(), Wrong> {
+    /// Whether what was told of the commit log is true of the one with these segments, which take so many bytes
+    /// of the disk, and which ends there.
+    pub(crate) fn check_against(&self, bases: &[u64], bytes: u64, end: u64) -> Result<(), Wrong> {
         let start = bases.first().copied().unwrap_or(0);
         if start > self.commit_start {
             // Somebody else says so, or the owner has deleted segments since.
@@ -154,7 +155,7 @@ impl Replay {
         }
         let queues = || self.mark.topics.values().flat_map(|topic| &topic.queues);
         let messages = queues().map(|queue| queue.end.0 - queue.first.0).fold(0, u64::saturating_add);
-        if messages > self.mark.commit.saturating_sub(start) / FRAME_HEADER as u64 {
+        if messages > bytes.min(self.mark.commit.saturating_sub(start)) / FRAME_HEADER as u64 {
             let expected = format!("no more messages than there can be from {start} to {}", self.mark.commit);
             return Err(Wrong::new("12.3", expected, format!("a mark of {messages}")));
         }

@@ -83,7 +83,9 @@ impl Messages {
             found.blank = 0;
         }
         messages.found = found;
-        replay.check_against(&log.bases(), messages.found.end).map_err(|wrong| Error::corrupt(log.dir(), 0, wrong))?;
+        replay
+            .check_against(&log.bases(), log.data_bytes(), messages.found.end)
+            .map_err(|wrong| Error::corrupt(log.dir(), 0, wrong))?;
         Ok(messages)
     }
 

@@ -2,6 +2,7 @@
 
 mod dir;
 mod disk;
+pub(crate) mod holes;
 mod lock;
 mod map;
 mod platform;
