@@ -110,7 +110,7 @@ impl Engine {
         let mut appender = self.commit.reserve(bytes + TOPIC_OVERHEAD_MAX + topic.name.len(), room)?;
         if topic.declared_in.load(Ordering::Relaxed) != appender.segment_base() {
             topic.declared_in.store(appender.segment_base(), Ordering::Relaxed);
-            let declared = TopicRecord { topic: topic.id, queues: topic.queues.len() as u32, name: &topic.name };
+            let declared = TopicRecord { topic: topic.id, queues: topic.count, name: &topic.name };
             appender.push(|out| encode_topic(&declared, out), &[]);
         }
         Ok(appender)
@@ -143,7 +143,7 @@ impl Engine {
         }
         let _one_at_a_time = self.making_topics.hold();
         let known = self.topics.find(name);
-        let have = known.as_ref().map_or(0, |topic| topic.queues.len() as u32);
+        let have = known.as_ref().map_or(0, |topic| topic.count);
         if let Some(topic) = known.as_ref().filter(|_| have >= queues) {
             // An open may have found it and not synced it yet.
             self.commit.sync_recovered()?;
@@ -152,11 +152,8 @@ impl Engine {
         let id = known.as_ref().map_or_else(|| self.topics.new_id(name), |topic| Ok(topic.id))?;
         let mut appender = self.commit.reserve(TOPIC_OVERHEAD_MAX + name.len(), room)?;
         appender.push(|out| encode_topic(&TopicRecord { topic: id, queues, name }, out), &[]);
-        let mut all = known.map_or_else(Vec::new, |topic| topic.queues.clone());
-        let new = (have..queues).map(|queue| self.topics.empty_queue(QueueId { topic: id, queue }, name));
-        all.extend(new);
         // Order matters: a mark that lies behind the record must know the topic.
-        let topic = self.topics.insert(id, name, all);
+        let topic = self.topics.insert(id, name, queues);
         let end = appender.finish();
         self.commit.sync_through(end)?;
         Ok(topic)
@@ -178,7 +175,7 @@ impl Queues {
 }
 
 fn choose_queue(topic: &Topic, message: &Message<'_>) -> Result<u32> {
-    let queues = topic.queues.len() as u32;
+    let queues = topic.count;
     match message.chosen_queue() {
         Some(queue) if queue < queues => Ok(queue),
         Some(queue) => Err(Error::invalid("queue", queue.to_string(), "it must be one of the topic's queues")),

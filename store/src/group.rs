@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use popstore_revive::{AtLimit, Backoff, Burial, Change, GroupId, Policy, QueueIndex, Run};
+use popstore_revive::{AtLimit, Backoff, Burial, Change, GroupId, Policy, QueueId, QueueIndex, Run};
 
 use crate::consumers::GroupEntry;
 use crate::dead_letter::{DeadLetter, DeadLetters, Redriven};
@@ -271,9 +271,11 @@ impl Engine {
         let change = Change::Group { group, policy: options.policy.clone(), counters };
         let record = CheckpointRecord::Group { name, invisible_for: options.invisible_for, change };
         if known.is_none() && options.start_at == StartAt::Newest {
-            for queue in self.topics.all().iter().flat_map(|topic| &topic.queues) {
-                let position = queue.visible(self.poppable()).1;
-                self.change(&mut consumers, Change::Positioned { group, queue: queue.id, position })?;
+            for topic in self.topics.all() {
+                for (queue, position) in (0..).zip(topic.of_each(|queue| queue.visible(self.poppable()).1)) {
+                    let queue = QueueId { topic: topic.id, queue };
+                    self.change(&mut consumers, Change::Positioned { group, queue, position })?;
+                }
             }
         }
         // Order matters: with this record it is made, wherever it begins.

@@ -39,7 +39,7 @@ type Told = Vec<(TopicId, Arc<str>, Vec<Extent>)>;
 
 /// What a mark tells of topics, with these extents of their queues.
 fn told(topics: &[Arc<Topic>], extent: impl Fn(&ConsumeQueue) -> Extent) -> Told {
-    let extents = |topic: &Topic| topic.queues.iter().map(|queue| extent(queue)).collect();
+    let extents = |topic: &Topic| topic.of_each(&extent).collect();
     topics.iter().map(|topic| (topic.id, Arc::clone(&topic.name), extents(topic))).collect()
 }
 
@@ -132,7 +132,7 @@ impl Engine {
         let all = self.topics.all();
         // Everything before `commit` has its entry by now, since entries are pushed before the log's end moves; and no
         // file holds more than that, since only who keeps house flushes, and never beyond what was written.
-        self.flush(&all.iter().flat_map(|topic| &topic.queues).collect::<Vec<_>>(), commit)?;
+        self.flush(&all.iter().flat_map(|topic| topic.all_used()).collect::<Vec<_>>(), commit)?;
         Ok(Mark { commit, base: self.commit.start(), topics: told(&all, ConsumeQueue::extent) })
     }
 

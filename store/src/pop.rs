@@ -110,7 +110,8 @@ impl Engine {
     fn pick(&self, consumers: &Consumers, group: GroupId, topic: &Topic, pop: Pop, runs: &mut Vec<Run>) {
         let limit = self.poppable();
         let first = topic.next_turn() as usize;
-        let queues = topic.queues.iter().cycle().skip(first).take(topic.queues.len());
+        let queues = (0..topic.count).cycle().skip(first % topic.count as usize).take(topic.count as usize);
+        let queues = queues.filter_map(|queue| topic.used(queue));
         let mut left = pop.messages_max;
         for queue in queues.filter(|queue| pop.queue.is_none_or(|only| only == queue.id.queue)) {
             let (before, (first, end)) = (runs.len(), queue.visible(limit));
@@ -125,10 +126,10 @@ impl Engine {
     /// A group that looks into a topic for the first time is a reader of it from now on, for retention and lag.
     fn begin_reading(&self, consumers: &mut Consumers, group: GroupId, topic: &Topic) -> Result<Option<u64>> {
         let mut end = None;
-        for queue in &topic.queues {
-            if consumers.index.position(group, queue.id).is_none() {
-                let position = queue.visible(self.poppable()).0;
-                end = Some(self.change(consumers, Change::Positioned { group, queue: queue.id, position })?.1);
+        for (queue, position) in (0..).zip(topic.of_each(|queue| queue.visible(self.poppable()).0)) {
+            let queue = QueueId { topic: topic.id, queue };
+            if consumers.index.position(group, queue).is_none() {
+                end = Some(self.change(consumers, Change::Positioned { group, queue, position })?.1);
             }
         }
         Ok(end)

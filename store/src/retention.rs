@@ -172,7 +172,7 @@ impl Engine {
     fn firsts_at(&self, unreadable: Range<u64>, read: &Firsts) -> Result<Option<Firsts>> {
         let mut firsts = Firsts::new();
         let topics = self.topics.all();
-        for (topic, queue) in topics.iter().flat_map(|topic| topic.queues.iter().map(move |queue| (topic, queue))) {
+        for (topic, queue) in topics.iter().flat_map(|topic| topic.all_used().map(move |queue| (topic, queue))) {
             let (first, end) = (queue.first(), queue.end());
             let (mut low, mut high) = (first, end);
             while low < high {
@@ -262,7 +262,7 @@ impl Engine {
         let mut needed = Needed::default();
         for topic in self.topics.all() {
             let of_letters = is_for_letters(&topic.name);
-            for queue in &topic.queues {
+            for queue in topic.all_used() {
                 let relocated: BTreeMap<_, _> = queue.relocated().into_iter().collect();
                 let is_letter = |index: QueueIndex| {
                     let finished = || consumers.index.finished(queue.id, index.block()) & index.bit() != 0;

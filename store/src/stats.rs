@@ -201,7 +201,7 @@ impl Engine {
 
     pub(crate) fn topic_stats(&self, topic: &Topic) -> TopicStats {
         let limit = self.poppable();
-        let extents = topic.queues.iter().map(|queue| queue.visible(limit));
+        let extents = topic.of_each(|queue| queue.visible(limit));
         TopicStats { name: topic.name.to_string(), queues: extents.map(|(first, end)| (first.0, end.0)).collect() }
     }
 
@@ -222,8 +222,10 @@ impl Engine {
         let topics = || self.topics.all().iter().filter(|it| !is_for_letters(&it.name)).map(|it| it.id).collect();
         let (has_read, counted) = counted_topics(index, entry.id, only, topics);
         let mut stats = GroupStats::of(&entry.name, &index.counters(entry.id).unwrap_or_default());
-        for queue in counted.into_iter().filter_map(|topic| self.topics.by_id(topic)).flat_map(|it| it.queues.clone()) {
-            stats.count(index, entry.id, queue.id, queue.visible(limit));
+        for topic in counted.into_iter().filter_map(|topic| self.topics.by_id(topic)) {
+            for queue in topic.all_used() {
+                stats.count(index, entry.id, queue.id, queue.visible(limit));
+            }
         }
         GroupStats {
             has_read,

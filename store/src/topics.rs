@@ -9,11 +9,13 @@ use popstore_revive::{QueueId, TopicId};
 
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
+use crate::format::entry::Entry;
 use crate::format::extent::Extent;
 use crate::format::limits::is_name;
 pub(crate) use crate::format::limits::{DEAD_LETTERS, NAME_MAX, QUEUES_MAX};
 use crate::primitives::unpoisoned;
 use crate::queue::ConsumeQueue;
+use crate::queue::slots::Slots;
 use crate::wait::Signal;
 
 const NAME_RULE: &str = "1 to 127 of A-Z a-z 0-9 . _ - %, not starting with . or %: only the store writes to %DLQ%";
@@ -27,7 +29,10 @@ pub(crate) fn is_for_letters(name: &str) -> bool {
 pub(crate) struct Topic {
     pub(crate) id: TopicId,
     pub(crate) name: Arc<str>,
-    pub(crate) queues: Vec<Arc<ConsumeQueue>>,
+    /// How many queues it has.
+    pub(crate) count: u32,
+    slots: Arc<Slots>,
+    place: Arc<Place>,
     /// The base of the commit segment that told of the topic last.
     pub(crate) declared_in: AtomicU64,
     /// Told when something of the topic may have become visible.
@@ -36,23 +41,57 @@ pub(crate) struct Topic {
 }
 
 impl Topic {
+    /// One of its queues, which is used from now on.
+    #[inline]
     pub(crate) fn queue(&self, queue: u32) -> Option<&Arc<ConsumeQueue>> {
-        self.queues.get(queue as usize)
+        if queue >= self.count {
+            return None;
+        }
+        self.slots.get_or_make(queue, || self.place.make(self.id, &self.name, queue, &Extent::default(), Vec::new()))
+    }
+
+    /// One of its queues, if it was used: any other is empty.
+    #[inline]
+    pub(crate) fn used(&self, queue: u32) -> Option<&Arc<ConsumeQueue>> {
+        self.slots.get(queue)
+    }
+
+    /// The queues that were used.
+    pub(crate) fn all_used(&self) -> impl Iterator<Item = &Arc<ConsumeQueue>> {
+        self.slots.used()
+    }
+
+    /// Whatever is the same of all its queues, by number; of one that was not used, what is said of an empty one.
+    pub(crate) fn of_each<T: Default>(&self, of: impl Fn(&ConsumeQueue) -> T) -> impl Iterator<Item = T> {
+        (0..self.count).map(move |queue| self.used(queue).map_or_else(T::default, |queue| of(queue)))
     }
 
     /// The next queue, round robin.
     pub(crate) fn next_turn(&self) -> u32 {
-        self.turn.fetch_add(1, Ordering::Relaxed) % self.queues.len() as u32
+        self.turn.fetch_add(1, Ordering::Relaxed) % self.count
     }
 }
 
 /// All topics. Numbers are never used twice.
 pub(crate) struct Topics {
+    place: Arc<Place>,
+    known: RwLock<Known>,
+}
+
+/// Where the files of queues lie, and what they have in common.
+struct Place {
     dir: PathBuf,
     entries_per_file: u64,
     /// What was read from the files of queues lately.
     chunks: Arc<Chunks>,
-    known: RwLock<Known>,
+}
+
+impl Place {
+    fn make(&self, topic: TopicId, name: &str, queue: u32, extent: &Extent, tail: Vec<Entry>) -> ConsumeQueue {
+        let dir = self.dir.join(name).join(queue.to_string());
+        let id = QueueId { topic, queue };
+        ConsumeQueue::new(id, dir, self.entries_per_file, extent, tail, Arc::clone(&self.chunks))
+    }
 }
 
 #[derive(Default)]
@@ -67,7 +106,8 @@ struct Known {
 impl Topics {
     pub(crate) fn new(store: &Path, entries_per_file: u64, next: TopicId) -> Self {
         let known = Known { next: next.0, ..Known::default() };
-        Self { dir: store.join("queues"), entries_per_file, chunks: Arc::default(), known: RwLock::new(known) }
+        let place = Place { dir: store.join("queues"), entries_per_file, chunks: Arc::default() };
+        Self { place: Arc::new(place), known: RwLock::new(known) }
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Result<Arc<Topic>> {
@@ -107,41 +147,31 @@ impl Topics {
         if id.0 < u32::MAX { Ok(id) } else { Err(Error::invalid("topic", name, "all numbers of topics are used up")) }
     }
 
-    /// Takes in a topic with these queues, in place of what was known of it.
-    pub(crate) fn insert(&self, id: TopicId, name: &str, queues: Vec<Arc<ConsumeQueue>>) -> Arc<Topic> {
+    /// Takes in a topic with so many queues, in place of what was known of it.
+    pub(crate) fn insert(&self, id: TopicId, name: &str, count: u32) -> Arc<Topic> {
         let mut known = unpoisoned(self.known.write());
-        let added = queues.len() as u64;
         let before = known.by_id.get(&id);
-        let replaced = before.map_or(0, |before| before.queues.len() as u64);
+        let replaced = before.map_or(0, |before| u64::from(before.count));
         let topic = Arc::new(Topic {
             id,
             name: before.map_or_else(|| Arc::from(name), |before| Arc::clone(&before.name)),
-            queues,
+            count,
+            slots: before.map_or_else(Arc::default, |before| Arc::clone(&before.slots)),
+            place: Arc::clone(&self.place),
             declared_in: AtomicU64::new(u64::MAX),
             signal: before.map_or_else(Arc::default, |before| Arc::clone(&before.signal)),
             turn: AtomicU32::new(0),
         });
-        known.queues = known.queues - replaced + added;
+        known.queues = known.queues - replaced + u64::from(count);
         known.next = known.next.max(id.0.saturating_add(1));
         known.by_name.insert(Arc::clone(&topic.name), Arc::clone(&topic));
         known.by_id.insert(id, Arc::clone(&topic));
         topic
     }
 
-    /// An empty queue of a topic.
-    pub(crate) fn empty_queue(&self, id: QueueId, name: &str) -> Arc<ConsumeQueue> {
-        Arc::new(self.make_queue(id, name, &Extent::default(), Vec::new()))
-    }
-
-    pub(crate) fn make_queue(
-        &self,
-        id: QueueId,
-        name: &str,
-        extent: &Extent,
-        tail: Vec<crate::format::entry::Entry>,
-    ) -> ConsumeQueue {
-        let dir = self.dir.join(name).join(id.queue.to_string());
-        ConsumeQueue::new(id, dir, self.entries_per_file, extent, tail, Arc::clone(&self.chunks))
+    /// Takes in what was found of a queue before it is used.
+    pub(crate) fn fill(&self, topic: &Topic, queue: u32, extent: &Extent, tail: Vec<Entry>) {
+        topic.slots.get_or_make(queue, || self.place.make(topic.id, &topic.name, queue, extent, tail));
     }
 }
 

@@ -80,9 +80,9 @@ impl Snapshot {
     /// The messages of a topic that can be read, by queue and index.
     pub fn messages(&self, topic: &str) -> impl Iterator<Item = Result<SnapshotMessage>> + '_ {
         let id = self.state.topic(topic);
-        let queues = id.and_then(|id| self.state.topics.get(&id)).map_or(&[][..], |topic| &topic.queues);
-        let places = queues.iter().enumerate().flat_map(move |(queue, state)| {
-            let id = QueueId { topic: id.unwrap_or_default(), queue: queue as u32 };
+        let queues = id.and_then(|id| self.state.topics.get(&id)).into_iter().flat_map(|topic| topic.queues.used());
+        let places = queues.flat_map(move |(queue, state)| {
+            let id = QueueId { topic: id.unwrap_or_default(), queue };
             state.indexes().map(move |index| (id, index))
         });
         let mut lookup = self.lookup();
@@ -303,7 +303,7 @@ impl Lookup<'_> {
 pub(super) fn entries_per_file(snapshot: &Snapshot) -> Result<u64> {
     let mut common = 0;
     for (topic, state) in &snapshot.state.topics {
-        for queue in 0..state.queues.len() as u32 {
+        for (queue, _) in state.queues.used() {
             for first in list(snapshot.queue_dir(QueueId { topic: *topic, queue }))?.into_keys() {
                 let mut left = first;
                 while left != 0 {

@@ -186,10 +186,11 @@ impl Snapshot {
 
     /// The topics, dead-letter queues included, in the order they were made.
     pub fn topics(&self) -> Vec<TopicStats> {
-        let topics = self.state.topics.values().map(|topic| TopicStats {
-            name: topic.name.to_string(),
-            queues: topic.queues.iter().map(|queue| (queue.first, queue.end)).collect(),
-        });
+        let topics = self
+            .state
+            .topics
+            .values()
+            .map(|topic| TopicStats { name: topic.name.to_string(), queues: topic.extents().collect() });
         topics.collect()
     }
 

@@ -44,7 +44,7 @@ impl Readable {
         let mut walk = snapshot.walk(StoreLog::Commit, 0)?;
         let mut sequence = Sequence::beginning_at(snapshot.commit_extent().0);
         for (id, topic) in &snapshot.state.topics {
-            sequence.know(*id, &topic.name, topic.queues.len() as u32, std::iter::empty());
+            sequence.know(*id, &topic.name, topic.queues.count(), std::iter::empty());
         }
         let mut end = snapshot.state.commit.1;
         let mut batch: Vec<Pending> = Vec::new();

@@ -166,7 +166,7 @@ impl Salvage<'_> {
     fn make_topics(&mut self) -> Result<()> {
         let mut wanted: BTreeMap<TopicId, (Arc<str>, u32)> = BTreeMap::new();
         for (id, topic) in &self.snapshot.state.topics {
-            wanted.insert(*id, (Arc::clone(&topic.name), topic.queues.len().max(1) as u32));
+            wanted.insert(*id, (Arc::clone(&topic.name), topic.queues.count().max(1)));
         }
         let mut names: HashSet<Arc<str>> = wanted.values().map(|(name, _)| Arc::clone(name)).collect();
         for queue in self.readable.queues.keys() {
@@ -315,12 +315,12 @@ impl Salvage<'_> {
 
     fn count_lost(&mut self) {
         for (topic, state) in &self.snapshot.state.topics {
-            for (number, queue) in state.queues.iter().enumerate() {
-                let id = QueueId { topic: *topic, queue: number as u32 };
+            for (number, queue) in state.queues.used() {
+                let id = QueueId { topic: *topic, queue: number };
                 let ranks = self.readable.queues.get(&id);
                 let unread = Ranks::default();
                 let holes = ranks.unwrap_or(&unread).holes(queue.first, queue.end);
-                let (name, number) = (Arc::clone(&state.name), number as u32);
+                let name = Arc::clone(&state.name);
                 self.done.lost.extend(holes.into_iter().map(|hole| (Arc::clone(&name), number, hole)));
                 let moved = ranks.map_or(0, |ranks| ranks.last_moved_by());
                 if moved > 0 {

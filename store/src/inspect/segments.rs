@@ -131,8 +131,8 @@ impl Snapshot {
         let mut lookup = self.lookup();
         for (topic, state) in &self.state.topics {
             let readers: Vec<GroupId> = self.state.consumers.index.readers(*topic).collect();
-            for (queue, state) in state.queues.iter().enumerate() {
-                let queue = QueueId { topic: *topic, queue: queue as u32 };
+            for (queue, state) in state.queues.used() {
+                let queue = QueueId { topic: *topic, queue };
                 for index in state.indexes() {
                     let Some((entry, _)) = lookup.entry(queue, index)? else { continue };
                     let Some((base, segment)) = segments.range_mut(..=entry.offset).next_back() else { continue };

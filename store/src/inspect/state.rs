@@ -15,9 +15,11 @@ use crate::fault::Fault;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{CommitRecord, MessageRecord, Settlement, TopicRecord};
 use crate::format::entry::{Entry, tag_hash};
+use crate::format::extent::Extent;
 use crate::format::frame::{FRAME_HEADER, LogKind};
 use crate::format::identity::Identity;
 use crate::log::{FrameAt, Step, Unrecovered, segment_name};
+use crate::queue::sparse::Sparse;
 use crate::recover::{Replay, Sequence};
 use crate::stats::{GroupStats, counted_topics};
 use crate::topics::is_for_letters;
@@ -51,7 +53,7 @@ pub(super) struct State {
 #[derive(Default)]
 pub(super) struct TopicState {
     pub(super) name: Arc<str>,
-    pub(super) queues: Vec<QueueState>,
+    pub(super) queues: Sparse<QueueState>,
 }
 
 /// A queue as the logs tell it.
@@ -95,7 +97,8 @@ impl State {
     }
 
     pub(super) fn queue(&self, queue: QueueId) -> Option<&QueueState> {
-        self.topics.get(&queue.topic)?.queues.get(queue.queue as usize)
+        let queues = &self.topics.get(&queue.topic)?.queues;
+        (queue.queue < queues.count()).then(|| queues.get(queue.queue).unwrap_or(&EMPTY))
     }
 
     pub(super) fn group(&self, id: GroupId, name: &str) -> GroupStats {
@@ -104,7 +107,7 @@ impl State {
         let topics = || self.topics.iter().filter(|(_, it)| !is_for_letters(&it.name)).map(|(id, _)| *id).collect();
         let (has_read, counted) = counted_topics(index, id, None, topics);
         for (topic, known) in counted.into_iter().filter_map(|topic| Some((topic, self.topics.get(&topic)?))) {
-            for (held, queue) in known.queues.iter().zip(0..) {
+            for (queue, held) in known.queues.used() {
                 stats.count(index, id, QueueId { topic, queue }, (QueueIndex(held.first), QueueIndex(held.end)));
             }
         }
@@ -173,14 +176,14 @@ impl State {
             faults.push(fault.of_len(start - replay.commit_start));
         }
         for (topic, marked) in &replay.mark.topics {
-            let queues = marked.queues.iter().map(|extent| QueueState {
-                first: extent.first.0,
-                marked: extent.end.0,
-                end: extent.end.0,
-                relocated: extent.relocated.iter().map(|(index, entry)| (index.0, *entry)).collect(),
-                tail: BTreeMap::new(),
-            });
-            let topic_state = TopicState { name: marked.name.as_str().into(), queues: queues.collect() };
+            let mut queues = Sparse::default();
+            queues.grow(marked.queues.len() as u32);
+            for (queue, extent) in (0..).zip(&marked.queues).filter(|(_, extent)| **extent != Extent::default()) {
+                if let Some(state) = queues.get_mut(queue) {
+                    *state = QueueState::marked(extent);
+                }
+            }
+            let topic_state = TopicState { name: marked.name.as_str().into(), queues };
             self.topics.insert(*topic, topic_state);
         }
         self.mark = replay.mark.commit;
@@ -244,7 +247,7 @@ impl State {
         }
         // There are not more messages than bytes on the disk, whatever an extent says.
         let messages_max = bytes / FRAME_HEADER as u64;
-        for queue in self.topics.values_mut().flat_map(|topic| &mut topic.queues) {
+        for (_, queue) in self.topics.values_mut().flat_map(|topic| topic.queues.used_mut()) {
             queue.end = queue.end.clamp(queue.first, queue.first.saturating_add(messages_max));
         }
         Ok(())
@@ -253,14 +256,13 @@ impl State {
     fn add_topic(&mut self, topic: &TopicRecord<'_>) {
         let known = self.topics.entry(topic.topic).or_default();
         known.name = topic.name.into();
-        let queues = known.queues.len().max(topic.queues as usize);
-        known.queues.resize_with(queues, QueueState::default);
+        known.queues.grow(topic.queues);
     }
 
     fn place(&mut self, batch: &mut Vec<Pending>) {
         for (queue, index, relocated, entry, settlement) in batch.drain(..) {
             let Some(topic) = self.topics.get_mut(&queue.topic) else { continue };
-            let Some(known) = topic.queues.get_mut(queue.queue as usize) else { continue };
+            let Some(known) = topic.queues.get_mut(queue.queue) else { continue };
             if relocated {
                 known.relocated.insert(index.0, entry);
                 continue;
@@ -285,7 +287,24 @@ impl State {
     }
 }
 
+/// A queue that nothing is known of.
+static EMPTY: QueueState =
+    QueueState { first: 0, marked: 0, end: 0, relocated: BTreeMap::new(), tail: BTreeMap::new() };
+
+impl TopicState {
+    /// The first message and the end of each queue.
+    pub(super) fn extents(&self) -> impl Iterator<Item = (u64, u64)> {
+        (0..self.queues.count()).map(|queue| self.queues.get(queue).map_or((0, 0), |queue| (queue.first, queue.end)))
+    }
+}
+
 impl QueueState {
+    fn marked(extent: &Extent) -> Self {
+        let relocated = extent.relocated.iter().map(|(index, entry)| (index.0, *entry)).collect();
+        let (first, end) = (extent.first.0, extent.end.0);
+        Self { first, marked: end, end, relocated, tail: BTreeMap::new() }
+    }
+
     /// The relocated messages before the first that is kept, and then those that are kept.
     pub(super) fn indexes(&self) -> impl Iterator<Item = u64> + '_ {
         let moved = self.relocated.range((Unbounded, Excluded(self.first))).map(|(index, _)| *index);

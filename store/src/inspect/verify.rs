@@ -98,7 +98,7 @@ impl Snapshot {
             gaps: false,
         };
         for (id, topic) in &self.state.topics {
-            verify.sequence.know(*id, &topic.name, topic.queues.len() as u32, std::iter::empty());
+            verify.sequence.know(*id, &topic.name, topic.queues.count(), std::iter::empty());
         }
         self.faults.iter().for_each(|fault| verify.tell(fault.clone()));
         let (commit, checkpoint) = (self.commit_extent(), self.checkpoint_extent());
@@ -128,7 +128,7 @@ impl Verify<'_, '_> {
     /// What is no file or directory where one of the queues belongs.
     fn in_the_way(&mut self) -> Result<()> {
         let topics = self.snapshot.state.topics.values();
-        let topics = topics.map(|topic| (&*topic.name, topic.queues.len() as u32)).collect();
+        let topics = topics.map(|topic| (&*topic.name, topic.queues.count())).collect();
         for InTheWay { path, expected, found } in in_the_way(&self.snapshot.dir, &topics)? {
             self.tell(Fault::new(&path, 0, "2", expected, found));
         }
@@ -315,8 +315,8 @@ impl Verify<'_, '_> {
     fn references(&mut self) {
         let snapshot = self.snapshot;
         for (topic, state) in &snapshot.state.topics {
-            for (number, queue) in state.queues.iter().enumerate() {
-                let id = QueueId { topic: *topic, queue: number as u32 };
+            for (number, queue) in state.queues.used() {
+                let id = QueueId { topic: *topic, queue: number };
                 let seen = self.queues.get(&id);
                 let (first, next) =
                     seen.map_or((queue.marked, 0), |check| (check.first.unwrap_or(0), check.next.unwrap_or(0)));

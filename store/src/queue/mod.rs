@@ -10,6 +10,8 @@
 pub(crate) mod aside;
 mod files;
 mod recent;
+pub(crate) mod slots;
+pub(crate) mod sparse;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

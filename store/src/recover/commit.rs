@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use popstore_revive::{QueueId, QueueIndex, TopicId};
 
@@ -14,6 +13,7 @@ use crate::format::entry::{Entry, tag_hash};
 use crate::format::extent::Extent;
 use crate::log::{Found, FrameAt, Unrecovered};
 use crate::queue::aside::{self, InTheWay};
+use crate::queue::sparse::Sparse;
 use crate::topics::Topics;
 
 /// What the commit log tells.
@@ -36,7 +36,7 @@ pub(crate) struct Messages {
 pub(crate) struct FoundTopic {
     pub(crate) name: String,
     /// Per queue, what was marked and what came after.
-    pub(crate) queues: Vec<(Extent, Vec<Entry>)>,
+    pub(crate) queues: Sparse<(Extent, Vec<Entry>)>,
 }
 
 #[derive(Clone, Copy)]
@@ -63,7 +63,13 @@ impl Messages {
         for (topic, marked) in &replay.mark.topics {
             let ends = marked.queues.iter().zip(0..).map(|(extent, queue)| (queue, extent.end.0));
             messages.sequence.know(*topic, &marked.name, marked.queues.len() as u32, ends);
-            let queues = marked.queues.iter().map(|extent| (extent.clone(), Vec::new())).collect();
+            let mut queues = Sparse::default();
+            queues.grow(marked.queues.len() as u32);
+            for (queue, extent) in (0..).zip(&marked.queues).filter(|(_, extent)| **extent != Extent::default()) {
+                if let Some(found) = queues.get_mut(queue) {
+                    *found = (extent.clone(), Vec::new());
+                }
+            }
             messages.topics.insert(*topic, FoundTopic { name: marked.name.clone(), queues });
         }
         let mut found = log.scan(messages.mark, replay.commit_proven, generation_max, |at, frame| {
@@ -104,11 +110,9 @@ impl Messages {
                 }
             }
             CommitRecord::Topic(topic) => {
-                let new = || FoundTopic { name: topic.name.to_string(), queues: Vec::new() };
+                let new = || FoundTopic { name: topic.name.to_string(), queues: Sparse::default() };
                 let known = self.topics.entry(topic.topic).or_insert_with(new);
-                if known.queues.len() < topic.queues as usize {
-                    known.queues.resize_with(topic.queues as usize, Default::default);
-                }
+                known.queues.grow(topic.queues);
             }
             CommitRecord::End => {}
         }
@@ -117,7 +121,7 @@ impl Messages {
 
     fn place(&mut self, message: FoundMessage) {
         let Some(topic) = self.topics.get_mut(&message.queue.topic) else { return };
-        let Some((extent, tail)) = topic.queues.get_mut(message.queue.queue as usize) else { return };
+        let Some((extent, tail)) = topic.queues.get_mut(message.queue.queue) else { return };
         if message.relocated {
             // Of one message the last that was told counts.
             extent.relocated.push((message.index, message.entry));
@@ -129,18 +133,17 @@ impl Messages {
 
     /// What is in the way of the queues' files.
     pub(crate) fn in_the_way(&self, store: &Path) -> Result<Vec<InTheWay>> {
-        let topics = self.topics.values().map(|topic| (topic.name.as_str(), topic.queues.len() as u32));
+        let topics = self.topics.values().map(|topic| (topic.name.as_str(), topic.queues.count()));
         aside::in_the_way(store, &topics.collect())
     }
 
     /// Hands the topics and their queues over.
     pub(crate) fn fill(&mut self, topics: &Topics) {
         for (id, topic) in &mut self.topics {
-            let queues = topic.queues.iter_mut().enumerate().map(|(queue, (extent, tail))| {
-                let id = QueueId { topic: *id, queue: queue as u32 };
-                Arc::new(topics.make_queue(id, &topic.name, extent, std::mem::take(tail)))
-            });
-            topics.insert(*id, &topic.name, queues.collect());
+            let made = topics.insert(*id, &topic.name, topic.queues.count());
+            for (queue, (extent, tail)) in topic.queues.used_mut() {
+                topics.fill(&made, queue, extent, std::mem::take(tail));
+            }
         }
     }
 }

@@ -210,7 +210,7 @@ pub(crate) fn open(mut options: Options, disk: Disk, lock: Arc<Lock>, wakes: Wak
 
 impl Engine {
     fn rebuild_queues(&self, recovery: &mut Recovery) -> Result<()> {
-        for queue in self.topics.all().iter().flat_map(|topic| &topic.queues) {
+        for queue in self.topics.all().iter().flat_map(|topic| topic.all_used()) {
             for (path, _) in queue.left_files() {
                 self.disk.remove(&path).at("remove", &path)?;
             }

@@ -160,10 +160,10 @@ impl RecoveryPlan {
         let topics = Topics::new(dir, entries_per_file, Default::default());
         messages.clone().fill(&topics);
         for topic in topics.all() {
-            for (path, why) in topic.queues.iter().flat_map(|queue| queue.left_files()) {
+            for (path, why) in topic.all_used().flat_map(|queue| queue.left_files()) {
                 self.step("remove", Some(path), 0, 0, why);
             }
-            for queue in topic.queues.iter().filter(|queue| !queue.files_are_long_enough()) {
+            for queue in topic.all_used().filter(|queue| !queue.files_are_long_enough()) {
                 let (path, entries) = (queue.dir().to_path_buf(), queue.end().0 - queue.first().0);
                 self.step("rebuild", Some(path), 0, entries, "its files are missing or too short");
             }
@@ -173,7 +173,7 @@ impl RecoveryPlan {
     fn void(&mut self, index: &mut Index, messages: &Messages) {
         let end = |queue: QueueId| {
             let topic = messages.topics.get(&queue.topic);
-            let queue = topic.and_then(|topic| topic.queues.get(queue.queue as usize));
+            let queue = topic.and_then(|topic| topic.queues.get(queue.queue));
             queue.map_or(QueueIndex(0), |(extent, tail)| QueueIndex(extent.end.0 + tail.len() as u64))
         };
         for queue in index.beyond(end) {

@@ -105,7 +105,8 @@ pub fn forge(commit: &[Record], checkpoint: &[Record]) -> Forged {
     Forged { scene }
 }
 
-fn write(dir: &Path, log: &str, records: &[Record]) {
+/// Writes records one behind the other as a whole log.
+pub fn write(dir: &Path, log: &str, records: &[Record]) {
     let files = segments(dir, log);
     files[1..].iter().for_each(|file| std::fs::remove_file(file).unwrap());
     change(&files[0], |bytes| {
@@ -116,7 +117,8 @@ fn write(dir: &Path, log: &str, records: &[Record]) {
             fuzzing::repair(bytes, at);
             at += record.len();
         }
-        assert!(at <= 4096, "the records do not fit into the segment");
+        let capacity = u64::from_le_bytes(bytes[40..48].try_into().unwrap());
+        assert!(at as u64 <= capacity, "the records do not fit into the segment");
     });
 }
 

@@ -14,6 +14,7 @@ mod full_disk;
 mod full_disk_ways_out;
 mod groups;
 mod late;
+mod memory;
 mod moved;
 mod order_on_disk;
 mod plans;
