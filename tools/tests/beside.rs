@@ -35,7 +35,7 @@ fn inspect(home: &Path, line: &str) -> Output {
 /// So many messages are acked while the verbs look on, also where every sync takes its time.
 const ACKED_MIN: u64 = 100;
 /// How long a slow machine may take for what a quick one does in a second.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Appends, pops, acks, nacks and forgets in several threads until told to stop; counts what was acked.
 fn work(store: &Store, stop: &AtomicBool, acked: &AtomicU64) {

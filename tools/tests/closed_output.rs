@@ -8,8 +8,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use popstore::{GroupOptions, Message, Pop, Store};
+use popstore::{Durability, GroupOptions, Message, Pop, Store};
 use shell::{Printed, Shell};
 
 /// A pipe that nobody reads any more.
@@ -35,14 +36,14 @@ fn read_one_line(child: &mut Child) -> String {
 /// A store with more messages than a pipe and a buffer hold, of which the first are dead letters.
 fn filled(dead: usize) -> Shell {
     let shell = Shell::new();
-    let store = Store::open(shell.path("data")).unwrap();
+    let store = Store::options().durability(Durability::Buffered).open(shell.path("data")).unwrap();
     for _ in 0..5 {
         store.append_batch("jobs", &vec![Message::new("x").key("k"); 1000]).unwrap();
     }
     let group = store.create_group("g", GroupOptions::default().max_reconsume_times(0)).unwrap();
     if dead > 0 {
-        for delivery in group.pop("jobs", Pop::up_to(dead as u32)).unwrap() {
-            assert!(group.nack(delivery.receipt(), std::time::Duration::ZERO).unwrap().counted());
+        for delivery in group.pop("jobs", Pop::up_to(dead as u32).invisible_for(Duration::from_secs(3600))).unwrap() {
+            assert!(group.nack(delivery.receipt(), Duration::ZERO).unwrap().counted());
         }
         while group.dead_letters().unwrap().count() < dead {
             std::thread::yield_now();
@@ -128,7 +129,7 @@ fn a_list_that_stops_says_that_it_is_not_all() {
 #[test]
 fn settling_without_a_reader_exits_by_what_was_settled() {
     let shell = filled(0);
-    let receipt = shell.ok("pop data jobs --group g --json").receipt();
+    let receipt = shell.ok("pop data jobs --group g --invisible 1h --json").receipt();
     assert_eq!(unread(shell.command(&format!("extend data {receipt} --invisible 1h"))), (0, String::new()));
     assert_eq!(unread(shell.command(&format!("ack data {receipt} --json"))), (0, String::new()));
     assert_eq!(unread(shell.command(&format!("ack data {receipt}"))), (1, String::new()));

@@ -3,16 +3,15 @@
 
 mod shell;
 
-use std::thread;
 use std::time::Duration;
 
-use shell::Shell;
+use shell::{Printed, Shell};
 
 #[test]
 fn what_is_appended_is_popped_once_and_acked_once() {
     let shell = Shell::new();
     assert_eq!(shell.ok("append data jobs hello --key k --tag t").out, "appended 1 message to jobs\n");
-    shell.ok("group create data g");
+    shell.ok("group create data g --invisible 1h");
     let popped = shell.ok("pop data jobs --group g --json");
     let message = popped.object();
     assert_eq!(message["body"], "hello");
@@ -31,7 +30,7 @@ fn what_is_appended_is_popped_once_and_acked_once() {
 fn a_damaged_message_is_told_by_its_place_and_given_up_there() {
     let shell = Shell::new();
     shell.append_lines(b"one\ntwo\nthree\n");
-    shell.ok("group create data g");
+    shell.ok("group create data g --invisible 1h");
     let segment = shell.path("data/commit/00000000000000000000");
     let mut bytes = std::fs::read(&segment).unwrap();
     let two = bytes.windows(3).position(|body| body == b"two").unwrap();
@@ -51,7 +50,7 @@ fn a_damaged_message_is_told_by_its_place_and_given_up_there() {
 fn the_table_for_people_shows_receipt_place_attempt_and_body() {
     let shell = Shell::new();
     shell.append_lines(b"one\ntwo\n");
-    shell.ok("group create data g");
+    shell.ok("group create data g --invisible 1h");
     let table = shell.ok("pop data jobs --group g -n 5").out;
     for shown in ["receipt", "jobs/0/0", "jobs/0/1", "attempt", "one", "two"] {
         assert!(table.contains(shown), "{shown}: {table}");
@@ -62,7 +61,7 @@ fn the_table_for_people_shows_receipt_place_attempt_and_body() {
 fn lines_are_messages_whatever_their_bytes_are() {
     let shell = Shell::new();
     shell.append_lines(b"plain\n\n\xff\xfe\nno end");
-    shell.ok("group create data g");
+    shell.ok("group create data g --invisible 1h");
     let popped = shell.ok("pop data jobs --group g -n 10 --json").objects();
     assert_eq!(popped.len(), 4);
     assert_eq!((&popped[0]["body"], &popped[1]["body"]), (&"plain".into(), &"".into()));
@@ -75,7 +74,7 @@ fn lines_are_appended_in_batches_and_told_one_by_one() {
     let appended = shell.feed(shell.command("append data jobs --batch 2 --key k --tag t --json"), b"a\nb\nc\n");
     let places: Vec<_> = appended.objects().iter().map(|place| place["index"].as_u64().unwrap()).collect();
     assert_eq!(places, [0, 1, 2]);
-    shell.ok("group create data g");
+    shell.ok("group create data g --invisible 1h");
     let popped = shell.ok("pop data jobs --group g -n 10 --json").objects();
     assert!(popped.iter().all(|message| message["key"] == "k" && message["tag"] == "t"));
 }
@@ -86,7 +85,7 @@ fn the_whole_input_is_one_message_only_when_asked() {
     std::fs::write(shell.path("file"), "a\nb\n").unwrap();
     shell.ok("append data jobs --whole --file file");
     shell.ok("append data jobs --file file");
-    shell.ok("group create data g");
+    shell.ok("group create data g --invisible 1h");
     let bodies: Vec<_> = shell.ready().into_iter().map(|(body, _)| body).collect();
     assert_eq!(bodies, ["a\nb\n", "a", "b"]);
 }
@@ -95,7 +94,7 @@ fn the_whole_input_is_one_message_only_when_asked() {
 fn an_empty_input_makes_the_topic_all_the_same() {
     let shell = Shell::new();
     assert_eq!(shell.ok("append data jobs").out, "appended 0 messages to jobs\n");
-    shell.ok("group create data g");
+    shell.ok("group create data g --invisible 1h");
     assert_eq!(shell.ready(), []);
 }
 
@@ -103,7 +102,7 @@ fn an_empty_input_makes_the_topic_all_the_same() {
 fn a_nacked_message_comes_back_with_the_next_attempt() {
     let shell = Shell::new();
     shell.ok("append data jobs hello");
-    shell.ok("group create data g");
+    shell.ok("group create data g --invisible 1h");
     let first = shell.ok("pop data jobs --group g --json").receipt();
     shell.ok(&format!("nack data {first}"));
     let second = shell.ok("pop data jobs --group g --json");
@@ -115,16 +114,21 @@ fn a_nacked_message_comes_back_with_the_next_attempt() {
 }
 
 #[test]
-fn an_extended_lease_lasts_longer_than_it_was_popped_for() {
+fn an_extended_lease_ends_later_and_a_shortened_one_earlier() {
     let shell = Shell::new();
     shell.ok("append data jobs hello");
-    shell.ok("group create data g");
-    let receipt = shell.ok("pop data jobs --group g --invisible 4s --json").receipt();
+    shell.ok("group create data g --invisible 1h");
+    let receipt = shell.ok("pop data jobs --group g --invisible 10m --json").receipt();
+    let ends_at = || {
+        let lease = Printed::from(shell.inspect("leases data --json").spawn().unwrap()).object();
+        humantime::parse_rfc3339(lease["due_at"].as_str().unwrap()).unwrap()
+    };
+    let before = ends_at();
     assert_eq!(shell.ok(&format!("extend data --invisible 1h {receipt} --json")).object()["settled"], "done");
-    thread::sleep(Duration::from_millis(4100));
+    assert!(ends_at().duration_since(before).unwrap() >= Duration::from_secs(50 * 60));
     assert_eq!(shell.ready(), []);
     shell.ok(&format!("extend data --invisible 1ms {receipt}"));
-    assert_eq!(shell.ok("pop data jobs --group g --wait 5s --json").object()["attempt"], 2);
+    assert_eq!(shell.ok("pop data jobs --group g --wait 5m --json").object()["attempt"], 2);
 }
 
 #[test]
@@ -133,7 +137,7 @@ fn receipts_of_several_groups_are_settled_in_one_call_and_told_in_the_order_give
     shell.append_lines(b"one\ntwo\n");
     let mut receipts = Vec::new();
     for group in ["g", "a"] {
-        shell.ok(&format!("group create data {group}"));
+        shell.ok(&format!("group create data {group} --invisible 1h"));
         let popped = shell.ok(&format!("pop data jobs --group {group} -n 2 --json")).objects();
         receipts.extend(popped.iter().map(|it| it["receipt"].as_str().unwrap().to_string()));
     }
@@ -161,7 +165,7 @@ fn a_receipt_of_another_store_is_refused_before_anything_is_settled() {
     let shell = Shell::new();
     for store in ["data", "other"] {
         shell.ok(&format!("append {store} jobs hello"));
-        shell.ok(&format!("group create {store} g"));
+        shell.ok(&format!("group create {store} g --invisible 1h"));
     }
     let ours = shell.ok("pop data jobs --group g --json").receipt();
     let theirs = shell.ok("pop other jobs --group g --json").receipt();

@@ -20,6 +20,9 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
+/// Waits, in a script, until the test makes the file `go`; for minutes.
+const WAIT_FOR_GO: &str = "for n in $(seq 3000); do test -e go && break; sleep 0.1; done";
+
 fn assert_closed_in_order(shell: &Shell) {
     let store = popstore::Store::open(shell.path("data")).unwrap();
     assert!(store.recovery().clean, "{:?}", store.recovery());
@@ -193,11 +196,15 @@ fn a_command_that_does_not_read_a_long_input_is_no_error() {
 fn on_sigterm_running_commands_are_finished_and_no_more_messages_are_taken() {
     let shell = Shell::new();
     shell.append_lines(b"one\ntwo\nthree\n");
-    let child = shell.worker("--json", "touch begun; sleep 0.7; cat >> done").spawn().unwrap();
+    let script = format!("touch begun; {WAIT_FOR_GO}; cat >> done");
+    let mut child = shell.worker("--json", &script).spawn().unwrap();
+    let said = Said::by(&mut child);
     shell.wait_for("begun");
     signal(&child, Signal::TERM);
+    said.wait_for("stopping when the running commands are done");
+    fs::write(shell.path("go"), "").unwrap();
     let printed = Printed::from(child);
-    assert_eq!(printed.code, 0, "{}", printed.err);
+    assert_eq!(printed.code, 0, "{}", said.all());
     assert_eq!((&printed.object()["acked"], &printed.object()["nacked"]), (&1.into(), &0.into()));
     assert_eq!(fs::read_to_string(shell.path("done")).unwrap(), "one");
     assert_closed_in_order(&shell);
@@ -208,12 +215,15 @@ fn on_sigterm_running_commands_are_finished_and_no_more_messages_are_taken() {
 fn ctrl_c_in_a_terminal_does_not_reach_the_commands() {
     let shell = Shell::new();
     shell.append_lines(b"one\n");
-    let mut worker = shell.worker("--json", "touch begun; sleep 0.7; touch done");
-    let child = worker.process_group(0).spawn().unwrap();
+    let mut worker = shell.worker("--json", &format!("touch begun; {WAIT_FOR_GO}; touch done"));
+    let mut child = worker.process_group(0).spawn().unwrap();
+    let said = Said::by(&mut child);
     shell.wait_for("begun");
     kill_process_group(Pid::from_child(&child), Signal::INT).unwrap();
+    said.wait_for("stopping");
+    fs::write(shell.path("go"), "").unwrap();
     let printed = Printed::from(child);
-    assert_eq!((printed.code, &printed.object()["acked"]), (0, &1.into()), "{}", printed.err);
+    assert_eq!((printed.code, &printed.object()["acked"]), (0, &1.into()), "{}", said.all());
     assert!(shell.path("done").exists());
     assert_closed_in_order(&shell);
 }
@@ -236,42 +246,51 @@ fn a_second_signal_kills_the_commands_with_their_children_and_gives_the_messages
     let shell = Shell::new();
     shell.append_lines(b"one\ntwo\nthree\n");
     // The output of the child goes elsewhere, so that nobody waits for its end.
-    let script = "(sleep 4; touch survived) > /dev/null 2>&1 & touch begun$POPSTORE_INDEX; wait";
-    let child = shell.worker("--jobs 2 --json --retry-after 1h", script).spawn().unwrap();
+    let child = format!("({WAIT_FOR_GO}; touch survived) > /dev/null 2>&1 &");
+    let script = format!("{child} touch begun$POPSTORE_INDEX; wait");
+    let mut child = shell.worker("--jobs 2 --json --retry-after 1h", &script).spawn().unwrap();
+    let said = Said::by(&mut child);
     shell.wait_for("begun0");
     shell.wait_for("begun1");
     signal(&child, Signal::TERM);
-    thread::sleep(Duration::from_millis(700));
-    signal(&child, Signal::INT);
+    said.wait_for("stopping");
+    // One that comes soon behind the first is the same as that, however late the worker notices.
+    while child.try_wait().unwrap().is_none() {
+        signal(&child, Signal::INT);
+        thread::sleep(Duration::from_millis(300));
+    }
     let printed = Printed::from(child);
     assert!(!shell.path("survived").exists(), "it waited for the commands");
-    assert_eq!((printed.code, &printed.object()["nacked"]), (1, &2.into()), "{}", printed.err);
+    assert_eq!((printed.code, &printed.object()["nacked"]), (1, &2.into()), "{}", said.all());
     assert_closed_in_order(&shell);
     let mut ready = shell.ready();
     ready.sort();
     assert_eq!(ready, [("one".to_string(), 2), ("three".to_string(), 1), ("two".to_string(), 2)]);
-    thread::sleep(Duration::from_secs(4));
+    fs::write(shell.path("go"), "").unwrap();
+    thread::sleep(Duration::from_secs(2));
     assert!(!shell.path("survived").exists(), "a child of the command lives on");
 }
 
 #[test]
-fn a_signal_that_comes_twice_at_once_is_one() {
+fn signals_that_come_together_are_one() {
     let shell = Shell::new();
     shell.append_lines(b"one\n");
-    let child = shell.worker("--json", "touch begun; sleep 0.7").spawn().unwrap();
+    let mut child = shell.worker("--json", &format!("touch begun; {WAIT_FOR_GO}")).spawn().unwrap();
+    let said = Said::by(&mut child);
     shell.wait_for("begun");
-    signal(&child, Signal::TERM);
-    thread::sleep(Duration::from_millis(20));
-    signal(&child, Signal::TERM);
+    // Both reach it at the same moment, when it goes on.
+    [Signal::STOP, Signal::TERM, Signal::INT, Signal::CONT].into_iter().for_each(|one| signal(&child, one));
+    said.wait_for("stopping");
+    fs::write(shell.path("go"), "").unwrap();
     let printed = Printed::from(child);
-    assert_eq!((printed.code, &printed.object()["acked"]), (0, &1.into()), "{}", printed.err);
+    assert_eq!((printed.code, &printed.object()["acked"]), (0, &1.into()), "{}", said.all());
 }
 
 #[test]
 fn progress_is_shown_on_a_terminal_and_nowhere_else() {
     let shell = Shell::new();
     shell.append_lines(b"one\ntwo\n");
-    let printed = shell.work("", "sleep 0.6");
+    let printed = shell.work("", "true");
     assert_eq!(printed.err, "popstore: 2 acked, 0 nacked, 0 too late, 0 dead-lettered\n");
 
     shell.append_lines(b"one\ntwo\n");
@@ -281,19 +300,26 @@ fn progress_is_shown_on_a_terminal_and_nowhere_else() {
     let size = Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(&terminal, size).unwrap();
     let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
-    let mut worker = shell.worker("--until-empty", "sleep 0.6");
+    let script = WAIT_FOR_GO.replace("go", "go$POPSTORE_INDEX");
+    let mut worker = shell.worker("--until-empty", &script);
     worker.stdout(Stdio::null()).stderr(File::options().write(true).open(name).unwrap());
     worker.env("TERM", "xterm");
     let mut child = worker.spawn().unwrap();
     // Ours is closed with it; then the end of the command is the end of the terminal, which linux calls an error.
     drop(worker);
-    let mut shown = Vec::new();
-    let _ = File::from(terminal).read_to_end(&mut shown);
-    assert!(child.wait().unwrap().success());
-    let shown = String::from_utf8_lossy(&shown);
-    for line in ["0 acked, 0 nacked, 0 too late, 1 running", "1 acked, 0 nacked, 0 too late, 1 running"] {
-        assert!(shown.contains(line), "{line}: {shown}");
+    let (mut terminal, mut shown, mut bytes) = (File::from(terminal), String::new(), [0; 1024]);
+    for (line, go) in
+        [("0 acked, 0 nacked, 0 too late, 1 running", "go2"), ("1 acked, 0 nacked, 0 too late, 1 running", "go3")]
+    {
+        while !shown.contains(line) {
+            let len = terminal.read(&mut bytes).unwrap_or_else(|error| panic!("{line}: {error}: {shown}"));
+            shown += &String::from_utf8_lossy(&bytes[..len]);
+        }
+        fs::write(shell.path(go), "").unwrap();
     }
+    let mut rest = Vec::new();
+    let _ = terminal.read_to_end(&mut rest);
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

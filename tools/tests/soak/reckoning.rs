@@ -13,7 +13,7 @@ use crate::oracle::Oracle;
 use crate::world::{self, Chance, GROUPS, millis, readings};
 
 /// How often all groups are asked for more; a lease is over after less.
-const ROUNDS: u32 = 4000;
+const ROUNDS: u32 = 60_000;
 
 /// Pops and acks until no group has anything to settle, closes the store, and judges.
 pub fn reckon(dir: &Path, life: u64, oracle: &mut Oracle, chance: &mut Chance) {
