@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::On;
 use crate::eyes::list_dead_letters;
-use crate::{Failure, Outcome, directory, output, streams};
+use crate::{Failure, Outcome, directory, output};
 
 /// List the messages that have used up their deliveries, and put them back
 #[derive(Debug, clap::Args)]
@@ -60,7 +60,7 @@ struct PutBack<'a> {
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
     match &args.verb {
         Verb::List(of) => list_dead_letters(&of.on.dir, Some(&of.group), false, of.n, of.on.json, out),
-        Verb::Redrive(of) => streams::without_fail(out, |out| redrive(of, out)),
+        Verb::Redrive(of) => super::whole(out, |out| redrive(of, out)),
     }
 }
 

@@ -24,8 +24,7 @@ use clap::CommandFactory;
 use popstore::Snapshot;
 
 use crate::pages::{self, Page};
-use crate::streams::{self, without_fail};
-use crate::{Failure, Outcome, output};
+use crate::{Failure, Outcome, output, streams};
 
 /// A durable message store for shells and scripts.
 ///
@@ -36,8 +35,8 @@ use crate::{Failure, Outcome, output};
 /// Times are written as 250ms, 1.5s, 30s, 5m, 12h or 7d; a bare number is seconds.
 ///
 /// Exit code 0: fine; 1: done, but something deserves a look; 2: could not do it. When the reader of its output goes
-/// away, a verb that changes a store finishes and exits as it would have; only `pop` then exits with 2, since the
-/// receipts are lost, and so does a list that stops.
+/// away, a verb that changes a store finishes and exits as it would have, and with 1 when its output cannot be written for
+/// another reason; only `pop` then exits with 2, since the receipts are lost, and so does a list that stops.
 #[derive(Debug, clap::Parser)]
 #[command(name = "popstore", version, arg_required_else_help = true)]
 pub struct Command {
@@ -78,17 +77,31 @@ struct On {
 pub fn run(command: &Command, out: &mut dyn Write) -> Result<Outcome, Failure> {
     // What changes a store does all of it, with or without a reader; a list without one stops.
     match &command.verb {
-        Verb::Append(args) => without_fail(out, |out| append::run(args, out)),
+        Verb::Append(args) => whole(out, |out| append::run(args, out)),
         Verb::Pop(args) => pop::run(args, out),
-        Verb::Ack(args) => without_fail(out, |out| ack::run(args, out)),
-        Verb::Nack(args) => without_fail(out, |out| nack::run(args, out)),
-        Verb::Extend(args) => without_fail(out, |out| extend::run(args, out)),
-        Verb::Work(args) => without_fail(out, |out| work::run(args, out)),
+        Verb::Ack(args) => whole(out, |out| ack::run(args, out)),
+        Verb::Nack(args) => whole(out, |out| nack::run(args, out)),
+        Verb::Extend(args) => whole(out, |out| extend::run(args, out)),
+        Verb::Work(args) => whole(out, |out| work::run(args, out)),
         Verb::DeadLetters(args) => dead_letters::run(args, out),
-        Verb::Skip(args) => without_fail(out, |out| skip::run(args, out)),
-        Verb::Topic(args) => without_fail(out, |out| topic::run(args, out)),
-        Verb::Group(args) => without_fail(out, |out| group::run(args, out)),
+        Verb::Skip(args) => whole(out, |out| skip::run(args, out)),
+        Verb::Topic(args) => whole(out, |out| topic::run(args, out)),
+        Verb::Group(args) => whole(out, |out| group::run(args, out)),
         Verb::Page(page) => pages::print(page, Command::command(), out),
+    }
+}
+
+/// Runs a verb to its end, whatever becomes of its output: that is no reason to do it once more.
+fn whole(
+    out: &mut dyn Write,
+    verb: impl FnOnce(&mut dyn Write) -> Result<Outcome, Failure>,
+) -> Result<Outcome, Failure> {
+    match streams::without_fail(out, verb) {
+        Err(Failure::Output(error)) => {
+            say(format_args!("warning: it is done, but the output could not be written: {error}"));
+            Ok(Outcome::Faults)
+        }
+        done => done,
     }
 }
 
