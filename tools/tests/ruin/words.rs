@@ -126,15 +126,53 @@ const VALUES: [&str; 34] = [
     "[",
 ];
 
-/// One word of a command, and whether it names nothing outside the store.
-fn word() -> impl Strategy<Value = (String, bool)> {
+/// How commands begin that could be taken; the store is DATA, a directory beside it FRESH.
+const EYES: [&str; 13] = [
+    "summary DATA",
+    "segments DATA",
+    "messages DATA",
+    "queue DATA orders 0",
+    "checkpoints DATA",
+    "leases DATA",
+    "dead-letters DATA",
+    "why DATA",
+    "stats DATA",
+    "verify DATA",
+    "recover DATA --dry-run",
+    "salvage DATA --to FRESH",
+    "export DATA checkpoints",
+];
+/// The lists only read, and are carried out.
+const LISTS: [&str; 3] = ["topic list DATA", "group list DATA", "dead-letters list DATA"];
+const HANDS: [&str; 12] = [
+    "append DATA orders",
+    "pop DATA orders --group billing",
+    "ack DATA",
+    "nack DATA",
+    "extend DATA --invisible 1s",
+    "work DATA orders --group billing",
+    "skip DATA orders/0/3 --group billing",
+    "dead-letters redrive DATA --group billing",
+    "topic create DATA orders",
+    "group create DATA billing",
+    "group set DATA billing",
+    "group delete DATA billing",
+];
+
+/// Some words of a command, and whether they name nothing outside of the store.
+fn words() -> impl Strategy<Value = (String, bool)> {
     let harmless = |words: &'static [&'static str]| select(words).prop_map(|word| (word.to_string(), true));
     let joined = (select(&OPTIONS[5..19]), "\\PC{0,12}").prop_map(|(option, text)| (format!("{option}={text}"), true));
+    let valued =
+        (select(&OPTIONS[..]), select(&VALUES[..])).prop_map(|(option, value)| (format!("{option} {value}"), true));
+    let place = (select(&VALUES[..5]), 0..4_u32, 0..60_u64);
     prop_oneof![
-        4 => harmless(&VERBS),
-        4 => Just(("DATA".to_string(), true)),
+        2 => harmless(&VERBS),
+        2 => Just(("DATA".to_string(), true)),
         6 => harmless(&OPTIONS),
-        6 => harmless(&VALUES),
+        4 => harmless(&VALUES),
+        6 => valued,
+        2 => place.prop_map(|(topic, queue, index)| (format!("--at {topic}/{queue}/{index}"), true)),
         2 => joined,
         1 => "\\PC{0,20}".prop_map(|text| (text, false)),
     ]
@@ -144,31 +182,53 @@ fn word() -> impl Strategy<Value = (String, bool)> {
 pub(crate) fn cli(bytes: &[u8]) {
     thread_local!(static RUIN: RefCell<Option<Ruin>> = const { RefCell::new(None) });
     let Some((how, rest)) = bytes.split_first() else { return };
-    if how % 4 == 0 {
-        return receipt(rest);
-    }
-    RUIN.with_borrow_mut(|ruin| {
-        let ruin = ruin.get_or_insert_with(|| Ruin::new(true));
-        command(ruin, &bytes::each(&word(), &rest[..rest.len().min(WORDS_MAX * CHOICE)]));
-    });
+    let how = usize::from(*how);
+    let begin = match how % 8 {
+        0 => return receipt(rest),
+        1..=4 => EYES[how / 8 % EYES.len()],
+        5 => LISTS[how / 8 % LISTS.len()],
+        6 => HANDS[how / 8 % HANDS.len()],
+        _ => "",
+    };
+    let rest = bytes::each(&words(), &rest[..rest.len().min(WORDS_MAX * CHOICE)]);
+    let harmless = rest.iter().all(|(_, harmless)| *harmless);
+    let line = std::iter::once(begin).chain(rest.iter().map(|(word, _)| word.as_str()));
+    // A text by chance is one word, with its spaces.
+    let line =
+        line.flat_map(
+            |words| if words.contains(|c: char| !c.is_ascii()) { vec![words] } else { words.split(' ').collect() },
+        );
+    let line: Vec<&str> = line.filter(|word| !word.is_empty()).collect();
+    RUIN.with_borrow_mut(|ruin| command(ruin.get_or_insert_with(|| Ruin::new(true)), &line, harmless));
 }
 
-fn command(ruin: &Ruin, words: &[(String, bool)]) {
-    let harmless = words.iter().all(|(_, harmless)| *harmless);
-    let word = |(word, _): &(String, bool)| match word.as_str() {
+fn command(ruin: &Ruin, words: &[&str], harmless: bool) {
+    let fresh = ruin.beside("fresh");
+    let word = |word: &&str| match *word {
         "DATA" => ruin.dir().into_os_string(),
+        "FRESH" => fresh.clone().into_os_string(),
         word => OsString::from(word),
     };
-    let words: Vec<OsString> = words.iter().map(word).collect();
-    let called = |tool: &str| std::iter::once(OsString::from(tool)).chain(words.iter().cloned()).collect::<Vec<_>>();
-    // What a hand would do to the system is not for chance to say.
-    let _ = hands::Command::try_parse_from(called("popstore"));
-    let Ok(command) = eyes::Command::try_parse_from(called("store-inspect")) else { return };
+    let line: Vec<OsString> = words.iter().map(word).collect();
+    let called = |tool: &str| std::iter::once(OsString::from(tool)).chain(line.iter().cloned()).collect::<Vec<_>>();
+    let hand = hands::Command::try_parse_from(called("popstore"));
+    let eye = eyes::Command::try_parse_from(called("store-inspect"));
+    let mut out = Vec::new();
     if !harmless {
         return;
     }
-    let mut out = Vec::new();
-    let _ = eyes::run(&command, &mut out);
+    // What another hand would do to the system is not for chance to say.
+    if let Ok(list) = hand
+        && LISTS.iter().any(|list| words.join(" ").starts_with(list))
+    {
+        let _ = hands::run(&list, &mut out);
+    }
+    if let Ok(eye) = eye
+        && (words[0] != "salvage" || words.contains(&"FRESH"))
+    {
+        let _ = eyes::run(&eye, &mut out);
+    }
+    let _ = std::fs::remove_dir_all(fresh);
     assert!(read(&ruin.dir()) == ruin.whole, "{words:?} wrote to the store");
 }
 
