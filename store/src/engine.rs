@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crossbeam_channel::Sender;
 use popstore_revive::{QueueIndex, Time};
 
+use crate::age::Ages;
 use crate::bury::Unrecorded;
 use crate::callback;
 use crate::clock::Timeline;
@@ -53,6 +54,8 @@ pub(crate) struct Engine {
     pub(crate) reserve: Reserve,
     /// What retention knows of the oldest segment.
     pub(crate) oldest: Mutex<Option<Arc<Oldest>>>,
+    pub(crate) ages: Mutex<Ages>,
+    pub(crate) opened_at: Time,
     pub(crate) poison: Arc<Poison>,
     pub(crate) wakes: Wakes,
     /// When the reviver wakes by itself.

@@ -1,6 +1,6 @@
 //! What an operator should know while a store runs.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Something worth a look. Each is also a `tracing` line at level `warn`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,14 @@ pub enum StoreEvent {
         messages: u32,
         /// Why.
         reason: String,
+    },
+    /// Retention by age does not believe when messages were appended: the clock was ahead of those that came behind them, or
+    /// it has gone on by more than the age at once. Their age is counted from another time.
+    ImplausibleTime {
+        /// When the newest of a segment were appended, by the clock of then.
+        appended_at: SystemTime,
+        /// The time that counts instead.
+        counted_from: SystemTime,
     },
     /// A background task failed and will be tried again.
     BackgroundFailure {

@@ -30,6 +30,7 @@
 //! `reserve` sees to it that a full disk does not stop consumers. The leases themselves are `popstore_revive`, which is
 //! pure. `FORMAT.md` tells every byte on disk.
 
+mod age;
 mod append;
 mod bury;
 mod callback;

@@ -40,7 +40,9 @@ impl Retention {
         Self::default()
     }
 
-    /// Segments whose last message is older than this are deleted.
+    /// Segments whose last message is older than this are deleted. A message is at least as old as any behind it, whatever
+    /// the clock was when it was appended; and time of more than this age in which nothing was appended does not count before
+    /// the store was opened again, since the clock may have been set ([`StoreEvent::ImplausibleTime`]).
     #[must_use]
     pub fn after(mut self, age: Duration) -> Self {
         self.after = Some(age);

@@ -114,7 +114,7 @@ impl Engine {
                 Err(_) if base.is_some() => break,
                 known => known?,
             };
-            let Some(letters) = self.may_go(&known) else { break };
+            let Some(letters) = self.may_go(&known)? else { break };
             let moved = match self.move_on(oldest, next.base, &known.firsts, letters) {
                 // The same; and it makes room for more.
                 Err(_) if base.is_some() => false,
@@ -207,14 +207,18 @@ impl Engine {
 
     /// Whether the rules let the oldest segment go, and then what becomes of the dead letters in it. Whether the groups are
     /// done with it, where that counts, is looked at when it goes.
-    fn may_go(&self, oldest: &Oldest) -> Option<Letters> {
+    fn may_go(&self, oldest: &Oldest) -> Result<Option<Letters>> {
         let rules = &self.options.retention;
         let too_much = rules.bytes.is_some_and(|bytes| self.commit.written().saturating_sub(oldest.base) > bytes);
-        let is_older = |than| oldest.newest.is_none_or(|newest| self.now().since(newest) > than);
-        if too_much || rules.after.is_some_and(is_older) {
-            return Some(Letters::Go);
+        let is_older = match (rules.after, oldest.newest) {
+            (Some(after), Some(newest)) => self.now().since(self.counts_from(oldest.base, newest, after)?) > after,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if too_much || is_older {
+            return Ok(Some(Letters::Go));
         }
-        rules.when_done.then_some(Letters::Stay)
+        Ok(rules.when_done.then_some(Letters::Stay))
     }
 
     fn is_done(&self, consumers: &Consumers, firsts: &Firsts) -> bool {

@@ -193,6 +193,8 @@ pub(crate) fn open(mut options: Options, disk: Disk, lock: Arc<Lock>, wakes: Wak
         reserve,
         kept: Mutex::new(kept),
         oldest: Mutex::new(None),
+        ages: Mutex::default(),
+        opened_at: begun,
         poison,
         wakes,
         alarm: AtomicU64::new(0),

@@ -180,4 +180,15 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("spec", "retention::damage_and_a_wrong_entry_together_do_not_let_messages_go_that_lie_behind"),
         told: "in the first segment, by entry",
     },
+    Mistake {
+        name: "believe a clock that went on by years between two runs",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/age.rs",
+            right: "if !from_the_future && !never_seen_so_old {",
+            wrong: "if BROKEN || !from_the_future && !never_seen_so_old {",
+        }],
+        caught_by: ("spec", "wrong_clocks::a_clock_that_was_set_between_two_runs_lets_no_unread_message_go"),
+        told: "unread, and some seconds old",
+    },
 ];

@@ -31,3 +31,4 @@ mod threads;
 mod told;
 mod users_code;
 mod verbs;
+mod wrong_clocks;

@@ -1,0 +1,142 @@
+//! How old messages are where the clock that stamped them cannot have been right.
+//!
+//! In one process time goes on by itself, and is believed. Between two processes a clock may have been set, so there the order
+//! of the log counts: a message is at least as old as any behind it, which bounds one from the future; and where the time
+//! goes on by more than the age that retention asks for, from one message to the next or to the opening of the store, the
+//! clock may have been wrong before: that time is not counted. After a long pause messages stay that much longer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use popstore_revive::Time;
+
+use crate::clock;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::event::StoreEvent;
+use crate::format::commit::CommitRecord;
+use crate::log::Segment;
+
+/// When the last message of each segment counts as appended, of the segments that there were.
+#[derive(Default)]
+pub(crate) struct Ages {
+    last_base: Option<u64>,
+    counted_from: BTreeMap<u64, Time>,
+}
+
+/// The times of the messages of a segment, in their order.
+struct Times {
+    first: Time,
+    last: Time,
+    /// What is not counted between them.
+    pauses: Duration,
+    /// The earliest of them, each put off by the pauses behind it.
+    earliest: Time,
+}
+
+impl Times {
+    fn add(known: Option<Self>, at: Time, after: Duration) -> Self {
+        let Some(Self { first, last, pauses, earliest }) = known else {
+            return Self { first: at, last: at, pauses: Duration::ZERO, earliest: at };
+        };
+        let pause = pause(last, at, after);
+        Self { first, last: at, pauses: pauses + pause, earliest: earliest.after(pause).min(at) }
+    }
+}
+
+/// What is not counted of the time between two messages.
+fn pause(before: Time, at: Time, after: Duration) -> Duration {
+    Some(at.since(before)).filter(|pause| *pause > after).unwrap_or_default()
+}
+
+/// When the last message of each segment counts as appended, oldest first.
+fn counted_from(segments: &[Option<Times>], opened_at: Time, after: Duration) -> Vec<Time> {
+    let (mut next, mut pauses, mut bound) = (opened_at, Duration::ZERO, Time::MAX);
+    let counted = segments.iter().rev().map(|times| {
+        let Some(Times { first, last, pauses: inside, earliest }) = times else { return bound };
+        pauses += pause(*last, next, after);
+        let counted = last.after(pauses).min(bound);
+        bound = bound.min(earliest.after(pauses));
+        (pauses, next) = (pauses + *inside, *first);
+        counted
+    });
+    let mut counted: Vec<Time> = counted.collect();
+    counted.reverse();
+    counted
+}
+
+impl Engine {
+    /// When the last message of the oldest segment counts as appended, which is at `newest` by the clock.
+    pub(crate) fn counts_from(&self, base: u64, newest: Time, after: Duration) -> Result<Time> {
+        let now = self.now();
+        let from_the_future = newest > now;
+        let never_seen_so_old = newest.after(after) < self.opened_at && now.since(newest) > after;
+        if !from_the_future && !never_seen_so_old {
+            return Ok(newest);
+        }
+        let segments = self.commit.segments();
+        let last_base = segments.last().map(|last| last.base);
+        let mut ages = self.ages.lock().expect("no panic under the lock");
+        let is_new = ages.last_base != last_base || !ages.counted_from.contains_key(&base);
+        if is_new {
+            let times = segments.iter().map(|segment| self.times(segment, after)).collect::<Result<Vec<_>>>()?;
+            let counted = counted_from(&times, self.opened_at, after);
+            ages.counted_from = segments.iter().map(|segment| segment.base).zip(counted).collect();
+            ages.last_base = last_base;
+        }
+        let counted = ages.counted_from.get(&base).copied().unwrap_or(newest);
+        let counted = if counted == Time::MAX { newest } else { counted };
+        drop(ages);
+        if is_new && counted != newest {
+            let [appended_at, counted_from] = [newest, counted].map(clock::wall);
+            self.tell(&StoreEvent::ImplausibleTime { appended_at, counted_from });
+        }
+        Ok(counted)
+    }
+
+    fn times(&self, segment: &Segment, after: Duration) -> Result<Option<Times>> {
+        let mut times = None;
+        self.commit.frames(segment.base, segment.end().min(self.commit.written()), |_, frame| {
+            if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(frame)
+                && !record.relocated
+            {
+                times = Some(Times::add(times.take(), record.appended_at, after));
+            }
+            Ok(())
+        })?;
+        Ok(times)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AFTER: Duration = Duration::from_micros(10);
+
+    fn counted(segments: &[&[u64]], opened_at: u64) -> Vec<u64> {
+        let times =
+            segments.iter().map(|of| of.iter().fold(None, |known, at| Some(Times::add(known, Time(*at), AFTER))));
+        counted_from(&times.collect::<Vec<_>>(), Time(opened_at), AFTER).into_iter().map(|time| time.0).collect()
+    }
+
+    #[test]
+    fn times_that_follow_one_another_count_as_they_are() {
+        assert_eq!(counted(&[&[100, 105], &[110, 119], &[120]], 125), [105, 119, 120]);
+        assert_eq!(counted(&[&[100], &[]], 101), [100, u64::MAX]);
+    }
+
+    #[test]
+    fn a_message_is_at_least_as_old_as_any_behind_it() {
+        assert_eq!(counted(&[&[100, 9000], &[103]], 104), [103, 103]);
+        assert_eq!(counted(&[&[100, 9000, 101], &[9001, 103]], 104), [103, 103]);
+    }
+
+    #[test]
+    fn time_in_which_nothing_was_appended_or_opened_does_not_count() {
+        assert_eq!(counted(&[&[1, 3], &[4]], 5000), [4999, 5000]);
+        assert_eq!(counted(&[&[1, 3], &[4, 5000]], 5001), [4999, 5000]);
+        // The clock fell back to its beginning for one message: younger than they are does no harm.
+        assert_eq!(counted(&[&[4998], &[4999, 1, 5000]], 5001), [5000, 5000]);
+    }
+}
