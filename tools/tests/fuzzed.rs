@@ -7,7 +7,7 @@ mod ruin;
 
 #[test]
 fn any_damage_ends_with_an_answer_or_an_error() {
-    bytes::slice("open_damaged", 1500, 25, ruin::hostile::open_damaged);
+    bytes::slice("open_damaged", 1000, 80, ruin::hostile::open_damaged);
 }
 
 #[test]

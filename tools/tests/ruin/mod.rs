@@ -1,8 +1,10 @@
 //! A small store with everything in it, ways to damage it, and `store-inspect` run inside the test's process.
 #![allow(dead_code)]
 
+pub(crate) mod habits;
 pub(crate) mod hostile;
 pub(crate) mod mutation;
+pub(crate) mod records;
 pub(crate) mod words;
 
 use std::collections::BTreeMap;
@@ -40,10 +42,19 @@ impl Ruin {
 
     /// A store with small files that was filled by hand.
     pub(crate) fn of(closed: bool, fill: impl FnOnce(&Store, &ManualClock)) -> Self {
+        Self::with(closed, |options| options, fill)
+    }
+
+    /// The same with other options.
+    pub(crate) fn with(
+        closed: bool,
+        opened: impl FnOnce(Options) -> Options,
+        fill: impl FnOnce(&Store, &ManualClock),
+    ) -> Self {
         let home = scratch();
         let dir = home.path().join("data");
         let clock = Arc::new(ManualClock::at(Duration::from_secs(1_700_000_000)));
-        let store = options(clock.clone()).open(&dir).unwrap();
+        let store = opened(options(clock.clone())).open(&dir).unwrap();
         fill(&store, &clock);
         let mut whole = read(&dir);
         match closed {
@@ -83,7 +94,11 @@ impl Ruin {
         for (path, bytes) in files {
             let path = home.path().join("data").join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, bytes).unwrap();
+            // Nothing at a file's end takes no space.
+            let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            std::fs::write(&path, &bytes[..used]).unwrap();
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_len(bytes.len() as u64).unwrap();
         }
         home
     }
@@ -152,9 +167,13 @@ fn read(dir: &Path) -> Files {
     let mut left = vec![dir.to_path_buf()];
     while let Some(next) = left.pop() {
         for path in std::fs::read_dir(next).unwrap().map(|entry| entry.unwrap().path()) {
-            match path.is_dir() {
-                true => left.push(path),
-                false => drop(files.insert(path.strip_prefix(dir).unwrap().into(), std::fs::read(&path).unwrap())),
+            let name = path.strip_prefix(dir).unwrap().to_path_buf();
+            if path.is_symlink() {
+                files.insert(name, std::fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes());
+            } else if path.is_dir() {
+                left.push(path);
+            } else {
+                files.insert(name, std::fs::read(&path).unwrap());
             }
         }
     }
