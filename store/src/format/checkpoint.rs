@@ -52,8 +52,8 @@ pub(crate) enum CheckpointRecord<'a> {
     MarkTopic { topic: TopicId, name: &'a str, part: MarkPart },
     /// The consume queues of the `topics` topics told just before are durable for all messages before `commit`.
     Mark { commit: u64, topics: u32 },
-    /// The store was opened.
-    Opened { generation: u32, at: Time },
+    /// The store was opened, and each append is durable before anyone is given the message, or not.
+    Opened { generation: u32, at: Time, sync_each: bool },
     /// The store was closed in order: both logs are durable up to here.
     Closed { commit: u64 },
     /// The commit log starts here; what lies before it may be deleted.
@@ -89,9 +89,10 @@ impl CheckpointRecord<'_> {
                 put(out, *commit);
                 put(out, u64::from(*topics));
             }
-            Self::Opened { generation, at } => {
+            Self::Opened { generation, at, sync_each } => {
                 put(out, u64::from(*generation));
                 put(out, at.0);
+                put(out, u64::from(*sync_each));
             }
             Self::Closed { commit } => put(out, *commit),
             Self::CommitStart { base } => put(out, *base),
@@ -154,7 +155,15 @@ impl<'a> CheckpointRecord<'a> {
                 Self::MarkTopic { topic, name, part: MarkPart::take(&mut fields)? }
             }
             KIND_MARK => Self::Mark { commit: fields.u64()?, topics: fields.u32()? },
-            KIND_OPENED => Self::Opened { generation: fields.u32()?, at: Time(fields.u64()?) },
+            KIND_OPENED => {
+                let (generation, at) = (fields.u32()?, Time(fields.u64()?));
+                let sync_each = match fields.u64()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(Rule::Field("durability")),
+                };
+                Self::Opened { generation, at, sync_each }
+            }
             KIND_CLOSED => Self::Closed { commit: fields.u64()? },
             KIND_COMMIT_START => Self::CommitStart { base: fields.u64()? },
             kind => return change(kind, fields, runs).map(Self::Change),

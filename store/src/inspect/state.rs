@@ -242,6 +242,13 @@ impl State {
             let fault = Fault::new(&log_dir, 0, "11.4", format!("records to {proven}, as was durable"), end);
             faults.push(fault.of_len(proven - end));
         }
+        let ends = |queue| self.queue(queue).map_or(QueueIndex(0), |queue| QueueIndex(queue.end));
+        if told
+            && !self.disturbed
+            && let Err(wrong) = replay.check_ends(ends)
+        {
+            faults.push(wrong.fault_of(&log_dir));
+        }
         if told && let Err(wrong) = replay.check_against(&bases, bytes, end) {
             faults.push(wrong.fault_of(&log_dir));
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use popstore_revive::{Change, Told, TopicId};
+use popstore_revive::{Change, QueueId, QueueIndex, Told, TopicId};
 
 use crate::consumers::Consumers;
 use crate::error::{Error, Result};
@@ -34,6 +34,10 @@ pub(crate) struct Replay {
     /// The topics told for a mark that did not come yet.
     pending: BTreeMap<TopicId, MarkedTopic>,
     snapshots: u32,
+    /// In the present session a message is durable before it is given to anyone.
+    sync_each: bool,
+    /// Per queue, behind the last message that was given to anyone in such a session.
+    durable: BTreeMap<QueueId, QueueIndex>,
     /// Where the last snapshot begins, whole or not.
     begun: Option<u64>,
     /// The position of the first record.
@@ -128,6 +132,17 @@ impl Replay {
                 self.begun = Some(at.position);
                 self.pending.clear();
             }
+            CheckpointRecord::Opened { sync_each, .. } => self.sync_each = *sync_each,
+            CheckpointRecord::Change(Change::Popped { runs, .. }) if self.sync_each => {
+                for run in *runs {
+                    let end = run.indexes().last().unwrap_or_default().next();
+                    let durable = self.durable.entry(run.queue).or_default();
+                    *durable = end.max(*durable);
+                }
+            }
+            CheckpointRecord::Change(Change::Truncated { queue, end }) => {
+                self.durable.entry(*queue).and_modify(|durable| *durable = (*end).min(*durable));
+            }
             CheckpointRecord::SnapshotEnd { begin } if *begin >= self.first => {
                 self.snapshots += 1;
                 self.snapshot_begin = *begin;
@@ -139,6 +154,20 @@ impl Replay {
         self.consumers.apply(record);
         self.closed = if let CheckpointRecord::Closed { commit } = record { Some(*commit) } else { None };
         Ok(())
+    }
+
+    /// Whether each message is there that must be, with these ends of queues.
+    pub(crate) fn check_ends(&self, end: impl Fn(QueueId) -> QueueIndex) -> Result<(), Wrong> {
+        match self.durable.iter().find(|(queue, durable)| end(**queue) < **durable) {
+            None => Ok(()),
+            Some((queue, durable)) => {
+                let place =
+                    |index: u64| format!("message {index} of queue {} of topic number {}", queue.queue, queue.topic.0);
+                let expected = format!("{}, which was durable before it was given to a consumer", place(durable.0 - 1));
+                let found = format!("it is older than the consumers' log: the queue ends at {}", end(*queue).0);
+                Err(Wrong::new("11.5", expected, found))
+            }
+        }
     }
 
     /// Whether what was told of the commit log is true of the one with these segments, which take so many bytes

@@ -92,6 +92,7 @@ impl Messages {
         replay
             .check_against(&log.bases(), log.data_bytes(), messages.found.end)
             .map_err(|wrong| Error::corrupt(log.dir(), 0, wrong))?;
+        replay.check_ends(|queue| messages.end(queue)).map_err(|wrong| Error::corrupt(log.dir(), 0, wrong))?;
         Ok(messages)
     }
 
@@ -129,6 +130,13 @@ impl Messages {
         }
         tail.push(message.entry);
         self.settlements.extend(message.settlement);
+    }
+
+    /// Where a queue ends.
+    pub(crate) fn end(&self, queue: QueueId) -> QueueIndex {
+        let topic = self.topics.get(&queue.topic);
+        let queue = topic.and_then(|topic| topic.queues.get(queue.queue));
+        queue.map_or(QueueIndex(0), |(extent, tail)| QueueIndex(extent.end.0 + tail.len() as u64))
     }
 
     /// What is in the way of the queues' files.

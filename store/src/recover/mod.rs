@@ -232,7 +232,8 @@ impl Engine {
             self.commit.sync_all()?;
         }
         let mut consumers = self.consumers();
-        let opened = CheckpointRecord::Opened { generation: self.identity.generation, at: now };
+        let sync_each = self.options.durability == Durability::SyncEach;
+        let opened = CheckpointRecord::Opened { generation: self.identity.generation, at: now, sync_each };
         self.record(&mut consumers, &opened)?;
         self.void_what_is_gone(&mut consumers, recovery)?;
         for settlement in settlements {

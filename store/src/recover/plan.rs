@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use popstore_revive::{Change, Decisions, Index, QueueId, QueueIndex, Time, Verdict};
+use popstore_revive::{Change, Decisions, Index, Time, Verdict};
 
 use super::{Found, Messages, directory, next_generation};
 use crate::error::{At, Error, Result};
@@ -171,11 +171,7 @@ impl RecoveryPlan {
     }
 
     fn void(&mut self, index: &mut Index, messages: &Messages) {
-        let end = |queue: QueueId| {
-            let topic = messages.topics.get(&queue.topic);
-            let queue = topic.and_then(|topic| topic.queues.get(queue.queue));
-            queue.map_or(QueueIndex(0), |(extent, tail)| QueueIndex(extent.end.0 + tail.len() as u64))
-        };
+        let end = |queue| messages.end(queue);
         for queue in index.beyond(end) {
             let end = end(queue);
             let topic = messages.topics.get(&queue.topic).map_or("", |topic| topic.name.as_str());

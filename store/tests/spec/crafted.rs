@@ -271,7 +271,7 @@ fn a_generation_that_is_not_the_records_own_is_refused() {
     let runs = [V(1), V(1 << 2 | 1), V(0), V(0), V(0)];
     let popped = record(5, &[&[V(0), V(2), V(0), V(0)][..], &runs].concat());
     refused(&orders(), &[group(0, "billing"), popped], "a pop of generation 2");
-    refused(&orders(), &[record(24, &[V(2), V(0)])], "an open of generation 2");
+    refused(&orders(), &[record(24, &[V(2), V(0), V(0)])], "an open of generation 2");
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn story() -> [Vec<Record>; 2] {
     commit.extend((0..4).map(|at| message(0, at % 2, at / 2)));
     commit.extend((0..2).map(|at| message(1, 0, at)));
     let marked = end_of(&commit[..6]);
-    let from = 64 + record(24, &[V(1), V(1_000_000_000_000)]).len() as u64;
+    let from = 64 + record(24, &[V(1), V(1_000_000_000_000), V(0)]).len() as u64;
     let checkpoint = vec![
         record(20, &[V(2), V(2)]),
         group(0, "billing"),

@@ -98,7 +98,7 @@ pub struct Forged {
 pub fn forge(commit: &[Record], checkpoint: &[Record]) -> Forged {
     let mut scene = Scene::new();
     scene.die(|dir| {
-        let opened = [record(24, &[V(1), V(1_000_000_000_000)])];
+        let opened = [record(24, &[V(1), V(1_000_000_000_000), V(0)])];
         write(dir, "commit", commit);
         write(dir, "checkpoint", &[&opened, checkpoint].concat());
     });

@@ -201,3 +201,28 @@ fn a_file_store_that_is_older_than_a_log_is_refused() {
         assert!(scene.refusal().to_string().contains("older than the log"));
     }
 }
+
+/// What was handed out was durable, so that its absence is no torn tail.
+#[test]
+fn a_commit_log_that_is_older_than_the_consumers_is_refused() {
+    for (mode, refused) in [(popstore::Durability::SyncEach, true), (popstore::Durability::Buffered, false)] {
+        let mut scene = Scene::with(Options::default().durability(mode), GroupOptions::default());
+        scene.append_many("m", 20);
+        let before = files(&scene.path.join("commit"));
+        scene.append_many("n", 3);
+        assert_eq!(scene.pop_up_to(22).len(), 22);
+        scene.die(|dir| {
+            for (path, bytes) in &before {
+                std::fs::write(dir.join("commit").join(path.file_name().unwrap()), bytes).unwrap();
+            }
+        });
+        let plan = popstore::RecoveryPlan::read_for(&scene.path, &scene.options).unwrap();
+        let mut faults = Vec::new();
+        popstore::Snapshot::open(&scene.path).unwrap().verify(|_, _| {}, |fault| faults.push(fault.clone())).unwrap();
+        assert_eq!((plan.refused.is_some(), !faults.is_empty()), (refused, refused), "{mode:?}: {faults:?}");
+        match refused {
+            true => assert!(scene.refusal().to_string().contains("older than the consumers' log")),
+            false => scene.open(),
+        }
+    }
+}

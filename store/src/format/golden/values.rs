@@ -130,7 +130,7 @@ pub(super) fn checkpoint_records() -> Vec<(&'static str, CheckpointRecord<'stati
         ("MarkTopic", CheckpointRecord::MarkTopic { topic: TopicId(1), name: "orders", part: mark(0, queues) }),
         ("MarkTopic, more", CheckpointRecord::MarkTopic { topic: TopicId(1), name: "orders", part: mark(2, more) }),
         ("Mark", CheckpointRecord::Mark { commit: 8256, topics: 1 }),
-        ("Opened", CheckpointRecord::Opened { generation: 3, at: AT }),
+        ("Opened", CheckpointRecord::Opened { generation: 3, at: AT, sync_each: true }),
         ("Closed", CheckpointRecord::Closed { commit: 8256 }),
         ("CommitStart", CheckpointRecord::CommitStart { base: 4096 }),
     ];
