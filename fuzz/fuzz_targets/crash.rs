@@ -8,6 +8,8 @@ use std::time::Instant;
 
 #[path = "../../store/tests/model/acts.rs"]
 mod acts;
+#[path = "../../store/tests/model/blocks.rs"]
+mod blocks;
 #[path = "../bytes.rs"]
 mod bytes;
 #[path = "../../store/tests/model/claims.rs"]

@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::event::StoreEvent;
 use crate::format::commit::CommitRecord;
 use crate::log::Segment;
+use crate::primitives::Hold;
 
 /// When the last message of each segment counts as appended, of the segments that there were.
 #[derive(Default)]
@@ -76,7 +77,7 @@ impl Engine {
         }
         let segments = self.commit.segments();
         let last_base = segments.last().map(|last| last.base);
-        let mut ages = self.ages.lock().expect("no panic under the lock");
+        let mut ages = self.ages.hold();
         let is_new = ages.last_base != last_base || !ages.counted_from.contains_key(&base);
         if is_new {
             let times = segments.iter().map(|segment| self.times(segment, after)).collect::<Result<Vec<_>>>()?;

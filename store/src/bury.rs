@@ -18,6 +18,7 @@ use crate::event::StoreEvent;
 use crate::format::commit::{Cause, MessageRecord, Settlement};
 use crate::log::Room;
 use crate::message::{StoredMessage, record_bytes_max};
+use crate::primitives::Hold;
 use crate::runs::Gathered;
 use crate::topics::dead_letters_of;
 
@@ -153,7 +154,7 @@ impl Engine {
             settlement: Some(letter.settlement),
             ..letter.original.record()
         });
-        let mut unrecorded = self.letters.lock().expect("no panic under the lock");
+        let mut unrecorded = self.letters.hold();
         let end = self.append_records(&topic, records, room, |_| {})?;
         // Order matters: the copy is durable before the original is settled, in every mode.
         self.commit.sync_through(end)?;

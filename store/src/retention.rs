@@ -19,6 +19,7 @@ use crate::format::frame::{END_FRAME, KIND_END};
 use crate::format::header::SEGMENT_HEADER;
 use crate::log::{Room, Segment};
 use crate::message::record_bytes_max;
+use crate::primitives::Hold;
 use crate::topics::{DEAD_LETTERS, NAME_MAX, is_for_letters};
 
 /// What is needed of a segment is moved on if it is at most this part of it, or if all that was moved is at most that
@@ -130,7 +131,7 @@ impl Engine {
     }
 
     fn know(&self, segment: &Segment, next: &Segment) -> Result<Arc<Oldest>> {
-        let mut cache = self.oldest.lock().expect("no panic under the lock");
+        let mut cache = self.oldest.hold();
         if let Some(known) = cache.as_ref().filter(|known| known.base == segment.base) {
             return Ok(Arc::clone(known));
         }
