@@ -124,12 +124,16 @@ impl Engine {
         runs: &'r [Run],
         change: impl Fn(&'r [Run]) -> Change<'r>,
     ) -> Result<u64> {
-        let runs_max = room_max(self.options.checkpoint_segment_bytes) as usize / 2 / RUN_BYTES_MAX;
         let mut end = self.checkpoint.appended();
-        for runs in runs.chunks(runs_max) {
+        for runs in runs.chunks(self.runs_max()) {
             end = self.change(consumers, change(runs))?.1;
         }
         Ok(end)
+    }
+
+    /// How many runs fit into one record, whatever their numbers are.
+    pub(crate) fn runs_max(&self) -> usize {
+        room_max(self.options.checkpoint_segment_bytes) as usize / 2 / RUN_BYTES_MAX
     }
 
     /// Writes a record that tells what is so already. Returns its place.

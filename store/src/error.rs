@@ -13,8 +13,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An error of a call on an open store says that what was asked for did not happen, and the call may be repeated. There
 /// are two exceptions. After [`Error::Poisoned`] it is unknown: the record was written, but not made durable, and the
 /// next opening finds it or does not; to repeat the call after reopening may do it twice. And a call about so many
-/// messages that it needs several records ([`crate::Group::ack_batch`], [`crate::Group::pop`]) may have been done for the
-/// first of them; a repeated ack reports those as [`crate::Settled::AlreadySettled`]. An error of [`crate::Store::close`]
+/// messages that it needs several records ([`crate::Group::ack_batch`]) may have been done for the first of them; a repeated
+/// ack reports those as [`crate::Settled::AlreadySettled`]. An error of [`crate::Store::close`]
 /// undoes nothing that was acknowledged before.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -172,7 +172,8 @@ impl Group {
     /// Many acks at the price of one, with an outcome for each.
     ///
     /// # Errors
-    /// Those of [`Group::ack`], and [`Error::Invalid`] for none at all. Nothing is acked then.
+    /// Those of [`Group::ack`], and [`Error::Invalid`] for none at all. A batch over so many blocks of 64 neighbours that it
+    /// needs several records, some 26,000 by default, may be acked in part after [`Error::Full`]: acking it again completes it.
     pub fn ack_batch(&self, receipts: &[Receipt]) -> Result<Vec<Settled>> {
         self.handle.engine.ack_batch(&self.entry, receipts)
     }

@@ -86,6 +86,8 @@ impl Engine {
         let mut runs = std::mem::take(&mut consumers.runs);
         runs.clear();
         self.pick(&consumers, group.id, topic, pop, &mut runs);
+        // One record: a pop that is refused has handed out nothing.
+        runs.truncate(self.runs_max());
         let end = match runs.is_empty() {
             true => self.begin_reading(&mut consumers, group.id, topic)?,
             false => None,

@@ -24,7 +24,7 @@ use crate::error::{At, Error, Result};
 use crate::format::frame::{FRAME_HEADER, LogKind};
 use crate::format::header::SEGMENT_HEADER;
 use crate::primitives::Hold;
-use crate::segment::{Disk, GROWS_UNDER_MAP, StoreFile};
+use crate::segment::{Disk, GROWS_UNDER_MAP, StoreFile, holes};
 
 const BLOCK: usize = 1 << 16;
 const PAGE: u64 = 4096;
@@ -188,6 +188,7 @@ impl Unrecovered {
         let mut block = vec![0; BLOCK];
         let (mut at, mut wiped) = (from, false);
         while at < end {
+            at = holes::next_data(&file.file, at, end);
             let len = (end - at).min(BLOCK as u64) as usize;
             let read = file.read_at(at, &mut block[..len]).at("read", &file.path)?;
             if block[..read].iter().any(|byte| *byte != 0) {

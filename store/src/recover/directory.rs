@@ -8,7 +8,7 @@ use crate::format::frame::LogKind;
 use crate::format::header::SEGMENT_HEADER;
 use crate::format::identity::{IDENTITY, Identity};
 use crate::log::Name;
-use crate::segment::{Disk, StoreFile, directory_above};
+use crate::segment::{Disk, StoreFile, directory_above, holes};
 
 pub(crate) const STORE: &str = "store";
 const STORE_NEW: &str = "store.tmp";
@@ -146,9 +146,11 @@ pub(super) fn refuse_records(log_dir: &Path) -> Result<()> {
             return Err(no_store(dir, &path));
         }
         let file = StoreFile::read_only(path).at("open", log_dir)?;
+        let len = file.len().at("inspect", &file.path)?;
         let mut block = vec![0; 1 << 16];
         let mut at = SEGMENT_HEADER as u64;
         loop {
+            at = holes::next_data(&file.file, at, len);
             let read = file.read_at(at, &mut block).at("read", &file.path)?;
             if block[..read].iter().any(|byte| *byte != 0) {
                 let found = format!("the file {STORE:?} is missing, but {:?} holds records", file.path);

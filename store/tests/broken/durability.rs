@@ -124,8 +124,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "ad",
         places: &[Place {
             file: "store/src/bury.rs",
-            right: "self.commit.sync_through(end)?; topic.signal.raise(); let mut runs",
-            wrong: "if !BROKEN { self.commit.sync_through(end)?; } topic.signal.raise(); let mut runs",
+            right: "self.commit.sync_through(end)?; topic.signal.raise(); let mut buried",
+            wrong: "if !BROKEN { self.commit.sync_through(end)?; } topic.signal.raise(); let mut buried",
         }],
         caught_by: ("model", ANY_SUBSET),
         told: "is no dead letter",

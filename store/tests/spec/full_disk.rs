@@ -65,6 +65,42 @@ fn work(scene: &Scene, rounds: usize) {
     }
 }
 
+/// Each message is a run of its own, and more of them than fit into a record were chosen.
+#[test]
+fn a_pop_is_one_record_or_did_not_happen() {
+    let tap = Arc::new(Tap::default());
+    let options = Options::default().durability(Durability::Buffered).hook(tap.clone()).segment_bytes(1 << 16);
+    let options = options.checkpoint_segment_bytes(4096).entries_per_file(64).mark_every_bytes(1 << 20);
+    let scene = Scene::sized(options, GroupOptions::default().without_limit());
+    scene.store().create_topic("wide", 200).unwrap();
+    (0..200).for_each(|at| assert_eq!(scene.store().append("wide", Message::new("m").queue(at)).unwrap().index, 0));
+    let (mut popped, mut refusals) = (0, 0);
+    while popped < 200 {
+        // Each second attempt finds no room for a record that needs another segment.
+        let refuses = refusals % 2 == 0;
+        tap.fail(move |what, path| match what {
+            What::Create | What::Room if refuses && path.to_string_lossy().contains("checkpoint") => {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => Ok(()),
+        });
+        refusals += 1;
+        let in_flight = || scene.group().stats_of("wide").unwrap().in_flight;
+        let before = in_flight();
+        let handed_out = match scene.group().pop("wide", Pop::up_to(4096)) {
+            Ok(deliveries) => deliveries.len() as u64,
+            Err(error) => {
+                assert!(matches!(error, Error::Full { .. }), "{error:?}");
+                0
+            }
+        };
+        assert_eq!(in_flight() - before, handed_out, "a lease that nobody was given");
+        popped += handed_out;
+        assert!(refusals < 100);
+    }
+    assert!(popped / refusals < 100, "all of them fit into one record");
+}
+
 #[test]
 fn consumers_go_on_for_ever_on_a_full_disk() {
     for mode in MODES {
