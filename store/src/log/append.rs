@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
-use super::{Chunk, Head, Log, Wanted};
+use super::{Chunk, Head, Log, Next, Wanted};
 use crate::error::{Error, Result};
 use crate::format::frame::{self, END_FRAME, LEAD, LogKind};
 use crate::format::header::SEGMENT_HEADER;
@@ -38,8 +38,8 @@ pub(crate) enum Room {
     Kept,
 }
 
-/// How much room is kept at most, and which part of a segment. With a first step of room it is just less than what is made
-/// at once.
+/// How much room is kept at most, and which part of a segment, where retention moves little. With a first step of room it is
+/// just less than what is made at once.
 const KEPT_MAX: u64 = 960 << 10;
 const KEPT_PART: u64 = 8;
 
@@ -67,6 +67,7 @@ impl Log {
     /// How much room appends that may only use what is free leave behind them. Consumers have a reserve of their own.
     pub(super) fn kept(&self) -> u64 {
         match self.shape.kind {
+            LogKind::Commit if self.shape.moves_segments => room_max(self.shape.segment_bytes),
             LogKind::Commit => (self.shape.segment_bytes / KEPT_PART).min(KEPT_MAX),
             LogKind::Checkpoint => 0,
         }
@@ -86,7 +87,7 @@ impl Log {
             }
             let is_full = head.end + bytes + END_FRAME as u64 > head.segment.end();
             // Order matters: the end frame has its room before the head is left, also behind a file that came back short.
-            if is_full && !head.ahead.is_empty() && head.end + END_FRAME as u64 <= head.ready {
+            if is_full && head.next_takes(bytes, left) && head.end + END_FRAME as u64 <= head.ready {
                 self.roll(&mut head)?;
             }
             if head.has_room(bytes, left) {
@@ -167,9 +168,18 @@ impl Head {
         end + left <= self.ready || (end <= self.ready && self.next_has(left))
     }
 
+    /// Whether there would be room in a later segment, behind those that are too short for it. A head that was left for what
+    /// is refused then would be lost to others.
+    fn next_takes(&self, bytes: u64, left: u64) -> bool {
+        let end = |next: &Next| next.begins() + bytes + END_FRAME as u64;
+        let Some(at) = self.ahead.iter().position(|next| end(next) <= next.segment.end()) else { return false };
+        let next = &self.ahead[at];
+        let behind = || self.ahead.iter().skip(at + 1).any(|after| after.begins() + left <= after.ready);
+        end(next) + left <= next.ready || (end(next) <= next.ready && behind())
+    }
+
     fn next_has(&self, left: u64) -> bool {
-        let begins = |next: &super::Next| next.segment.base + SEGMENT_HEADER as u64;
-        self.ready == self.segment.end() && self.ahead.front().is_some_and(|next| begins(next) + left <= next.ready)
+        self.ready == self.segment.end() && self.ahead.iter().any(|next| next.begins() + left <= next.ready)
     }
 
     /// Puts bytes where there is room for them, behind all that was put before.

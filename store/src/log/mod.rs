@@ -30,6 +30,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock, Weak};
 use crate::clock::Timeline;
 use crate::error::{Error, Result};
 use crate::format::frame::{LogKind, Seed};
+use crate::format::header::SEGMENT_HEADER;
 use crate::primitives::{Hold, unpoisoned};
 use crate::segment::{Disk, ReadMap, StoreFile, WriteMap};
 
@@ -51,6 +52,8 @@ pub(crate) struct Shape {
     pub(crate) segment_bytes: u64,
     /// How much room to have ready at least, beyond what the load asks for.
     pub(crate) ready_bytes: u64,
+    /// Retention moves what is needed of a segment on, and that may be all of it.
+    pub(crate) moves_segments: bool,
     /// Group commit by staged writes, instead of stores through the map.
     pub(crate) staged: bool,
     /// No append promises to be durable: what recovery found is written again and synced soon, not before the store opens.
@@ -195,6 +198,13 @@ struct Next {
     segment: Arc<Segment>,
     map: Option<WriteMap>,
     ready: u64,
+}
+
+impl Next {
+    /// Where its first frame lies.
+    fn begins(&self) -> u64 {
+        self.segment.base + SEGMENT_HEADER as u64
+    }
 }
 
 /// Frames that lie together in one segment.

@@ -148,15 +148,35 @@ impl Log {
     /// How far there should be room.
     pub(super) fn wanted_end(&self, head: &Head) -> u64 {
         let want = head.end + self.step(head) + self.kept();
-        let begins_next = head.segment.end() + SEGMENT_HEADER as u64;
         let Wanted { bytes, left } = head.wanted;
-        // An append that does not fit into the rest of this segment begins in the next one, and so does what it leaves.
+        // An append that does not fit into the rest of this segment begins in a later one, and so does what it leaves.
         let needed = match head.end + bytes {
             through if through + left <= head.segment.end() => through + left,
-            through if through <= head.segment.end() => begins_next + left,
-            _ => begins_next + bytes + left,
+            through if through <= head.segment.end() => self.place_behind(head, 0, left).0 + left,
+            _ => match self.place_behind(head, 0, bytes) {
+                (begins, end, _) if begins + bytes + left <= end => begins + bytes + left,
+                (_, _, at) => self.place_behind(head, at + 1, left).0 + left,
+            },
         };
         want.max(needed)
+    }
+
+    /// The first of the next segments that has so much, from that number on: where its room begins, where it ends, and its
+    /// number. One that is not made yet is as long as all new ones.
+    fn place_behind(&self, head: &Head, from: usize, bytes: u64) -> (u64, u64, usize) {
+        let made = head.ahead.iter().enumerate().skip(from);
+        match made
+            .map(|(at, next)| (next.begins(), next.segment.end(), at))
+            .find(|(begins, end, _)| begins + bytes <= *end)
+        {
+            Some(place) => place,
+            None => {
+                let last = head.ahead.back().map_or(head.segment.end(), |last| last.segment.end());
+                let at = from.max(head.ahead.len());
+                let base = last + (at - head.ahead.len()) as u64 * self.shape.segment_bytes;
+                (base + SEGMENT_HEADER as u64, base + self.shape.segment_bytes, at)
+            }
+        }
     }
 
     fn next_piece(&self, head: &Head) -> Option<Piece> {

@@ -138,6 +138,7 @@ pub(crate) fn open(mut options: Options, disk: Disk, lock: Arc<Lock>, wakes: Wak
         generation,
         segment_bytes,
         ready_bytes: options.ready_bytes,
+        moves_segments: options.retention.when_done,
         staged: options.durability == Durability::SyncEach,
         // Files of messages go by what the checkpoint log says, so that is made durable at once.
         lazy: options.durability == Durability::Buffered && kind == LogKind::Commit,

@@ -120,7 +120,7 @@ pub const MISTAKES: &[Mistake] = &[
             "spec",
             "full_disk_ways_out::letters_of_newer_messages_do_not_take_the_room_that_those_of_the_oldest_need",
         ),
-        told: "what is done takes up the disk",
+        told: "the rest is for acks of what is in flight",
     },
     Mistake {
         name: "write all letters that come due together, or none",
@@ -190,5 +190,16 @@ pub const MISTAKES: &[Mistake] = &[
         }],
         caught_by: ("spec", "wrong_clocks::a_clock_that_was_set_between_two_runs_lets_no_unread_message_go"),
         told: "unread, and some seconds old",
+    },
+    Mistake {
+        name: "reserve less room than retention may have to move",
+        breaks: "d",
+        places: &[Place {
+            file: "store/src/log/append.rs",
+            right: "LogKind::Commit if self.shape.moves_segments =>",
+            wrong: "LogKind::Commit if !BROKEN && self.shape.moves_segments =>",
+        }],
+        caught_by: ("spec", "full_disk_rounds::a_disk_that_is_filled_and_drained_takes_messages_again"),
+        told: "the rest is for acks of what is in flight",
     },
 ];

@@ -125,21 +125,21 @@ fn letters_of_newer_messages_do_not_take_the_room_that_those_of_the_oldest_need(
         for newer_first in [true, false] {
             let (mut scene, _) = filled(mode, GroupOptions::default().max_reconsume_times(0), |_| {});
             let popped = scene.pop_up_to(4096);
-            let (oldest, newest) = (&popped[..5], &popped[popped.len() - 40..]);
+            let (oldest, newest) = (&popped[..5], &popped[popped.len() - 122..]);
             let nack = |one: &Delivery| assert!(scene.nack(one.receipt(), secs(0)).counted());
             newest.iter().for_each(nack);
             if newer_first {
                 scene.advance(secs(2));
             }
             oldest.iter().for_each(nack);
-            popped[5..popped.len() - 40].iter().for_each(|one| assert!(scene.ack(one.receipt()).counted()));
+            popped[5..popped.len() - 122].iter().for_each(|one| assert!(scene.ack(one.receipt()).counted()));
             drop(popped);
             scene.advance(secs(2));
             expect_room(&scene, mode);
             scene.advance(secs(2));
-            assert_eq!(scene.letters().len(), 45, "{mode:?}");
+            assert_eq!(scene.letters().len(), 127, "{mode:?}");
             scene.kill();
-            assert_eq!(scene.letters().len(), 45, "{mode:?}");
+            assert_eq!(scene.letters().len(), 127, "{mode:?}");
         }
     }
 }

@@ -11,6 +11,7 @@ mod found;
 mod found_by_breaking;
 mod found_by_killing;
 mod full_disk;
+mod full_disk_rounds;
 mod full_disk_ways_out;
 mod groups;
 mod late;
