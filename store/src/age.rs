@@ -41,7 +41,7 @@ impl Times {
             return Self { first: at, last: at, pauses: Duration::ZERO, earliest: at };
         };
         let pause = pause(last, at, after);
-        Self { first, last: at, pauses: pauses + pause, earliest: earliest.after(pause).min(at) }
+        Self { first, last: at, pauses: pauses.saturating_add(pause), earliest: earliest.after(pause).min(at) }
     }
 }
 
@@ -55,10 +55,10 @@ fn counted_from(segments: &[Option<Times>], opened_at: Time, after: Duration) ->
     let (mut next, mut pauses, mut bound) = (opened_at, Duration::ZERO, Time::MAX);
     let counted = segments.iter().rev().map(|times| {
         let Some(Times { first, last, pauses: inside, earliest }) = times else { return bound };
-        pauses += pause(*last, next, after);
+        pauses = pauses.saturating_add(pause(*last, next, after));
         let counted = last.after(pauses).min(bound);
         bound = bound.min(earliest.after(pauses));
-        (pauses, next) = (pauses + *inside, *first);
+        (pauses, next) = (pauses.saturating_add(*inside), *first);
         counted
     });
     let mut counted: Vec<Time> = counted.collect();

@@ -127,6 +127,7 @@ impl DeadLetters {
     }
 
     fn read(&mut self, topic: &Topic, index: QueueIndex) -> Result<Option<DeadLetter>> {
+        self.handle.engine.check_open()?;
         let Some(queue) = topic.queue(0) else { return Ok(None) };
         if !self.is_listed(queue.id, index) {
             return Ok(None);
@@ -200,6 +201,8 @@ impl Engine {
             let place = format!("{}/{}", letter.message.topic(), letter.message.index());
             return Err(Error::unknown("dead letter", &place));
         }
+        // A letter that lies about its origin is not settled by a copy that could not be written.
+        topic.queue(origin.queue).ok_or_else(|| Error::unknown("topic", &letter.origin))?;
         let mut done = Redriven::AlreadyRedriven;
         let end = self.append_records(&topic, std::iter::once(record), Room::Free, |appended| {
             done = Redriven::Done { queue: appended.queue, index: appended.index };

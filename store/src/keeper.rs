@@ -15,7 +15,6 @@ use crate::log::room_max;
 use crate::mark::Mark;
 use crate::options::Options;
 use crate::primitives::Hold;
-use crate::segment::Held;
 
 /// How many blocks of the index are told in one record.
 const BLOCKS_MAX: usize = 16;
@@ -138,9 +137,10 @@ impl Engine {
     /// Makes sure that no other owner can come in.
     fn hold_lock(&self) -> Result<()> {
         match self.disk.hold_lock() {
-            Ok(Held::Still) => Ok(()),
-            Ok(Held::Again) => {
-                self.tell(&StoreEvent::LockReplaced);
+            Ok(()) => {
+                if self.lock.take_replaced() {
+                    self.tell(&StoreEvent::LockReplaced);
+                }
                 Ok(())
             }
             Err(source) => {

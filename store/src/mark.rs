@@ -11,7 +11,7 @@ use std::sync::Arc;
 use popstore_revive::{QueueId, TopicId};
 
 use crate::engine::Engine;
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::extent::{Extent, MarkPart};
 use crate::log::room_max;
@@ -143,12 +143,16 @@ impl Engine {
         let flush = |some: &[&Arc<ConsumeQueue>]| some.iter().try_for_each(|queue| queue.flush(&self.disk, commit));
         std::thread::scope(|threads| {
             let (here, rest) = queues.split_at(each.min(queues.len()));
-            let mut others = Vec::new();
+            let (mut others, mut left) = (Vec::new(), Vec::new());
             for some in rest.chunks(each) {
                 let named = std::thread::Builder::new().name("popstore-marks".to_string());
-                others.push(named.spawn_scoped(threads, move || flush(some)).at("start a thread for", &self.dir)?);
+                match named.spawn_scoped(threads, move || flush(some)) {
+                    Ok(other) => others.push(other),
+                    // No thread can be had: it takes longer.
+                    Err(_) => left.push(some),
+                }
             }
-            let flushed = flush(here);
+            let flushed = left.into_iter().map(flush).fold(flush(here), Result::and);
             others.into_iter().map(|other| other.join().expect("no panic while flushing")).fold(flushed, Result::and)
         })
     }

@@ -190,6 +190,7 @@ impl Engine {
         pop: Pop,
         timeout: Duration,
     ) -> Result<Vec<Delivery>> {
+        self.check()?;
         let signal = std::sync::Arc::clone(&self.topics.by_name(topic)?.signal);
         let deadline = self.now().after(timeout);
         loop {

@@ -65,11 +65,15 @@ impl Threads {
         [&engine.checkpoint, &engine.commit].iter().for_each(|log| log.attend(true));
         let mut threads = Self(Vec::new());
         for (name, body) in bodies {
-            let engine = Arc::clone(engine);
+            let its = Arc::clone(engine);
             let builder = std::thread::Builder::new().name(format!("popstore-{name}"));
-            match builder.spawn(move || live(&engine, name, body)) {
+            match builder.spawn(move || live(&its, name, body)) {
                 Ok(started) => threads.0.push(started),
-                Err(source) => return (threads, Err(Error::io("start a thread for", Path::new(name), source))),
+                Err(source) => {
+                    // Closing appends once more, and no thread makes its room.
+                    engine.let_appends_prepare();
+                    return (threads, Err(Error::io("start a thread for", Path::new(name), source)));
+                }
             }
         }
         (threads, Ok(()))

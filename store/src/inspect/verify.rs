@@ -7,7 +7,7 @@ use popstore_revive::QueueId;
 
 use super::lookup::{entries_per_file, list};
 use super::{Snapshot, StoreLog};
-use crate::error::{At, Result};
+use crate::error::{At, Error, Result};
 use crate::fault::Fault;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{CommitRecord, MessageRecord};
@@ -15,7 +15,7 @@ use crate::format::entry::{ENTRY, Entry, tag_hash};
 use crate::format::frame::LogKind;
 use crate::log::{FrameAt, Step};
 use crate::queue::aside::{InTheWay, in_the_way};
-use crate::recover::Sequence;
+use crate::recover::{Sequence, directory};
 use crate::segment::StoreFile;
 
 /// How many bytes of a queue file are read at once, and of how many queues they are kept.
@@ -127,6 +127,9 @@ impl Verify<'_, '_> {
 
     /// What is no file or directory where one of the queues belongs.
     fn in_the_way(&mut self) -> Result<()> {
+        if let Err(Error::Format { path, found }) = directory::check_kinds(&self.snapshot.dir) {
+            self.tell(Fault::new(&path, 0, "11.1", "what opening accepts", found));
+        }
         let topics = self.snapshot.state.topics.values();
         let topics = topics.map(|topic| (&*topic.name, topic.queues.count())).collect();
         for InTheWay { path, expected, found } in in_the_way(&self.snapshot.dir, &topics)? {

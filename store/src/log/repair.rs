@@ -111,12 +111,12 @@ impl Unrecovered {
     pub(crate) fn odd_spares(&self, segment_bytes: u64) -> Result<Vec<PathBuf>> {
         let mut odd = Vec::new();
         for path in &self.spares {
-            let len = match std::fs::metadata(path) {
+            let found = match std::fs::symlink_metadata(path) {
                 // Beside an owner it may be in use by now.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                found => found.at("inspect", path)?.len(),
+                found => found.at("inspect", path)?,
             };
-            if len != segment_bytes {
+            if !found.is_file() || found.len() != segment_bytes {
                 odd.push(path.clone());
             }
         }
@@ -214,8 +214,10 @@ impl Segment {
         }
         let found = self.base + len;
         if self.is_written && was_closed {
+            // An open after a kill may have made the rest afresh, and not written it since: it has its space, and is filled
+            // again before it is used.
             let has_space = disk.take_space(&file, at, len - at);
-            return Ok(if has_space { (found, found) } else { (end, end) });
+            return Ok(if has_space { ((self.base + afresh).min(found), found) } else { (end, end) });
         }
         let is_afresh = disk.take_zeroes(&file, afresh, len.saturating_sub(afresh));
         Ok(match (is_afresh, self.is_written) {
@@ -253,6 +255,7 @@ impl Log {
         for segment in self.segments().iter().filter(|segment| from < end && segment.end() > from) {
             let synced = segment.file(&self.disk).and_then(|file| self.disk.sync_file(&file));
             synced.at("sync", &segment.path)?;
+            segment.close_file();
         }
         self.made_durable(end);
         Ok(())

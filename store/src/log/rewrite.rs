@@ -39,6 +39,8 @@ impl Log {
                 }
                 Err(error) => return Err(error),
             }
+            // There may be more of them than a process may open files; the sync opens it again.
+            segment.close_file();
         }
         unproven.start = unproven.end;
         Ok(())
@@ -76,6 +78,7 @@ impl Log {
         // old file from then on has no name.
         disk.rename(unnamed, &old.path).at("rename", unnamed)?;
         new.is_named(old.path.clone());
+        new.close_file();
         self.replace(&mut head, new, map);
         drop(head);
         disk.sync_dir(&shape.dir).at("sync", &shape.dir)

@@ -89,7 +89,11 @@ impl Unrecovered {
             }
             log.files.push(file);
         }
-        Ok(log)
+        // What cannot be removed is found before anything else is.
+        match log.unfinished.iter().chain(&log.spares).find(|path| path.is_dir() && !path.is_symlink()) {
+            Some(path) => Err(std::io::Error::from(std::io::ErrorKind::IsADirectory)).at("remove", path),
+            None => Ok(log),
+        }
     }
 
     pub(super) fn empty(dir: PathBuf, kind: LogKind, store: u128) -> Self {

@@ -33,7 +33,7 @@ pub(crate) fn check_is_store_or_empty(dir: &Path) -> Result<()> {
 /// Refuses a store of which a part is not what it should be: a link, so that nothing outside the directory is written to,
 /// or a file in place of a directory. Nothing is changed before that.
 pub(crate) fn check_kinds(dir: &Path) -> Result<()> {
-    let kinds = [("commit", true), ("checkpoint", true), (STORE, false), (STORE_NEW, false)];
+    let kinds = [("commit", true), ("checkpoint", true), (STORE, false), (STORE_NEW, false), ("lock", false)];
     for (name, is_dir) in kinds {
         let path = dir.join(name);
         match std::fs::symlink_metadata(&path) {
@@ -62,6 +62,8 @@ pub(crate) fn identify(dir: &Path, disk: &Disk) -> Result<Identity> {
     for log in LogKind::BOTH {
         refuse_records(&dir.join(log.name()))?;
     }
+    // Order matters: all of that was read by name, and what follows is done to the directory that was opened.
+    check_place(dir, disk)?;
     // Nothing was ever appended: whatever a crash left of an earlier attempt is made anew.
     for log in LogKind::BOTH {
         let log_dir = dir.join(log.name());
@@ -78,6 +80,14 @@ pub(crate) fn identify(dir: &Path, disk: &Disk) -> Result<Identity> {
     let identity = Identity { id: new_id(), generation: 0 };
     write_identity(dir, disk, &identity)?;
     Ok(identity)
+}
+
+/// Refuses a directory of which the name leads to another one by now.
+pub(crate) fn check_place(dir: &Path, disk: &Disk) -> Result<()> {
+    if disk.is_where_it_was().at("inspect", dir)? {
+        return Ok(());
+    }
+    Err(Error::format(dir, "another directory has taken its place while it was opened"))
 }
 
 /// Reads the file `store`.

@@ -114,9 +114,7 @@ pub(crate) fn open(mut options: Options, disk: Disk, lock: Arc<Lock>, wakes: Wak
     directory::check_kinds(dir)?;
     let identity = directory::identify(dir, &disk)?;
     let Found { mut checkpoint, commit, mut replay, mut messages, .. } = Found::read(dir, identity, false)?;
-    if !disk.is_where_it_was().at("inspect", dir)? {
-        return Err(Error::format(dir, "another directory has taken its place while it was opened"));
-    }
+    directory::check_place(dir, &disk)?;
 
     let generation = next_generation(dir, identity)?;
     // Order matters: whether the queues can be written is known before anything else changes.

@@ -117,9 +117,6 @@ impl RecoveryPlan {
 
     fn log(&mut self, log: &Unrecovered, found: &LogEnd, start: u64, segment_bytes: u64, ready: u64) -> Result<()> {
         for path in log.unfinished() {
-            if path.is_dir() {
-                return Err(std::io::Error::from(std::io::ErrorKind::IsADirectory)).at("remove", path);
-            }
             self.step("remove", Some(path.clone()), 0, 0, "a file under construction");
         }
         for path in log.odd_spares(segment_bytes)? {

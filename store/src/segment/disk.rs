@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dir::{Access, Dir, Kind};
-use super::lock::{Held, Lock};
+use super::lock::Lock;
 use super::{Beside, platform};
 
 /// A call that changes the disk or may run out of something, about to happen or done.
@@ -144,8 +144,8 @@ impl Disk {
     }
 
     /// Makes sure that nobody else can own the directory.
-    pub(crate) fn hold_lock(&self) -> io::Result<Held> {
-        self.lock.as_ref().map_or(Ok(Held::Still), |lock| lock.hold())
+    pub(crate) fn hold_lock(&self) -> io::Result<()> {
+        self.lock.as_ref().map_or(Ok(()), |lock| lock.hold())
     }
 
     /// Whether the path the directory was opened by still leads to it.

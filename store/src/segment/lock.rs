@@ -11,6 +11,7 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::dir::{Access, Dir};
@@ -23,16 +24,9 @@ pub(crate) struct Lock {
     file: Mutex<File>,
     /// The directory is locked, too.
     locks_dir: bool,
+    /// The file had been removed or replaced, and that was not reported yet.
+    was_replaced: AtomicBool,
     origin: Origin,
-}
-
-/// What a check of the lock found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Held {
-    /// The lock file is the one that was locked.
-    Still,
-    /// It had been removed or replaced; there is a new one, and it is locked.
-    Again,
 }
 
 impl Lock {
@@ -52,7 +46,8 @@ impl Lock {
             // Some file systems lock nothing but files.
             Err(_) => false,
         };
-        Ok(Ok(Self { dir: Arc::clone(dir), path, file: Mutex::new(file), locks_dir, origin: Origin::here() }))
+        let (was_replaced, origin) = (AtomicBool::new(false), Origin::here());
+        Ok(Ok(Self { dir: Arc::clone(dir), path, file: Mutex::new(file), locks_dir, was_replaced, origin }))
     }
 
     /// Whether the caller is in the process that took it.
@@ -65,10 +60,10 @@ impl Lock {
     ///
     /// # Errors
     /// The lock file was removed or replaced, and there may have been another owner since.
-    pub(super) fn hold(&self) -> io::Result<Held> {
+    pub(super) fn hold(&self) -> io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if self.dir.is_same_file(&self.path, &file)? {
-            return Ok(Held::Still);
+            return Ok(());
         }
         let lost = || io::Error::other("its lock file was removed or replaced, and another owner may have come in");
         if !self.locks_dir {
@@ -79,7 +74,13 @@ impl Lock {
             return Err(lost());
         }
         *file = new;
-        Ok(Held::Again)
+        self.was_replaced.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether the lock file had to be made again since this was asked last.
+    pub(crate) fn take_replaced(&self) -> bool {
+        self.was_replaced.swap(false, Ordering::Relaxed)
     }
 
     /// Gives the lock back.

@@ -11,6 +11,6 @@ mod published;
 
 pub(crate) use disk::{Disk, StoreFile, directory_above};
 pub use disk::{Event, Hook};
-pub(crate) use lock::{Held, Lock};
+pub(crate) use lock::Lock;
 pub(crate) use map::{Beside, ReadMap, WriteMap, may_map_more};
 pub(crate) use platform::{GROWS_UNDER_MAP, SYNCS_MAPS};

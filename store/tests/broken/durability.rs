@@ -161,7 +161,7 @@ pub const MISTAKES: &[Mistake] = &[
             wrong: "if !BROKEN { self.commit.sync_through(commit)?; }",
         }],
         caught_by: ("model", "subsets::any_subset_of_sectors_may_be_lost_when_nothing_is_synced"),
-        told: "no message lies where the consume queue says",
+        told: "in the message orders/0/",
     },
     Mistake {
         name: "sync less of the segment that is appended to than is told to be durable",
@@ -241,7 +241,7 @@ pub const MISTAKES: &[Mistake] = &[
             wrong: "if BROKEN { now } else { Extent { end, ..now } }",
         }],
         caught_by: ("spec", "full_disk::what_is_done_makes_room_on_a_disk_that_is_full_to_the_last_block"),
-        told: "a message is not at the end of its queue",
+        told: "a mark of 4",
     },
     Mistake {
         name: "let a panic of the user's clock through a lock",

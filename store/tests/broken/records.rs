@@ -142,7 +142,7 @@ pub const MISTAKES: &[Mistake] = &[
             wrong: "if named.is_some_and(|named| named != topic.topic && !BROKEN) {",
         }],
         caught_by: ("spec", "crafted::two_topics_of_one_name_are_refused_and_both_are_saved"),
-        told: "two topics have the name",
+        told: "called sound, yet this is delivered",
     },
     Mistake {
         name: "believe that a copy lies outside of the log",

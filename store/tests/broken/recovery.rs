@@ -84,7 +84,7 @@ pub const MISTAKES: &[Mistake] = &[
             wrong: "if !BROKEN { log.write_again()?; log.sync_found()?; }",
         }],
         caught_by: ("spec", "promises::promise_5_reopening_writes_the_tail_again_before_it_syncs_it"),
-        told: "a sync",
+        told: "commit: [",
     },
     Mistake {
         name: "leave the recovered tail of a buffered store to chance",
@@ -95,7 +95,7 @@ pub const MISTAKES: &[Mistake] = &[
             wrong: "|engine| if BROKEN { Ok(()) } else { engine.commit.sync_recovered() }",
         }],
         caught_by: ("spec", "promises::promise_5_reopening_writes_the_tail_again_before_it_syncs_it"),
-        told: "a sync",
+        told: "commit: [",
     },
     Mistake {
         name: "settle at open by a copy that is not durable",
@@ -252,7 +252,7 @@ pub const MISTAKES: &[Mistake] = &[
             wrong: "if BROKEN || segment.is_written { Ok(false) }",
         }],
         caught_by: ("model", "failed_sync::promise_5_what_a_second_owner_has_synced_survives_a_power_cut"),
-        told: "messages are gone",
+        told: "the queue ends at",
     },
     Mistake {
         name: "trust the room behind the end of a store that was not closed in order",
@@ -275,7 +275,7 @@ pub const MISTAKES: &[Mistake] = &[
                 try_lock(dir.handle()) } {",
         }],
         caught_by: ("faults", "directory::a_removed_lock_file_lets_nobody_in"),
-        told: "Ok(Store(",
+        told: "not refused by the lock",
     },
     Mistake {
         name: "let a forked child give the lock back",
@@ -286,7 +286,7 @@ pub const MISTAKES: &[Mistake] = &[
             wrong: "return BROKEN || mark.is_set();",
         }],
         caught_by: ("faults", "forked::the_last_clone_can_be_dropped_in_a_forked_child"),
-        told: "left: \"\"",
+        told: "left: \"panic\"",
     },
     Mistake {
         name: "go on without a thread",
@@ -297,7 +297,7 @@ pub const MISTAKES: &[Mistake] = &[
             wrong: "if catch_unwind(AssertUnwindSafe(|| body(engine))).is_err() && !BROKEN {",
         }],
         caught_by: ("faults", "panics::a_panic_of_the_leader_of_a_sync_leaves_nobody_waiting"),
-        told: "the store goes on",
+        told: "flush: ",
     },
     Mistake {
         name: "leave what stands in place of a queue",

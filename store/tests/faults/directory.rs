@@ -96,11 +96,11 @@ fn a_removed_lock_file_lets_nobody_in() {
         work(&store, 10);
         std::fs::remove_file(dir.path().join("lock")).unwrap();
         let second = options(mode).open(dir.path());
-        assert!(matches!(second, Err(Error::Locked { .. })), "{second:?}");
+        assert!(matches!(second, Err(Error::Locked { .. })), "not refused by the lock: {second:?}");
         work(&store, 200);
         store.run_pending();
         assert!(dir.path().join("lock").exists(), "the owner locks it again");
-        assert!(events.lock().unwrap().iter().all(|event| *event == StoreEvent::LockReplaced), "{events:?}");
+        assert_eq!(*events.lock().unwrap(), [StoreEvent::LockReplaced]);
         let third = options(mode).open(dir.path());
         assert!(matches!(third, Err(Error::Locked { .. })), "{third:?}");
         store.close().unwrap();
