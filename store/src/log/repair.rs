@@ -223,7 +223,8 @@ impl Segment {
         Ok(match (is_afresh, self.is_written) {
             (true, false) => (found, found),
             (true, true) => ((self.base + afresh).min(found), found),
-            (false, _) => (end, end),
+            // The space is there all the same, which a full disk must not be asked for again.
+            (false, _) => (end, if disk.take_space(&file, at, len - at) { found } else { end }),
         })
     }
 }
