@@ -18,7 +18,6 @@ use crate::event::StoreEvent;
 use crate::format::commit::{Cause, MessageRecord, Settlement};
 use crate::log::Room;
 use crate::message::{StoredMessage, record_bytes_max};
-use crate::primitives::Hold;
 use crate::runs::Gathered;
 use crate::topics::dead_letters_of;
 
@@ -154,7 +153,7 @@ impl Engine {
             settlement: Some(letter.settlement),
             ..letter.original.record()
         });
-        let mut unrecorded = self.letters.hold();
+        let mut unrecorded = self.letters();
         let end = self.append_records(&topic, records, room, |_| {})?;
         // Order matters: the copy is durable before the original is settled, in every mode.
         self.commit.sync_through(end)?;

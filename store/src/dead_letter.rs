@@ -13,7 +13,6 @@ use crate::error::{Error, Result};
 use crate::format::commit::{Cause, MessageRecord, Settlement};
 use crate::log::Room;
 use crate::message::StoredMessage;
-use crate::primitives::Hold;
 use crate::store::Handle;
 use crate::topics::{Topic, dead_letters_of};
 
@@ -186,7 +185,7 @@ impl Engine {
             settlement: Some(settlement),
             ..letter.message.record()
         };
-        let mut unrecorded = self.letters.hold();
+        let mut unrecorded = self.letters();
         {
             let consumers = self.consumers();
             if consumers.index.is_redriven(place.queue, settlement.index) {

@@ -90,9 +90,6 @@ impl Engine {
     /// Refuses calls on a closed or poisoned store.
     pub(crate) fn check(&self) -> Result<()> {
         self.check_open()?;
-        if self.consumers.is_poisoned() || self.letters.is_poisoned() {
-            self.give_up("a call panicked half-way");
-        }
         self.poison.check()
     }
 
@@ -118,7 +115,20 @@ impl Engine {
     }
 
     pub(crate) fn consumers(&self) -> MutexGuard<'_, Consumers> {
-        self.consumers.hold()
+        self.held(&self.consumers)
+    }
+
+    pub(crate) fn letters(&self) -> MutexGuard<'_, Vec<Unrecorded>> {
+        self.held(&self.letters)
+    }
+
+    /// Takes a lock. What a call that panicked has left half-way is not acknowledged.
+    fn held<'l, T>(&self, lock: &'l Mutex<T>) -> MutexGuard<'l, T> {
+        let guard = lock.hold();
+        if lock.is_poisoned() {
+            self.give_up("a call panicked half-way");
+        }
+        guard
     }
 
     /// The end of the messages that may be handed out.

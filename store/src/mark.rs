@@ -71,7 +71,7 @@ impl Engine {
     fn mark(&self, place: impl FnOnce() -> u64) -> Result<u64> {
         // Order matters: a message that settles another lies before the mark only if its settlement is recorded.
         let commit = {
-            let mut unrecorded = self.letters.hold();
+            let mut unrecorded = self.letters();
             self.record_unrecorded(&mut unrecorded)?;
             place()
         };
@@ -106,7 +106,7 @@ impl Engine {
     /// no place in their files, so that this takes no space: else what fills the disk could not go.
     pub(crate) fn move_mark_to(&self, base: u64) -> Result<u64> {
         // Order matters, as for every mark.
-        self.record_unrecorded(&mut self.letters.hold())?;
+        self.record_unrecorded(&mut self.letters())?;
         let last = self.last_mark();
         let place = last.commit.max(base);
         self.commit.sync_through(place)?;

@@ -10,7 +10,7 @@ use std::sync::{LockResult, MutexGuard, PoisonError};
 #[inline]
 pub(crate) fn in_order() {}
 
-/// Takes a lock, also when a thread panicked while it had it: the store is poisoned then (`threads`, `Engine::check`), so
+/// Takes a lock, also when a thread panicked while it had it: the store is poisoned then (`threads`, `Engine::held`), so
 /// that nothing is acknowledged from what may be half done, and who waits gets an error and not a panic of its own.
 pub(crate) trait Hold {
     type Guard<'l>
