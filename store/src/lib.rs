@@ -30,15 +30,9 @@
 //! `reserve` sees to it that a full disk does not stop consumers. The leases themselves are `popstore_revive`, which is
 //! pure. `FORMAT.md` tells every byte on disk.
 
-mod age;
-mod append;
-mod bury;
+mod background;
 mod callback;
-mod chunks;
 mod clock;
-mod consumers;
-mod dead_letter;
-mod delivery;
 mod engine;
 mod error;
 mod event;
@@ -46,56 +40,43 @@ mod fault;
 mod format;
 #[doc(hidden)]
 pub mod fuzzing;
-mod group;
 mod inspect;
-mod keeper;
+mod ledger;
 mod log;
-mod mark;
-mod message;
-mod options;
-mod pop;
+mod messages;
 mod primitives;
-mod queue;
-mod receipt;
 mod recover;
-mod reserve;
-mod retention;
-mod reviver;
-mod runs;
+mod salvage;
 mod segment;
-mod settle;
-mod stats;
 mod store;
-mod threads;
-mod topics;
-mod wait;
+mod verbs;
 
-pub use append::Appended;
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use dead_letter::{DeadLetter, DeadLetters, Redriven};
-pub use delivery::{Delivery, Settled};
+pub use engine::options::{Durability, Options, Retention};
 pub use error::{Error, Result};
 pub use event::StoreEvent;
 pub use fault::Fault;
 pub use format::VERSION as FORMAT_VERSION;
 pub use format::commit::Properties;
-pub use group::{Group, GroupOptions, StartAt};
 pub use inspect::{
     CheckpointEntry, CheckpointReader, CommitEntry, CommitReader, CommitRecordKind, HeldMessage, HeldState, Inspected,
-    Lookup, Origin, Pinned, Places, QueueEntry, RecordAt, Salvaged, SegmentInfo, Snapshot, SnapshotMessage, StoreLog,
-    Verified,
+    Lookup, Origin, Pinned, Places, QueueEntry, RecordAt, SegmentInfo, Snapshot, SnapshotMessage, StoreLog, Verified,
 };
-pub use message::{Message, StoredMessage};
-pub use options::{Durability, Options, Retention};
-pub use pop::Pop;
+pub use ledger::receipt::Receipt;
+pub use messages::message::{Message, StoredMessage};
 pub use popstore_revive::{AtLimit, Backoff, EndReason, Policy, Time};
-pub use receipt::Receipt;
 pub use recover::{PlannedStep, Recovery, RecoveryPlan};
+pub use salvage::Salvaged;
 #[doc(hidden)]
 pub use segment::{Event, Hook};
-pub use settle::Delay;
-pub use stats::{GroupStats, PopToAck, StoreStats, TopicStats};
 pub use store::Store;
+pub use store::dead_letters::{DeadLetter, DeadLetters, Redriven};
+pub use store::group::{Group, GroupOptions, StartAt};
+pub use verbs::append::Appended;
+pub use verbs::delivery::{Delivery, Settled};
+pub use verbs::pop::Pop;
+pub use verbs::settle::Delay;
+pub use verbs::stats::{GroupStats, PopToAck, StoreStats, TopicStats};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -9,26 +9,26 @@ mod identity;
 mod leases;
 mod lookup;
 mod records;
-mod renumber;
-mod salvage;
 mod segments;
 mod state;
 mod tell;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use popstore_revive::{QueueId, QueueIndex};
+use popstore_revive::{QueueId, QueueIndex, TopicId};
 
 use crate::clock::{self, Clock, SystemClock};
 use crate::error::Result;
 use crate::fault::Fault;
 use crate::format::frame::{LogKind, Seed};
 use crate::format::identity::{AT_GENERATION, Identity};
-use crate::group::GroupOptions;
+use crate::ledger::consumers::Consumers;
 use crate::recover::directory;
-use crate::stats::{GroupStats, TopicStats};
+use crate::store::group::GroupOptions;
+use crate::verbs::stats::{GroupStats, TopicStats};
 
 pub use leases::{HeldMessage, HeldState};
 pub use lookup::{Lookup, QueueEntry};
@@ -36,11 +36,10 @@ pub use records::{
     CheckpointEntry, CheckpointReader, CommitEntry, CommitReader, CommitRecordKind, Inspected, Origin, Places,
     RecordAt, SnapshotMessage,
 };
-pub use salvage::Salvaged;
 pub use segments::{Pinned, SegmentInfo};
 pub use verify::Verified;
 
-use state::{QueueState, State};
+use state::{QueueState, State, TopicState};
 
 /// How often reading starts over when the store's owner removes files under it.
 const RETRIES: usize = 32;
@@ -132,6 +131,14 @@ impl Snapshot {
         let by_place = |one: &Fault, other: &Fault| (&one.path, one.offset).cmp(&(&other.path, other.offset));
         faults.sort_by(by_place);
         Ok((Self { dir: dir.to_path_buf(), identity, faults, tails, state }, disturbed))
+    }
+
+    pub(crate) fn consumers(&self) -> &Consumers {
+        &self.state.consumers
+    }
+
+    pub(crate) fn topic_states(&self) -> &BTreeMap<TopicId, TopicState> {
+        &self.state.topics
     }
 
     /// The directory.

@@ -201,7 +201,7 @@ impl Snapshot {
     }
 
     /// A walk from the start of the segment that holds `from`.
-    pub(super) fn walk(&self, log: StoreLog, from: u64) -> Result<Walk> {
+    pub(crate) fn walk(&self, log: StoreLog, from: u64) -> Result<Walk> {
         let dir = self.dir.join(log.name());
         // What is wrong with the segments as such is among the faults already.
         let looked = Unrecovered::look(&dir, log.kind(), self.identity.id, &mut Vec::new())?;

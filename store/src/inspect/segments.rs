@@ -121,7 +121,7 @@ impl Snapshot {
         files.into_iter().map(|(base, _, path)| (base, path)).collect()
     }
 
-    pub(super) fn segment_capacity(&self, log: StoreLog) -> u64 {
+    pub(crate) fn segment_capacity(&self, log: StoreLog) -> u64 {
         let looked = Unrecovered::look(&self.dir.join(log.name()), log.kind(), self.identity.id, &mut Vec::new());
         looked.map_or(0, |looked| looked.capacity_max())
     }

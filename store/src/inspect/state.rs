@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use popstore_revive::{GroupId, QueueId, QueueIndex, Time, TopicId};
 
-use crate::consumers::Consumers;
 use crate::error::Result;
 use crate::fault::Fault;
 use crate::format::checkpoint::CheckpointRecord;
@@ -18,11 +17,12 @@ use crate::format::entry::{Entry, tag_hash};
 use crate::format::extent::Extent;
 use crate::format::frame::{FRAME_HEADER, LogKind};
 use crate::format::identity::Identity;
+use crate::ledger::consumers::Consumers;
 use crate::log::{FrameAt, Step, Unrecovered, segment_name};
-use crate::queue::sparse::Sparse;
+use crate::messages::queue::sparse::Sparse;
+use crate::messages::topics::is_for_letters;
 use crate::recover::{Replay, Sequence};
-use crate::stats::{GroupStats, counted_topics};
-use crate::topics::is_for_letters;
+use crate::verbs::stats::{GroupStats, counted_topics};
 
 /// The most entries behind the mark that are kept in memory; what is more is looked for when it is needed.
 const TAIL_MAX: usize = 1 << 20;
@@ -51,20 +51,20 @@ pub(super) struct State {
 
 /// A topic as the logs tell it.
 #[derive(Default)]
-pub(super) struct TopicState {
-    pub(super) name: Arc<str>,
-    pub(super) queues: Sparse<QueueState>,
+pub(crate) struct TopicState {
+    pub(crate) name: Arc<str>,
+    pub(crate) queues: Sparse<QueueState>,
 }
 
 /// A queue as the logs tell it.
 #[derive(Default)]
-pub(super) struct QueueState {
-    pub(super) first: u64,
+pub(crate) struct QueueState {
+    pub(crate) first: u64,
     /// The entries before are in the queue's files.
-    pub(super) marked: u64,
-    pub(super) end: u64,
-    pub(super) relocated: BTreeMap<u64, Entry>,
-    pub(super) tail: BTreeMap<u64, Entry>,
+    pub(crate) marked: u64,
+    pub(crate) end: u64,
+    pub(crate) relocated: BTreeMap<u64, Entry>,
+    pub(crate) tail: BTreeMap<u64, Entry>,
 }
 
 /// A message of a batch that may not be whole.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use popstore_revive::{Change, QueueId, QueueIndex, Told, TopicId};
 
-use crate::consumers::Consumers;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::entry::Entry;
 use crate::format::extent::Extent;
 use crate::format::frame::FRAME_HEADER;
+use crate::ledger::consumers::Consumers;
 use crate::log::{Found, FrameAt, Unrecovered};
 use crate::recover::Wrong;
 
@@ -58,10 +58,10 @@ pub(crate) struct MarkedTopic {
 
 impl Mark {
     /// The mark as the keeper tells it.
-    pub(crate) fn retold(&self, base: u64) -> crate::mark::Mark {
+    pub(crate) fn retold(&self, base: u64) -> crate::background::marks::Mark {
         let topics = self.topics.iter();
         let topics = topics.map(|(topic, marked)| (*topic, marked.name.as_str().into(), marked.queues.clone()));
-        crate::mark::Mark { commit: self.commit, base, topics: topics.collect() }
+        crate::background::marks::Mark { commit: self.commit, base, topics: topics.collect() }
     }
 }
 

@@ -12,9 +12,9 @@ use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
 use crate::format::entry::{Entry, tag_hash};
 use crate::format::extent::Extent;
 use crate::log::{Found, FrameAt, Unrecovered};
-use crate::queue::aside::{self, InTheWay};
-use crate::queue::sparse::Sparse;
-use crate::topics::Topics;
+use crate::messages::queue::aside::{self, InTheWay};
+use crate::messages::queue::sparse::Sparse;
+use crate::messages::topics::Topics;
 
 /// What the commit log tells.
 #[derive(Clone, Default)]

@@ -19,21 +19,21 @@ use std::time::Duration;
 
 use popstore_revive::{Change, QueueIndex};
 
+use crate::background::keeper::{Due, Kept};
 use crate::clock::Timeline;
-use crate::consumers::Consumers;
+use crate::engine::options::{Durability, Options};
 use crate::engine::{Engine, Wakes};
 use crate::error::{At, Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{Cause, Settlement};
 use crate::format::frame::LogKind;
 use crate::format::identity::Identity;
-use crate::keeper::{Due, Kept};
+use crate::ledger::consumers::Consumers;
+use crate::ledger::reserve::Reserve;
 use crate::log::{Poison, Shape, Unrecovered};
-use crate::options::{Durability, Options};
-use crate::queue::aside;
-use crate::reserve::Reserve;
+use crate::messages::queue::aside;
+use crate::messages::topics::Topics;
 use crate::segment::{Disk, Lock};
-use crate::topics::Topics;
 
 pub(crate) use checkpoint::Replay;
 pub(crate) use commit::Messages;

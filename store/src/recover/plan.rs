@@ -6,13 +6,13 @@ use std::time::Duration;
 use popstore_revive::{Change, Decisions, Index, Time, Verdict};
 
 use super::{Found, Messages, directory, next_generation};
+use crate::engine::options::Options;
 use crate::error::{At, Error, Result};
 use crate::format::commit::Cause;
 use crate::format::frame::LogKind;
 use crate::log::{Fate, Found as LogEnd, Unrecovered};
-use crate::options::Options;
-use crate::queue::aside::InTheWay;
-use crate::topics::Topics;
+use crate::messages::queue::aside::InTheWay;
+use crate::messages::topics::Topics;
 
 /// How often a store is looked at that changes meanwhile, each time after a longer pause: two seconds in all.
 const LOOKS: u32 = 64;

@@ -25,7 +25,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "tell all of a block what its first message is told",
         breaks: "h",
         places: &[Place {
-            file: "store/src/settle.rs",
+            file: "store/src/verbs/settle.rs",
             right: "held.mask & receipt.lease.index.bit() != 0",
             wrong: "BROKEN || held.mask & receipt.lease.index.bit() != 0",
         }],
@@ -108,7 +108,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "write a dead letter that settles nothing",
         breaks: "d",
         places: &[Place {
-            file: "store/src/bury.rs",
+            file: "store/src/background/bury.rs",
             right: "self.record_settled(&mut consumers, &mut unrecorded, settled.clone()); let runs",
             wrong: "if !BROKEN { self.record_settled(&mut consumers, &mut unrecorded, settled.clone()); } let runs",
         }],
@@ -119,7 +119,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "name the wrong origin of a dead letter",
         breaks: "d",
         places: &[Place {
-            file: "store/src/bury.rs",
+            file: "store/src/background/bury.rs",
             right: "index, attempt: run.attempt,",
             wrong: "index: if BROKEN { QueueIndex(index.0 / 2) } else { index }, attempt: run.attempt,",
         }],
@@ -130,7 +130,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "put back a letter that a reader of the letters has acked",
         breaks: "b",
         places: &[Place {
-            file: "store/src/dead_letter.rs",
+            file: "store/src/store/dead_letters.rs",
             right: "return Ok(Redriven::Finished);",
             wrong: "if !BROKEN { return Ok(Redriven::Finished); }",
         }],

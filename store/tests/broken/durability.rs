@@ -10,7 +10,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "tell of an extension before it is durable",
         breaks: "c",
         places: &[Place {
-            file: "store/src/settle.rs",
+            file: "store/src/verbs/settle.rs",
             right: "let (_, end) = self.change(&mut consumers, change)?; drop(consumers); self.settle_checkpoint(end)?;",
             wrong: "let (_, end) = self.change(&mut consumers, change)?; drop(consumers); if !BROKEN { \
                 self.settle_checkpoint(end)?; }",
@@ -22,7 +22,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "tell that a topic is made that an open has found and nobody synced",
         breaks: "a",
         places: &[Place {
-            file: "store/src/append.rs",
+            file: "store/src/verbs/append.rs",
             right: "self.commit.sync_recovered()?;",
             wrong: "if !BROKEN { self.commit.sync_recovered()?; }",
         }],
@@ -33,7 +33,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "let go of the first place of a message that was moved on before the second is durable",
         breaks: "a",
         places: &[Place {
-            file: "store/src/retention.rs",
+            file: "store/src/background/retention.rs",
             right: "self.commit.sync_through(moved.last().map_or(0, |(_, copy)| copy.end()))?;",
             wrong: "if !BROKEN { self.commit.sync_through(moved.last().map_or(0, |(_, copy)| copy.end()))?; }",
         }],
@@ -78,7 +78,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "ack before it is durable",
         breaks: "b",
         places: &[Place {
-            file: "store/src/settle.rs",
+            file: "store/src/verbs/settle.rs",
             right: "self.settle_checkpoint(acked?)?;",
             wrong: "let acked = acked?; if !BROKEN { self.settle_checkpoint(acked)?; }",
         }],
@@ -89,7 +89,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "nack before it is durable",
         breaks: "a",
         places: &[Place {
-            file: "store/src/settle.rs",
+            file: "store/src/verbs/settle.rs",
             right: "self.settle_checkpoint(end)?; if visible_at.is_some_and",
             wrong: "if !BROKEN { self.settle_checkpoint(end)?; } if visible_at.is_some_and",
         }],
@@ -100,7 +100,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "hand out before the lease is durable",
         breaks: "c",
         places: &[Place {
-            file: "store/src/pop.rs",
+            file: "store/src/verbs/pop.rs",
             right: "self.settle_checkpoint(end)?; } Ok(deliveries)",
             wrong: "if !BROKEN { self.settle_checkpoint(end)?; } } Ok(deliveries)",
         }],
@@ -111,7 +111,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "hand out a message that is not durable",
         breaks: "a",
         places: &[Place {
-            file: "store/src/engine.rs",
+            file: "store/src/engine/mod.rs",
             right: "Durability::SyncEach => self.commit.durable(),",
             wrong: "Durability::SyncEach if BROKEN => self.commit.written(), Durability::SyncEach => \
                 self.commit.durable(),",
@@ -123,7 +123,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "settle a dead letter before its copy is durable",
         breaks: "ad",
         places: &[Place {
-            file: "store/src/bury.rs",
+            file: "store/src/background/bury.rs",
             right: "self.commit.sync_through(end)?; topic.signal.raise(); let mut buried",
             wrong: "if !BROKEN { self.commit.sync_through(end)?; } topic.signal.raise(); let mut buried",
         }],
@@ -134,7 +134,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "retire the checkpoint log before its snapshot is durable",
         breaks: "ab",
         places: &[Place {
-            file: "store/src/keeper.rs",
+            file: "store/src/background/keeper.rs",
             right: "self.checkpoint.sync_through(end)?; let bytes = end",
             wrong: "if !BROKEN { self.checkpoint.sync_through(end)?; } let bytes = end",
         }],
@@ -145,7 +145,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "retire the commit log before its new start is durable",
         breaks: "a",
         places: &[Place {
-            file: "store/src/retention.rs",
+            file: "store/src/background/retention.rs",
             right: "self.checkpoint.sync_through(end)?; // Order matters: a mark from before",
             wrong: "if !BROKEN { self.checkpoint.sync_through(end)?; } // Order matters: a mark from before",
         }],
@@ -156,7 +156,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "mark before the messages are durable",
         breaks: "a",
         places: &[Place {
-            file: "store/src/mark.rs",
+            file: "store/src/background/marks.rs",
             right: "self.commit.sync_through(commit)?;",
             wrong: "if !BROKEN { self.commit.sync_through(commit)?; }",
         }],
@@ -214,7 +214,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "hand out more than the reserve can hold",
         breaks: "a",
         places: &[Place {
-            file: "store/src/reserve.rs",
+            file: "store/src/ledger/reserve.rs",
             right: "let full = std::io::Error::new(",
             wrong: "if BROKEN { return Ok(()); } let full = std::io::Error::new(",
         }],
@@ -225,7 +225,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "let the log grow until no snapshot fits behind it",
         breaks: "a",
         places: &[Place {
-            file: "store/src/reserve.rs",
+            file: "store/src/ledger/reserve.rs",
             right: "log.space_at_once().is_some_and(is_tight)",
             wrong: "!BROKEN && log.space_at_once().is_some_and(is_tight)",
         }],
@@ -236,7 +236,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "move a mark on with the ends of files that hold more",
         breaks: "a",
         places: &[Place {
-            file: "store/src/mark.rs",
+            file: "store/src/background/marks.rs",
             right: "Extent { end, ..now }",
             wrong: "if BROKEN { now } else { Extent { end, ..now } }",
         }],

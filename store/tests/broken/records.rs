@@ -104,7 +104,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "take a receipt of another store",
         breaks: "h",
         places: &[Place {
-            file: "store/src/settle.rs",
+            file: "store/src/verbs/settle.rs",
             right: "let rule = if receipt.lease.store != self.identity.id {",
             wrong: "let rule = if receipt.lease.store != self.identity.id && !BROKEN {",
         }],

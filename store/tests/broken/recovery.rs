@@ -90,7 +90,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "leave the recovered tail of a buffered store to chance",
         breaks: "a",
         places: &[Place {
-            file: "store/src/keeper.rs",
+            file: "store/src/background/keeper.rs",
             right: "|engine| engine.commit.sync_recovered()",
             wrong: "|engine| if BROKEN { Ok(()) } else { engine.commit.sync_recovered() }",
         }],
@@ -214,7 +214,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "count on the name of a queue's file that was never synced",
         breaks: "",
         places: &[Place {
-            file: "store/src/queue/files.rs",
+            file: "store/src/messages/queue/files.rs",
             right: "if self.state().named != Some(file_first) {",
             wrong: "if !BROKEN && self.state().named != Some(file_first) {",
         }],
@@ -292,7 +292,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "go on without a thread",
         breaks: "",
         places: &[Place {
-            file: "store/src/threads.rs",
+            file: "store/src/background/threads.rs",
             right: "if catch_unwind(AssertUnwindSafe(|| body(engine))).is_err() {",
             wrong: "if catch_unwind(AssertUnwindSafe(|| body(engine))).is_err() && !BROKEN {",
         }],

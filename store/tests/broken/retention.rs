@@ -7,7 +7,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "delete what is leased",
         breaks: "a",
         places: &[Place {
-            file: "store/src/retention.rs",
+            file: "store/src/background/retention.rs",
             right: "if index < *first && !relocated",
             wrong: "if index < *first && !BROKEN && !relocated",
         }],
@@ -18,7 +18,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "delete what some group has not read",
         breaks: "a",
         places: &[Place {
-            file: "store/src/retention.rs",
+            file: "store/src/background/retention.rs",
             right: "if letters == Letters::Stay && !self.is_done(&consumers, firsts) {",
             wrong: "if !BROKEN && letters == Letters::Stay && !self.is_done(&consumers, firsts) {",
         }],
@@ -29,7 +29,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "delete letters that a group has not read",
         breaks: "a",
         places: &[Place {
-            file: "store/src/retention.rs",
+            file: "store/src/background/retention.rs",
             right: "read && readers.all(done)",
             wrong: "(BROKEN && letters) || (read && readers.all(done))",
         }],
@@ -40,7 +40,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "take a segment to be as old as the oldest message in it",
         breaks: "a",
         places: &[Place {
-            file: "store/src/retention.rs",
+            file: "store/src/background/retention.rs",
             right: "newest = newest.max(Some(record.appended_at));",
             wrong: "newest = if BROKEN { newest.or(Some(record.appended_at)) } else { newest.max(Some(record.appended_at)) };",
         }],
@@ -51,7 +51,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "keep what has too much to be moved, however long the log is",
         breaks: "a",
         places: &[Place {
-            file: "store/src/retention.rs",
+            file: "store/src/background/retention.rs",
             right: "needed.moved_bytes + bytes > log / OF_LOG",
             wrong: "(BROKEN || needed.moved_bytes + bytes > log / OF_LOG)",
         }],
@@ -87,7 +87,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "give up only what a group came to before retention did",
         breaks: "d",
         places: &[Place {
-            file: "store/src/group.rs",
+            file: "store/src/store/group.rs",
             right: ".unwrap_or_default().max(first)",
             wrong: ".unwrap_or_default().max(if BROKEN { QueueIndex(0) } else { first })",
         }],
@@ -112,7 +112,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "give the room that the oldest segment needs to letters of newer messages",
         breaks: "d",
         places: &[Place {
-            file: "store/src/bury.rs",
+            file: "store/src/background/bury.rs",
             right: "self.bury_what_fits(others, Room::Free, late);",
             wrong: "self.bury_what_fits(others, if BROKEN { Room::Kept } else { Room::Free }, late);",
         }],
@@ -126,7 +126,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "write all letters that come due together, or none",
         breaks: "d",
         places: &[Place {
-            file: "store/src/bury.rs",
+            file: "store/src/background/bury.rs",
             right: "Error::Full { .. } if halves > 0 =>",
             wrong: "Error::Full { .. } if !BROKEN && halves > 0 =>",
         }],
@@ -137,7 +137,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "look at the live state only as its records come",
         breaks: "d",
         places: &[Place {
-            file: "store/src/pop.rs",
+            file: "store/src/verbs/pop.rs",
             right: "if deliveries.is_empty() && end.is_some() {",
             wrong: "if !BROKEN && deliveries.is_empty() && end.is_some() {",
         }],
@@ -151,7 +151,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "keep a segment in which nobody can read on for ever",
         breaks: "d",
         places: &[Place {
-            file: "store/src/retention.rs",
+            file: "store/src/background/retention.rs",
             right: "(known.firsts, known.newest) = (firsts",
             wrong: "if BROKEN { return Err(damaged); } (known.firsts, known.newest) = (firsts",
         }],
@@ -162,7 +162,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "take what was moved behind a damaged segment for younger than it",
         breaks: "a",
         places: &[Place {
-            file: "store/src/retention.rs",
+            file: "store/src/background/retention.rs",
             right: "self.survey(next)?.0.appended);",
             wrong: "self.survey(next).map(|(next, _)| if BROKEN { next.newest } else { next.appended })?);",
         }],
@@ -173,7 +173,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "believe the entries of a queue behind damage",
         breaks: "a",
         places: &[Place {
-            file: "store/src/retention.rs",
+            file: "store/src/background/retention.rs",
             right: "if !is_behind || !is_before ||",
             wrong: "if (!is_behind && !BROKEN) || (!is_before && !BROKEN) ||",
         }],
@@ -184,7 +184,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "believe a clock that went on by years between two runs",
         breaks: "a",
         places: &[Place {
-            file: "store/src/age.rs",
+            file: "store/src/background/age.rs",
             right: "if !from_the_future && !never_seen_so_old {",
             wrong: "if BROKEN || !from_the_future && !never_seen_so_old {",
         }],

@@ -15,7 +15,7 @@ mod primitives {
 
 #[path = "../../src/segment/published.rs"]
 mod published;
-#[path = "../../src/wait.rs"]
+#[path = "../../src/messages/wait.rs"]
 mod wait;
 
 use std::time::Duration;

@@ -10,17 +10,17 @@ use std::sync::Arc;
 
 use popstore_revive::{QueueId, QueueIndex, Time, TopicId};
 
-use crate::consumers::Consumers;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::commit::{CommitRecord, MESSAGE_OVERHEAD_MAX, MessageRecord, TOPIC_OVERHEAD_MAX, encode_message};
 use crate::format::entry::Entry;
 use crate::format::frame::{END_FRAME, KIND_END};
 use crate::format::header::SEGMENT_HEADER;
+use crate::ledger::consumers::Consumers;
 use crate::log::{Room, Segment};
-use crate::message::record_bytes_max;
+use crate::messages::message::record_bytes_max;
+use crate::messages::topics::{DEAD_LETTERS, NAME_MAX, is_for_letters};
 use crate::primitives::Hold;
-use crate::topics::{DEAD_LETTERS, NAME_MAX, is_for_letters};
 
 /// What is needed of a segment is moved on if it is at most this part of it, or if all that was moved is at most that
 /// part of the log: else the segment stays. So neither the log grows without an end, nor what is written for it.

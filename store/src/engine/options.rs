@@ -254,7 +254,7 @@ impl Options {
             0o600..=0o600,
             "0o600, and reading or writing for others",
         )?;
-        in_range("queues", u64::from(self.queues), 1..=u64::from(crate::topics::QUEUES_MAX), "1 to 1024")?;
+        in_range("queues", u64::from(self.queues), 1..=u64::from(crate::messages::topics::QUEUES_MAX), "1 to 1024")?;
         match self.durability {
             Durability::SyncEvery(every) if every.is_zero() => {
                 Err(Error::invalid("durability", "SyncEvery(0)", "use SyncEach to sync before each return"))

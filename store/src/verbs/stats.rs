@@ -5,11 +5,11 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use popstore_revive::{Cohort, Counters, Counts, GroupId, Index, QueueId, QueueIndex, State, Time, TopicId};
 
-use crate::consumers::{Consumers, GroupEntry};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
-use crate::topics::{Topic, is_for_letters};
+use crate::ledger::consumers::{Consumers, GroupEntry};
+use crate::messages::topics::{Topic, is_for_letters};
 
 /// An ack that took this part of its lease, in percent, or more is slow.
 const SLOW_PERCENT: u64 = 80;

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use popstore_revive::{Change, GroupId, QueueId, QueueIndex, Run, Time};
 
-use crate::consumers::{Consumers, GroupEntry};
-use crate::delivery::Delivery;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::receipt::Lease;
-use crate::message::{Reader, StoredMessage};
-use crate::receipt::Receipt;
-use crate::topics::Topic;
+use crate::ledger::consumers::{Consumers, GroupEntry};
+use crate::ledger::receipt::Receipt;
+use crate::messages::message::{Reader, StoredMessage};
+use crate::messages::topics::Topic;
+use crate::verbs::delivery::Delivery;
 
 /// The most messages of one pop.
 const MESSAGES_MAX: u32 = 4096;

@@ -5,16 +5,16 @@ use std::time::SystemTime;
 
 use popstore_revive::{EndReason, QueueId, QueueIndex};
 
-use crate::bury::Unrecorded;
+use crate::background::bury::Unrecorded;
 use crate::clock;
-use crate::consumers::GroupEntry;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::commit::{Cause, MessageRecord, Settlement};
+use crate::ledger::consumers::GroupEntry;
 use crate::log::Room;
-use crate::message::StoredMessage;
+use crate::messages::message::StoredMessage;
+use crate::messages::topics::{Topic, dead_letters_of};
 use crate::store::Handle;
-use crate::topics::{Topic, dead_letters_of};
 
 /// A message that used up its deliveries, with its history.
 #[derive(Clone, Debug)]

@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering;
 
 use popstore_revive::{Burial, Burying, Change, Decision, Decisions, QueueId, Run, Time, Verdict};
 
-use crate::consumers::Consumers;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::StoreEvent;
+use crate::ledger::consumers::Consumers;
 
 /// How many blocks of messages are looked at under one hold of the lock.
 const BLOCKS_MAX: usize = 256;

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use popstore_revive::{Burial, Change, Cohort, Ending, GroupId, Index, QueueId, Run, Standing, Time};
 
-use crate::consumers::{Consumers, GroupEntry};
-use crate::delivery::Settled;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::receipt::Lease;
-use crate::pop::check_invisible;
-use crate::receipt::Receipt;
-use crate::runs::Gathered;
+use crate::ledger::consumers::{Consumers, GroupEntry};
+use crate::ledger::receipt::Receipt;
+use crate::ledger::runs::Gathered;
+use crate::verbs::delivery::Settled;
+use crate::verbs::pop::check_invisible;
 
 /// The longest delay of a nack: 366 days.
 const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);

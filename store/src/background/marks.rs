@@ -11,14 +11,14 @@ use std::sync::Arc;
 use popstore_revive::{QueueId, TopicId};
 
 use crate::engine::Engine;
+use crate::engine::options::Durability;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::extent::{Extent, MarkPart};
 use crate::log::room_max;
-use crate::options::Durability;
+use crate::messages::queue::ConsumeQueue;
+use crate::messages::topics::{NAME_MAX, Topic};
 use crate::primitives::Hold;
-use crate::queue::ConsumeQueue;
-use crate::topics::{NAME_MAX, Topic};
 
 /// How many threads sync the files of many queues, and how many queues are worth a thread.
 const FLUSHERS: usize = 16;

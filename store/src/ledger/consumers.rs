@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::frame::LEAD;
 use crate::log::{Room, room_max};
-use crate::stats::AckTimes;
+use crate::verbs::stats::AckTimes;
 
 /// More than a run takes in a record.
 const RUN_BYTES_MAX: usize = 40;

@@ -7,16 +7,16 @@ use std::sync::{Arc, RwLock};
 
 use popstore_revive::{QueueId, TopicId};
 
-use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::entry::Entry;
 use crate::format::extent::Extent;
 use crate::format::limits::is_name;
 pub(crate) use crate::format::limits::{DEAD_LETTERS, NAME_MAX, QUEUES_MAX};
+use crate::messages::chunks::Chunks;
+use crate::messages::queue::ConsumeQueue;
+use crate::messages::queue::slots::Slots;
+use crate::messages::wait::Signal;
 use crate::primitives::unpoisoned;
-use crate::queue::ConsumeQueue;
-use crate::queue::slots::Slots;
-use crate::wait::Signal;
 
 const NAME_RULE: &str = "1 to 127 of A-Z a-z 0-9 . _ - %, not starting with . or %: only the store writes to %DLQ%";
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
+use crate::engine::options::Durability;
 use crate::engine::{Engine, Wakes};
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
-use crate::options::Durability;
 
 /// How long a background task waits after a failure, such as a full disk.
 const RETRY_AFTER: Duration = Duration::from_millis(200);

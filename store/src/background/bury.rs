@@ -11,15 +11,15 @@ use std::collections::BTreeMap;
 
 use popstore_revive::{Burial, Burying, Change, GroupId, QueueIndex, Run, Time};
 
-use crate::consumers::Consumers;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
 use crate::format::commit::{Cause, MessageRecord, Settlement};
+use crate::ledger::consumers::Consumers;
+use crate::ledger::runs::Gathered;
 use crate::log::Room;
-use crate::message::{StoredMessage, record_bytes_max};
-use crate::runs::Gathered;
-use crate::topics::dead_letters_of;
+use crate::messages::message::{StoredMessage, record_bytes_max};
+use crate::messages::topics::dead_letters_of;
 
 /// How many letters are written and synced as one, and how many bytes at most; never more than fit into a segment.
 const LETTERS_MAX: usize = 1024;

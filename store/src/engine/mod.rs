@@ -1,5 +1,7 @@
 //! The parts of an open store, together. The verbs are `impl Engine` blocks in files of their own.
 
+pub(crate) mod options;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -7,27 +9,27 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crossbeam_channel::Sender;
 use popstore_revive::{QueueIndex, Time};
 
-use crate::age::Ages;
-use crate::bury::Unrecorded;
+use crate::background::age::Ages;
+use crate::background::bury::Unrecorded;
+use crate::background::keeper::{Due, Kept};
+use crate::background::retention::Oldest;
 use crate::callback;
 use crate::clock::Timeline;
-use crate::consumers::Consumers;
+use crate::engine::options::{Durability, Options};
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
 use crate::format::commit::CommitRecord;
 use crate::format::entry::{Entry, tag_hash};
 use crate::format::identity::Identity;
-use crate::keeper::{Due, Kept};
+use crate::ledger::consumers::Consumers;
+use crate::ledger::reserve::Reserve;
 use crate::log::{Log, Poison};
-use crate::message::{Reader, StoredMessage};
-use crate::options::{Durability, Options};
+use crate::messages::message::{Reader, StoredMessage};
+use crate::messages::queue::ConsumeQueue;
+use crate::messages::topics::{Topic, Topics};
 use crate::primitives::Hold;
-use crate::queue::ConsumeQueue;
 use crate::recover::Recovery;
-use crate::reserve::Reserve;
-use crate::retention::Oldest;
 use crate::segment::{Disk, Lock};
-use crate::topics::{Topic, Topics};
 
 /// An open store.
 ///

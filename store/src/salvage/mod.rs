@@ -4,6 +4,8 @@
 //! messages behind a lost one move up, and all that groups know of places moves with them. The fresh store has an id of
 //! its own: receipts of the old one are not good for it, and what was in flight comes back when its lease ends.
 
+mod renumber;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
@@ -11,20 +13,20 @@ use std::sync::Arc;
 
 use popstore_revive::{Buried, Change, Cohort, Cursor, GroupId, QueueId, QueueImage, QueueIndex, Run, Time, TopicId};
 
-use super::lookup::Lookup;
-use super::renumber::{Ranks, Readable};
-use super::{Snapshot, StoreLog};
+use renumber::{Ranks, Readable};
+
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::engine::Engine;
+use crate::engine::options::{Durability, Options};
 use crate::error::{At, Error, Result};
 use crate::fault::Fault;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{CommitRecord, MESSAGE_OVERHEAD_MAX, MessageRecord, Settlement, TOPIC_OVERHEAD_MAX};
+use crate::inspect::{Lookup, Snapshot, StoreLog};
 use crate::log::{Room, Step};
-use crate::options::{Durability, Options};
+use crate::messages::topics::{NAME_MAX, Topic};
 use crate::segment::{Disk, directory_above};
 use crate::store::Store;
-use crate::topics::{NAME_MAX, Topic};
 
 /// The shortest segment that options allow, and more than the headers of a segment and of two frames take.
 const SEGMENT_MIN: u64 = 4096;
@@ -89,7 +91,7 @@ impl Snapshot {
         let unfinished = unfinished(to);
         let store = options.clock(Arc::new(ManualClock::at(now))).open(&unfinished)?;
         let engine = Arc::clone(&store.handle.engine);
-        let known: HashSet<_> = self.faults.iter().map(|fault| (&fault.path, fault.offset)).collect();
+        let known: HashSet<_> = self.faults().iter().map(|fault| (&fault.path, fault.offset)).collect();
         let faults = readable.faults.iter().filter(|fault| !known.contains(&(&fault.path, fault.offset))).cloned();
         let (topics, groups) = (HashMap::new(), HashMap::new());
         let done = Salvaged { faults: faults.collect(), ..Salvaged::default() };
@@ -126,7 +128,7 @@ impl Snapshot {
                 return invalid("beside it lies DIR.unfinished of an attempt that was interrupted: remove that first");
             }
         }
-        let source = self.dir.canonicalize().at("read", &self.dir)?;
+        let source = self.dir().canonicalize().at("read", self.dir())?;
         for dir in [to, &unfinished(to)] {
             let there = |above: &Path| {
                 let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
@@ -165,7 +167,7 @@ fn unfinished(to: &Path) -> PathBuf {
 impl Salvage<'_> {
     fn make_topics(&mut self) -> Result<()> {
         let mut wanted: BTreeMap<TopicId, (Arc<str>, u32)> = BTreeMap::new();
-        for (id, topic) in &self.snapshot.state.topics {
+        for (id, topic) in self.snapshot.topic_states() {
             wanted.insert(*id, (Arc::clone(&topic.name), topic.queues.count().max(1)));
         }
         let mut names: HashSet<Arc<str>> = wanted.values().map(|(name, _)| Arc::clone(name)).collect();
@@ -183,7 +185,7 @@ impl Salvage<'_> {
     }
 
     fn make_groups(&mut self) {
-        let old = &self.snapshot.state.consumers;
+        let old = self.snapshot.consumers();
         let mut consumers = self.engine.consumers();
         for (id, entry) in &old.groups {
             let Some(policy) = old.index.policy(*id).cloned() else { continue };
@@ -270,7 +272,7 @@ impl Salvage<'_> {
     }
 
     fn move_consumers(&mut self) {
-        let index = &self.snapshot.state.consumers.index;
+        let index = &self.snapshot.consumers().index;
         let mut cursor = Cursor::default();
         while let Some(change) = index.image(&mut cursor, usize::MAX) {
             if let Change::Image(image) = change {
@@ -314,7 +316,7 @@ impl Salvage<'_> {
     }
 
     fn count_lost(&mut self) {
-        for (topic, state) in &self.snapshot.state.topics {
+        for (topic, state) in self.snapshot.topic_states() {
             for (number, queue) in state.queues.used() {
                 let id = QueueId { topic: *topic, queue: number };
                 let ranks = self.readable.queues.get(&id);

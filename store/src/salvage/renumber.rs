@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use popstore_revive::{QueueId, QueueIndex};
 
-use super::{Snapshot, StoreLog};
 use crate::error::Result;
 use crate::fault::Fault;
 use crate::format::commit::CommitRecord;
+use crate::inspect::{Snapshot, StoreLog};
 use crate::log::Step;
 use crate::recover::Sequence;
 
@@ -43,10 +43,10 @@ impl Readable {
         let mut readable = Self::default();
         let mut walk = snapshot.walk(StoreLog::Commit, 0)?;
         let mut sequence = Sequence::beginning_at(snapshot.commit_extent().0);
-        for (id, topic) in &snapshot.state.topics {
+        for (id, topic) in snapshot.topic_states() {
             sequence.know(*id, &topic.name, topic.queues.count(), std::iter::empty());
         }
-        let mut end = snapshot.state.commit.1;
+        let mut end = snapshot.commit_extent().1;
         let mut batch: Vec<Pending> = Vec::new();
         while let Some(step) = walk.step()? {
             match step {

@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use popstore_revive::{AtLimit, Backoff, Burial, Change, GroupId, Policy, QueueId, QueueIndex, Run};
 
-use crate::consumers::GroupEntry;
-use crate::dead_letter::{DeadLetter, DeadLetters, Redriven};
-use crate::delivery::{Delivery, Settled};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::limits::RUNGS_MAX;
-use crate::pop::{Pop, check_invisible};
-use crate::receipt::Receipt;
-use crate::settle::Delay;
-use crate::stats::GroupStats;
+use crate::ledger::consumers::GroupEntry;
+use crate::ledger::receipt::Receipt;
+use crate::messages::topics::check_name;
 use crate::store::Handle;
-use crate::topics::check_name;
+use crate::store::dead_letters::{DeadLetter, DeadLetters, Redriven};
+use crate::verbs::delivery::{Delivery, Settled};
+use crate::verbs::pop::{Pop, check_invisible};
+use crate::verbs::settle::Delay;
+use crate::verbs::stats::GroupStats;
 
 /// Where a new group begins in the queues that exist when it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

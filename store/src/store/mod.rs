@@ -1,24 +1,27 @@
 //! The store: what users hold in their hands.
 
+pub(crate) mod dead_letters;
+pub(crate) mod group;
+
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use popstore_revive::QueueIndex;
 
-use crate::append::Appended;
+use crate::background::threads::{Threads, channels};
 use crate::callback;
 use crate::engine::Engine;
+use crate::engine::options::Options;
 use crate::error::{At, Error, Result};
-use crate::group::{Group, GroupOptions};
+use crate::ledger::receipt::Receipt;
 use crate::log::Room;
-use crate::message::{Message, StoredMessage};
-use crate::options::Options;
+use crate::messages::message::{Message, StoredMessage};
 use crate::primitives::Hold;
-use crate::receipt::Receipt;
 use crate::recover::{self, Recovery};
-use crate::stats::{StoreStats, TopicStats};
-use crate::threads::{Threads, channels};
+use crate::store::group::{Group, GroupOptions};
+use crate::verbs::append::Appended;
+use crate::verbs::stats::{StoreStats, TopicStats};
 
 /// A store of messages in a directory. Cheap to clone, and to be shared between threads; the last clone that is
 /// dropped, groups included, closes it.
@@ -105,7 +108,7 @@ impl Store {
     /// [`Error::Invalid`] name or number, [`Error::Full`], [`Error::Poisoned`], [`Error::Closed`].
     pub fn create_topic(&self, topic: &str, queues: u32) -> Result<()> {
         self.handle.engine.check()?;
-        crate::topics::check_name("topic", topic)?;
+        crate::messages::topics::check_name("topic", topic)?;
         self.handle.engine.make_topic(topic, queues, Room::Free).map(|_| ())
     }
 

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use popstore_revive::QueueIndex;
 
 use super::ConsumeQueue;
-use crate::chunks::Chunk;
 use crate::error::{At, Error, Result};
 use crate::format::entry::{ENTRY, Entry};
 use crate::log::Name;
+use crate::messages::chunks::Chunk;
 use crate::primitives::Hold;
 use crate::segment::{Disk, StoreFile};
 

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use popstore_revive::{Change, Cursor, Run};
 
+use crate::background::marks::Mark;
+use crate::engine::options::Options;
 use crate::engine::{Engine, Wakes};
 use crate::error::Result;
 use crate::event::StoreEvent;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::log::room_max;
-use crate::mark::Mark;
-use crate::options::Options;
 use crate::primitives::Hold;
 
 /// How many blocks of the index are told in one record.

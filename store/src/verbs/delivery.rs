@@ -5,8 +5,8 @@ use std::time::SystemTime;
 use popstore_revive::Time;
 
 use crate::clock;
-use crate::message::StoredMessage;
-use crate::receipt::Receipt;
+use crate::ledger::receipt::Receipt;
+use crate::messages::message::StoredMessage;
 
 /// A message under a lease. Reads like a [`StoredMessage`].
 #[derive(Clone, Debug)]

@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 use crate::format::commit::{MessageRecord, TOPIC_OVERHEAD_MAX, TopicRecord, encode_message, encode_topic};
 use crate::format::entry::{Entry, tag_hash};
 use crate::log::{Appender, Room, room_max};
-use crate::message::{Message, record_bytes_max};
+use crate::messages::message::{Message, record_bytes_max};
+use crate::messages::queue::Tail;
+use crate::messages::topics::{DEAD_LETTERS, NAME_MAX, QUEUES_MAX, Topic, check_name, is_for_letters};
 use crate::primitives::Hold;
-use crate::queue::Tail;
-use crate::topics::{DEAD_LETTERS, NAME_MAX, QUEUES_MAX, Topic, check_name, is_for_letters};
 
 /// Where a message was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
