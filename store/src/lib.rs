@@ -22,17 +22,11 @@
 //! store.close()
 //! # }
 //! ```
-//!
-//! # The house
-//!
-//! `format` knows bytes, `segment` knows files, `log` is made of both; `recover` is what happens at open; the verbs
-//! (`append`, `pop`, `settle`, `group`, `dead_letter`) are what users call; `reviver`, `keeper` and `threads` run behind;
-//! `reserve` sees to it that a full disk does not stop consumers. The leases themselves are `popstore_revive`, which is
-//! pure. `FORMAT.md` tells every byte on disk.
 
 mod background;
 mod callback;
 mod clock;
+mod context;
 mod engine;
 mod error;
 mod event;
@@ -44,6 +38,7 @@ mod inspect;
 mod ledger;
 mod log;
 mod messages;
+mod options;
 mod primitives;
 mod recover;
 mod salvage;
@@ -52,7 +47,6 @@ mod store;
 mod verbs;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use engine::options::{Durability, Options, Retention};
 pub use error::{Error, Result};
 pub use event::StoreEvent;
 pub use fault::Fault;
@@ -62,21 +56,23 @@ pub use inspect::{
     CheckpointEntry, CheckpointReader, CommitEntry, CommitReader, CommitRecordKind, HeldMessage, HeldState, Inspected,
     Lookup, Origin, Pinned, Places, QueueEntry, RecordAt, SegmentInfo, Snapshot, SnapshotMessage, StoreLog, Verified,
 };
-pub use ledger::receipt::Receipt;
-pub use messages::message::{Message, StoredMessage};
+pub use ledger::{PopToAck, Receipt};
+pub use messages::{Appended, Message, StoredMessage};
+pub use options::{Durability, Options, Retention};
 pub use popstore_revive::{AtLimit, Backoff, EndReason, Policy, Time};
 pub use recover::{PlannedStep, Recovery, RecoveryPlan};
 pub use salvage::Salvaged;
 #[doc(hidden)]
 pub use segment::{Event, Hook};
 pub use store::Store;
-pub use store::dead_letters::{DeadLetter, DeadLetters, Redriven};
-pub use store::group::{Group, GroupOptions, StartAt};
-pub use verbs::append::Appended;
+pub use store::dead_letters::DeadLetters;
+pub use store::group::Group;
 pub use verbs::delivery::{Delivery, Settled};
+pub use verbs::groups::{GroupOptions, StartAt};
 pub use verbs::pop::Pop;
+pub use verbs::redrive::{DeadLetter, Redriven};
 pub use verbs::settle::Delay;
-pub use verbs::stats::{GroupStats, PopToAck, StoreStats, TopicStats};
+pub use verbs::stats::{GroupStats, StoreStats, TopicStats};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

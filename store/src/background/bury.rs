@@ -9,40 +9,20 @@
 
 use std::collections::BTreeMap;
 
-use popstore_revive::{Burial, Burying, Change, GroupId, QueueIndex, Run, Time};
+use popstore_revive::{Burying, GroupId, QueueId, QueueIndex, Run, Time};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Unrecorded};
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
 use crate::format::commit::{Cause, MessageRecord, Settlement};
-use crate::ledger::consumers::Consumers;
-use crate::ledger::runs::Gathered;
+use crate::ledger::Gathered;
 use crate::log::Room;
-use crate::messages::message::{StoredMessage, record_bytes_max};
-use crate::messages::topics::dead_letters_of;
+use crate::messages::{StoredMessage, dead_letters_of, record_bytes_max};
 
 /// How many letters are written and synced as one, and how many bytes at most; never more than fit into a segment.
 const LETTERS_MAX: usize = 1024;
 const LETTER_BYTES_MAX: u64 = 1 << 20;
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// What messages in the commit log settled without a record of it in the checkpoint log.
-#[derive(Clone)]
-pub(crate) struct Unrecorded {
-    /// The group whose messages were dead-lettered; without one, letters were redriven.
-    pub(crate) group: Option<GroupId>,
-    pub(crate) at: Time,
-    pub(crate) runs: Vec<Run>,
-}
-
-impl Unrecorded {
-    fn change<'r>(&self, runs: &'r [Run]) -> Change<'r> {
-        match self.group {
-            Some(group) => Change::Buried { group, at: self.at, burial: Burial::DeadLettered, runs },
-            None => Change::Redriven { runs },
-        }
-    }
-}
 
 /// What cannot be buried now, and why.
 type Late = Vec<(Burying, String)>;
@@ -57,7 +37,7 @@ impl Engine {
     /// Copies messages to their groups' dead-letter queues and settles them there. What cannot be done now is due
     /// again later.
     pub(crate) fn bury(&self, burials: &[Burying]) {
-        let bytes_max = LETTER_BYTES_MAX.min(self.message_room()) as usize;
+        let bytes_max = LETTER_BYTES_MAX.min(self.messages().message_room()) as usize;
         let (mut letters, mut late): (Vec<(Burying, Letter)>, Late) = Default::default();
         let mut bytes = 0;
         for burying in burials {
@@ -86,10 +66,10 @@ impl Engine {
     fn letter_of(&self, burying: &Burying, index: QueueIndex) -> Result<Letter> {
         let Burying { group, run, reason, popped_at } = *burying;
         let gone = || Error::unknown("topic", &format!("number {}", run.queue.topic.0));
-        let topic = self.topics.by_id(run.queue.topic).ok_or_else(gone)?;
+        let topic = self.messages().topics().by_id(run.queue.topic).ok_or_else(gone)?;
         let queue = topic.queue(run.queue.queue).ok_or_else(gone)?;
-        let missing = || self.commit.damaged(self.commit.start(), format!("no message {}/{}", topic.name, index.0));
-        let original = self.fetch(&topic, queue, index)?.ok_or_else(missing)?;
+        let original = self.messages().fetch(&topic, queue, index)?;
+        let original = original.ok_or_else(|| self.messages().missing(&topic, index))?;
         let settlement = Settlement {
             cause: Cause::DeadLetter(reason),
             group,
@@ -105,7 +85,7 @@ impl Engine {
     fn bury_some(&self, mut letters: Vec<(Burying, Letter)>, late: &mut Late) {
         // Order matters: oldest first, since a full disk may have room for some of them only.
         letters.sort_by_key(|(burying, letter)| (burying.group, letter.original.position()));
-        let oldest_end = self.commit.oldest_end();
+        let oldest_end = self.messages().log().oldest_end();
         for of_group in letters.chunk_by(|one, other| one.0.group == other.0.group) {
             // Only the oldest segment can go. What others need must not use up what it needs for that.
             let (oldest, others) =
@@ -139,79 +119,53 @@ impl Engine {
         }
         let group: GroupId = letters[0].0.group;
         // A group that was removed meanwhile takes its messages with it.
-        let Some(name) = self.consumers().groups.get(&group).map(|entry| dead_letters_of(&entry.name)) else {
+        let Some(name) = self.consumers().groups().get(&group).map(|entry| dead_letters_of(&entry.name)) else {
             return Ok(());
         };
         // Order matters: the leases that end here are durable before the letters, in every mode. A letter that outlived
         // them would be written once more after a power cut.
-        self.checkpoint.sync_all()?;
-        let topic = self.make_topic(&name, 1, room)?;
-        let buried_at = self.now();
+        self.ledger().log().sync_all()?;
+        let topic = self.messages().make_topic(&name, 1, room)?;
+        let buried_at = self.context().now();
         let records = letters.iter().map(|(_, letter)| MessageRecord {
             appended_at: buried_at,
-            queue: popstore_revive::QueueId { topic: topic.id, queue: 0 },
+            queue: QueueId { topic: topic.id, queue: 0 },
             settlement: Some(letter.settlement),
             ..letter.original.record()
         });
-        let mut unrecorded = self.letters();
-        let end = self.append_records(&topic, records, room, |_| {})?;
+        let log = self.messages().log();
+        let settling = self.letters().begin(|| log.appended());
+        let end = self.messages().append(&topic, records, room, |_| {})?;
         // Order matters: the copy is durable before the original is settled, in every mode.
-        self.commit.sync_through(end)?;
+        log.sync_through(end)?;
         topic.signal.raise();
         let mut buried = Gathered::default();
         for (burying, _) in letters {
             buried.add(burying.run);
         }
-        let mut consumers = self.consumers();
-        let settled = Unrecorded { group: Some(group), at: buried_at, runs: buried.into_runs() };
-        self.record_settled(&mut consumers, &mut unrecorded, settled.clone());
-        let runs = settled.runs;
-        let queues = self.unblocked(&consumers, group, &runs);
-        drop(consumers);
-        self.raise(queues);
+        let runs = buried.into_runs();
+        self.settle_letters(Unrecorded { group: Some(group), at: buried_at, runs: runs.clone() });
+        drop(settling);
+        let queues = self.consumers().unblocked(group, &runs);
+        self.messages().raise(queues);
         Ok(())
     }
 
-    /// All of them are due again at one time, so that they are tried, and told, together.
+    /// All of them are due again at one time, so that they are tried, and reported, together.
     fn delay(&self, late: Late) {
-        let now: Time = self.now();
+        let now: Time = self.context().now();
         let mut consumers = self.consumers();
-        let mut told: BTreeMap<(String, String), u32> = BTreeMap::new();
+        let mut delayed: BTreeMap<(String, String), u32> = BTreeMap::new();
         for (burying, reason) in late {
-            consumers.index.postpone(burying.group, &burying.run, now, now.after(RETRY_AFTER));
-            let group = consumers.groups.get(&burying.group).map_or("", |entry| &entry.name).to_string();
-            *told.entry((group, reason)).or_default() += burying.run.len();
+            consumers.postpone(&burying, now, now.after(RETRY_AFTER));
+            let group = consumers.groups().get(&burying.group).map_or("", |entry| &entry.name).to_string();
+            *delayed.entry((group, reason)).or_default() += burying.run.len();
         }
-        self.set_alarm(consumers.index.next_due());
         drop(consumers);
-        for ((group, reason), messages) in told {
-            if self.check().is_ok() {
-                self.tell(&StoreEvent::DeadLetterDelayed { group, messages, reason });
+        for ((group, reason), messages) in delayed {
+            if self.context().check().is_ok() {
+                self.context().emit(&StoreEvent::DeadLetterDelayed { group, messages, reason });
             }
         }
-    }
-
-    /// Records what a durable message in the commit log has settled. That happened, record or not: when it cannot be
-    /// written now, it is before the next mark.
-    pub(crate) fn record_settled(
-        &self,
-        consumers: &mut Consumers,
-        unrecorded: &mut Vec<Unrecorded>,
-        settled: Unrecorded,
-    ) {
-        if self.change_all(consumers, &settled.runs, |runs| settled.change(runs)).is_err() {
-            consumers.index.apply(&settled.change(&settled.runs));
-            unrecorded.push(settled);
-        }
-    }
-
-    /// Records the settlements that could not be when they happened.
-    pub(crate) fn record_unrecorded(&self, unrecorded: &mut Vec<Unrecorded>) -> Result<()> {
-        let mut consumers = self.consumers();
-        while let Some(settled) = unrecorded.last() {
-            self.change_all(&mut consumers, &settled.runs, |runs| settled.change(runs))?;
-            unrecorded.pop();
-        }
-        Ok(())
     }
 }

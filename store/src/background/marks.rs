@@ -1,177 +1,214 @@
 //! Marks: how far the consume queues are durable, which is where the next open begins to read the commit log.
 //!
 //! A mark is made in two steps. First the messages and the queues' files are made durable, which needs disk space;
-//! then the records are written, which does not. On a full disk the last mark can thus be told again, and the
+//! then the records are written, which does not. On a full disk the last mark can thus be written again, and the
 //! checkpoint log goes on living from its reserve. Retention only moves the last mark on to where the commit log is to
 //! begin, so that what fills the disk can go.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use popstore_revive::{QueueId, TopicId};
+use popstore_revive::QueueId;
 
 use crate::engine::Engine;
-use crate::engine::options::Durability;
 use crate::error::{Error, Result};
-use crate::format::checkpoint::CheckpointRecord;
-use crate::format::extent::{Extent, MarkPart};
-use crate::log::room_max;
-use crate::messages::queue::ConsumeQueue;
-use crate::messages::topics::{NAME_MAX, Topic};
-use crate::primitives::Hold;
+use crate::format::extent::Extent;
+use crate::ledger::{Mark, MarkedTopics};
+use crate::messages::{ConsumeQueue, Messages, Topic};
+use crate::options::{Durability, Options};
 
 /// How many threads sync the files of many queues, and how many queues are worth a thread.
 const FLUSHERS: usize = 16;
 const QUEUES_EACH_MIN: usize = 16;
+/// A mark syncs a file of every queue: with more than so many of them marks come less often, but not more than so many
+/// times less, since what lies behind the last one is read again at open.
+const QUEUES_MAX: u64 = 128;
+const TIMES_MAX: u64 = 16;
+/// When nothing is appended, this part of what is between two marks is enough for one, and not less than so many bytes.
+const QUIET_PART: u64 = 32;
+const QUIET_BYTES_MIN: u64 = 1 << 20;
 
-/// What a mark says.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Mark {
-    /// The queues are durable for everything before this place of the commit log.
-    pub(crate) commit: u64,
-    /// The commit log begins here.
-    pub(crate) base: u64,
-    /// The topics, and how far each queue reaches.
-    pub(crate) topics: Told,
+/// The task that makes marks.
+pub(crate) struct Marks {
+    /// The files of the consume queues hold nothing from here on.
+    flushed: u64,
 }
 
-type Told = Vec<(TopicId, Arc<str>, Vec<Extent>)>;
+/// When marks are due, behind the last one, with so many queues in the store.
+struct Pace<'o> {
+    last: u64,
+    options: &'o Options,
+    queues: u64,
+}
 
-/// What a mark tells of topics, with these extents of their queues.
-fn told(topics: &[Arc<Topic>], extent: impl Fn(&ConsumeQueue) -> Extent) -> Told {
+impl Pace<'_> {
+    /// The end of the commit log from which on a mark is due.
+    fn next(&self) -> u64 {
+        let times = self.queues.div_ceil(QUEUES_MAX).clamp(1, TIMES_MAX);
+        self.last.saturating_add(self.options.mark_every_bytes.saturating_mul(times))
+    }
+
+    /// The same while nothing is appended.
+    fn next_quiet(&self) -> u64 {
+        let bytes = self.next() - self.last;
+        self.last + (bytes / QUIET_PART).max(QUIET_BYTES_MIN).min(bytes)
+    }
+}
+
+fn pace(engine: &Engine) -> Pace<'_> {
+    let queues = engine.messages().topics().queues();
+    Pace { last: engine.ledger().marked_through(), options: &engine.context().options, queues }
+}
+
+/// What a mark says of topics, with these extents of their queues.
+fn marked(topics: &[Arc<Topic>], extent: impl Fn(&ConsumeQueue) -> Extent) -> MarkedTopics {
     let extents = |topic: &Topic| topic.of_each(&extent).collect();
     topics.iter().map(|topic| (topic.id, Arc::clone(&topic.name), extents(topic))).collect()
 }
 
-impl Engine {
-    pub(crate) fn mark_if_due(&self) -> Result<()> {
-        let (last, due) = {
-            let kept = self.kept.hold();
-            (kept.mark.commit, kept.next_mark(&self.options, self.topics.queues()))
-        };
-        if self.poppable() < due || self.place_of_mark() <= last {
+impl Marks {
+    /// The task in a store whose queues have files up to this place of the commit log.
+    pub(crate) fn behind(flushed: u64, engine: &Engine) -> Self {
+        engine.messages().wake_keeper_at(pace(engine).next_quiet());
+        Self { flushed }
+    }
+
+    /// Makes a mark if enough was appended since the last one.
+    pub(crate) fn step(&mut self, engine: &Engine) -> Result<()> {
+        let (last, due) = (engine.ledger().marked_through(), pace(engine).next());
+        if engine.messages().poppable() < due || self.place(engine) <= last {
             return Ok(());
         }
-        self.mark(|| self.place_of_mark()).map(|_| ())
+        let place = self.place(engine);
+        self.mark(engine, || place).map(|_| ())
     }
 
-    /// Where the next mark should lie: the end of the last full segment, if that is not too far back.
-    ///
-    /// A mark syncs what lies before it. While the segment that is appended to is synced, room for more is made more
-    /// slowly, and appends that need much wait for it: they came to three quarters of their rate so.
-    fn place_of_mark(&self) -> u64 {
-        let head = self.commit.head_span();
-        let flushed = self.kept.hold().flushed;
-        let mapped = self.options.durability != Durability::SyncEach;
-        let near = head.end - head.start < 2 * self.options.mark_every_bytes;
-        if mapped && near && head.start >= flushed { head.start } else { self.commit.appended() }
+    /// The end of the commit log, if a mark there is worth its syncs as soon as nothing is appended. What is appended
+    /// meanwhile wakes the keeper when a mark is due, or when retention has something to delete.
+    pub(crate) fn worth_a_mark(&self, engine: &Engine) -> Option<u64> {
+        let (log, options, pace) = (engine.messages().log(), &engine.context().options, pace(engine));
+        let (end, quiet) = (log.appended(), pace.next_quiet());
+        let mark = if end < quiet { quiet } else { pace.next() };
+        // What is over the limit already could not go.
+        let over = |bytes| log.start().saturating_add(bytes).max(end + options.mark_every_bytes / 8);
+        let retain = options.retention.bytes.map_or(u64::MAX, over);
+        engine.messages().wake_keeper_at(mark.min(retain));
+        Some(end).filter(|end| *end >= quiet)
     }
 
-    /// Makes messages and consume queues durable up to a place and says so. Returns the end of the checkpoint log.
-    fn mark(&self, place: impl FnOnce() -> u64) -> Result<u64> {
-        // Order matters: a message that settles another lies before the mark only if its settlement is recorded.
-        let commit = {
-            let mut unrecorded = self.letters();
-            self.record_unrecorded(&mut unrecorded)?;
-            place()
-        };
-        // The syncs come after the lock: the reviver does not wait for them.
-        let mark = self.make_mark(commit)?;
-        self.tell_mark(&mark)
+    /// Marks all there is, and makes that durable, so that the next open has little to read.
+    pub(crate) fn mark_in_the_quiet(&mut self, engine: &Engine) -> Result<()> {
+        let end = self.mark_all(engine)?;
+        engine.ledger().log().sync_through(end)
     }
 
-    /// A mark for everything there is. Returns the end of the checkpoint log.
-    pub(crate) fn mark_all(&self) -> Result<u64> {
-        self.mark(|| self.commit.appended())
-    }
-
-    /// The same; on a full disk the last mark again.
-    pub(crate) fn mark_all_or_tell_again(&self) -> Result<u64> {
-        match self.mark_all() {
-            Err(Error::Full { .. }) => self.tell_mark_again(),
+    /// Marks all there is; on a full disk the last mark is written again. Returns the end of the checkpoint log.
+    pub(crate) fn mark_all_or_again(&mut self, engine: &Engine) -> Result<u64> {
+        match self.mark_all(engine) {
+            Err(Error::Full { .. }) => engine.ledger().write_mark_again(),
             marked => marked,
         }
     }
 
-    /// Tells the last mark once more, which takes no sync.
-    pub(crate) fn tell_mark_again(&self) -> Result<u64> {
-        self.tell_mark(&self.last_mark())
+    /// Where the next mark should lie: the end of the last full segment, if that is not too far back. A mark syncs what
+    /// lies before it, and syncing the segment that is appended to starves whoever prepares room in it: large appends came
+    /// to three quarters of their rate.
+    fn place(&self, engine: &Engine) -> u64 {
+        let log = engine.messages().log();
+        let head = log.head_span();
+        let options = &engine.context().options;
+        let near = head.end - head.start < 2 * options.mark_every_bytes;
+        let mapped = options.durability != Durability::SyncEach;
+        if mapped && near && head.start >= self.flushed { head.start } else { log.appended() }
     }
 
-    fn last_mark(&self) -> Mark {
-        self.kept.hold().mark.clone()
+    fn mark_all(&mut self, engine: &Engine) -> Result<u64> {
+        self.mark(engine, || engine.messages().log().appended())
+    }
+
+    /// Makes messages and consume queues durable up to a place, or up to a settlement that is under way before it, and
+    /// says so. Returns the end of the checkpoint log.
+    fn mark(&mut self, engine: &Engine, place: impl FnOnce() -> u64) -> Result<u64> {
+        let commit = bound(engine, place)?;
+        let messages = engine.messages();
+        messages.log().sync_through(commit)?;
+        // Order matters: no later mark may lie before what the files hold, also if this one comes to nothing.
+        self.flushed = self.flushed.max(commit);
+        let all = messages.topics().all();
+        // Everything before `commit` has its entry by now, since entries are pushed before the log's end moves; and no
+        // file holds more than that, since only this task flushes, and never beyond what was written.
+        flush(messages, &all.iter().flat_map(|topic| topic.all_used()).collect::<Vec<_>>(), commit)?;
+        let mark = Mark { commit, base: messages.log().start(), topics: marked(&all, ConsumeQueue::extent) };
+        write(engine, mark)
     }
 
     /// Moves the last mark on to `base`, where the log will begin and with it all queues. The entries of what goes need
-    /// no place in their files, so that this takes no space: else what fills the disk could not go.
-    pub(crate) fn move_mark_to(&self, base: u64) -> Result<u64> {
-        // Order matters, as for every mark.
-        self.record_unrecorded(&mut self.letters())?;
-        let last = self.last_mark();
+    /// no place in their files, so that this takes no space: else what fills the disk could not go. Returns the end of the
+    /// checkpoint log; nothing when a settlement is under way before `base`.
+    pub(crate) fn move_to(&mut self, engine: &Engine, base: u64) -> Result<Option<u64>> {
+        let last = engine.ledger().last_mark();
         let place = last.commit.max(base);
-        self.commit.sync_through(place)?;
-        // Files may hold more by now than the last mark says. What lies behind this one is read again.
-        let mut marked = BTreeMap::new();
-        for (topic, _, queues) in last.topics {
-            marked.extend(queues.iter().zip(0..).map(|(extent, queue)| (QueueId { topic, queue }, extent.end)));
+        if bound(engine, || place)? < place {
+            return Ok(None);
         }
-        let topics = told(&self.topics.all(), |queue| {
+        engine.messages().log().sync_through(place)?;
+        // Files may hold more by now than the last mark says. What lies behind this one is read again.
+        let mut ends = BTreeMap::new();
+        for (topic, _, queues) in last.topics {
+            ends.extend(queues.iter().zip(0..).map(|(extent, queue)| (QueueId { topic, queue }, extent.end)));
+        }
+        let topics = marked(&engine.messages().topics().all(), |queue| {
             let now = queue.extent();
-            let end = marked.get(&queue.id).map_or(now.first, |end| now.first.max(*end));
+            let end = ends.get(&queue.id).map_or(now.first, |end| now.first.max(*end));
             Extent { end, ..now }
         });
-        self.tell_mark(&Mark { commit: place, base, topics })
+        write(engine, Mark { commit: place, base, topics }).map(Some)
     }
+}
 
-    fn make_mark(&self, commit: u64) -> Result<Mark> {
-        self.commit.sync_through(commit)?;
-        // Order matters: no later mark may lie before what the files hold, also if this one comes to nothing.
-        let mut kept = self.kept.hold();
-        kept.flushed = kept.flushed.max(commit);
-        drop(kept);
-        let all = self.topics.all();
-        // Everything before `commit` has its entry by now, since entries are pushed before the log's end moves; and no
-        // file holds more than that, since only who keeps house flushes, and never beyond what was written.
-        self.flush(&all.iter().flat_map(|topic| topic.all_used()).collect::<Vec<_>>(), commit)?;
-        Ok(Mark { commit, base: self.commit.start(), topics: told(&all, ConsumeQueue::extent) })
-    }
+/// How far a mark may go: what settles others lies before it only if that is on record.
+fn bound(engine: &Engine, place: impl FnOnce() -> u64) -> Result<u64> {
+    let record = |settled: &crate::engine::Unrecorded| {
+        engine.consumers().change_all(&settled.runs, |runs| settled.change(runs)).map(|_| ())
+    };
+    engine.letters().bound(record, place)
+}
 
-    /// Makes the files of queues durable. Each takes a sync or two, most of it waiting, and syncs that wait together
-    /// share one write of the file system's journal: so those of many queues are asked for from several threads.
-    fn flush(&self, queues: &[&Arc<ConsumeQueue>], commit: u64) -> Result<()> {
-        let each = queues.len().div_ceil(FLUSHERS).max(QUEUES_EACH_MIN);
-        let flush = |some: &[&Arc<ConsumeQueue>]| some.iter().try_for_each(|queue| queue.flush(&self.disk, commit));
-        std::thread::scope(|threads| {
-            let (here, rest) = queues.split_at(each.min(queues.len()));
-            let (mut others, mut left) = (Vec::new(), Vec::new());
-            for some in rest.chunks(each) {
-                let named = std::thread::Builder::new().name("popstore-marks".to_string());
-                match named.spawn_scoped(threads, move || flush(some)) {
-                    Ok(other) => others.push(other),
-                    // No thread can be had: it takes longer.
-                    Err(_) => left.push(some),
-                }
-            }
-            let flushed = left.into_iter().map(flush).fold(flush(here), Result::and);
-            others.into_iter().map(|other| other.join().expect("no panic while flushing")).fold(flushed, Result::and)
-        })
-    }
+fn write(engine: &Engine, mark: Mark) -> Result<u64> {
+    let end = engine.ledger().write_mark(mark)?;
+    engine.messages().wake_keeper_at(pace(engine).next_quiet());
+    Ok(end)
+}
 
-    fn tell_mark(&self, mark: &Mark) -> Result<u64> {
-        let Mark { commit, base, topics } = mark;
-        let room = room_max(self.options.checkpoint_segment_bytes) as usize;
-        let mut consumers = self.consumers();
-        for (topic, name, queues) in topics {
-            for part in MarkPart::all(queues, room / 2 - NAME_MAX) {
-                self.write_record(&mut consumers, &CheckpointRecord::MarkTopic { topic: *topic, name, part })?;
+/// Makes the files of queues durable. Each takes a sync or two, most of it waiting, and syncs that wait together
+/// share one write of the file system's journal: so those of many queues are asked for from several threads.
+fn flush(messages: &Messages, queues: &[&Arc<ConsumeQueue>], commit: u64) -> Result<()> {
+    let each = queues.len().div_ceil(FLUSHERS).max(QUEUES_EACH_MIN);
+    let flush = |some: &[&Arc<ConsumeQueue>]| some.iter().try_for_each(|queue| queue.flush(messages.disk(), commit));
+    std::thread::scope(|threads| {
+        let (here, rest) = queues.split_at(each.min(queues.len()));
+        let (mut others, mut left) = (Vec::new(), Vec::new());
+        for some in rest.chunks(each) {
+            let named = std::thread::Builder::new().name("popstore-marks".to_string());
+            match named.spawn_scoped(threads, move || flush(some)) {
+                Ok(other) => others.push(other),
+                // No thread can be had: it takes longer.
+                Err(_) => left.push(some),
             }
         }
-        let count = topics.len() as u32;
-        self.write_record(&mut consumers, &CheckpointRecord::Mark { commit: *commit, topics: count })?;
-        // Order matters: files go by the second record, and what they held is accounted for by the first.
-        let end = self.write_record(&mut consumers, &CheckpointRecord::CommitStart { base: *base })?.end;
-        drop(consumers);
-        self.keep(|kept| kept.mark = mark.clone());
-        Ok(end)
+        let flushed = left.into_iter().map(flush).fold(flush(here), Result::and);
+        others.into_iter().map(|other| other.join().expect("no panic while flushing")).fold(flushed, Result::and)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_come_less_often_the_more_queues_each_must_sync_up_to_a_limit() {
+        let options = &Options::default().mark_every_bytes(100);
+        let next = [0, 1, 128, 129, 1000, 10_000, 1 << 40].map(|queues| Pace { last: 1000, options, queues }.next());
+        assert_eq!(next, [1100, 1100, 1100, 1200, 1800, 2600, 2600]);
     }
 }

@@ -1,9 +1,11 @@
-//! What runs behind a store, a file for each task: the threads, the reviver, dead letters, marks, snapshots, retention.
+//! What runs behind a store, a file for each task: the threads, the reviver, dead letters, marks, retention. A task owns
+//! what it remembers from one step to the next.
 
-pub(crate) mod age;
-pub(crate) mod bury;
+mod ages;
+mod bury;
 pub(crate) mod keeper;
 pub(crate) mod marks;
+mod relocation;
 pub(crate) mod retention;
 mod reviver;
 pub(crate) mod threads;

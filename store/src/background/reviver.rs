@@ -1,15 +1,13 @@
 //! The reviver: asks the index what is due, records what it decided, buries what has used up its deliveries.
 
-use std::sync::atomic::Ordering;
-
-use popstore_revive::{Burial, Burying, Change, Decision, Decisions, QueueId, Run, Time, Verdict};
+use popstore_revive::{Burial, Burying, Change, Decision, QueueId, Run, Time, Verdict};
 
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::StoreEvent;
-use crate::ledger::consumers::Consumers;
+use crate::ledger::Locked;
 
-/// How many blocks of messages are looked at under one hold of the lock.
+/// How many blocks of messages are ended under one hold of the lock.
 const BLOCKS_MAX: usize = 256;
 /// When a step that failed is tried again.
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
@@ -17,41 +15,41 @@ const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 impl Engine {
     /// Does everything that is due and returns when to come back.
     pub(crate) fn revive(&self) -> Option<Time> {
-        let before = self.checkpoint.appended();
+        let before = self.ledger().log().appended();
         let next_due = self.revive_all();
-        let end = self.checkpoint.appended();
+        let end = self.ledger().log().appended();
         if end > before {
-            // What was decided is as durable as anything else, so that a backoff does not begin anew after a kill. A
-            // failure poisons the store, and everybody who writes is told.
-            let _ = self.settle_checkpoint(end);
+            // What was decided is as durable as anything else, so that a backoff does not start over after a kill. A
+            // failure poisons the store, and everybody who writes gets to know.
+            let _ = self.make_records_durable(end);
         }
         next_due
     }
 
     fn revive_all(&self) -> Option<Time> {
         loop {
-            if self.check().is_err() {
+            if self.context().check().is_err() {
                 // A closed or poisoned store decides nothing any more.
                 return None;
             }
-            let now = self.now();
-            self.alarm.store(now.0, Ordering::SeqCst);
+            let now = self.context().now();
+            self.ledger().set_alarm(Some(now));
             let (next_due, burials) = match self.revive_some(now) {
                 Ok(done) => done,
                 Err(error) => {
                     let retry_at = now.after(RETRY_AFTER);
-                    self.alarm.store(retry_at.0, Ordering::SeqCst);
-                    self.tell(&StoreEvent::BackgroundFailure { task: "revive", reason: error.to_string() });
+                    self.ledger().set_alarm(Some(retry_at));
+                    self.context().emit(&StoreEvent::BackgroundFailure { task: "revive", reason: error.to_string() });
                     return Some(retry_at);
                 }
             };
-            self.see_to_reserve();
+            self.ensure_checkpoint_room();
             self.bury(&burials);
             if burials.is_empty() && next_due.is_none_or(|due| due > now) {
-                // Order matters: the alarm is set before a last look, so that a lease given between is seen by
+                // Order matters: the alarm is set before a last check, so that a lease given between is seen by
                 // either side.
-                self.alarm.store(next_due.map_or(u64::MAX, |due| due.0), Ordering::SeqCst);
-                let next_due = self.consumers().index.next_due();
+                self.ledger().set_alarm(next_due);
+                let next_due = self.consumers().index().next_due();
                 if next_due.is_none_or(|due| due > now) {
                     return next_due;
                 }
@@ -60,9 +58,8 @@ impl Engine {
     }
 
     fn revive_some(&self, now: Time) -> Result<(Option<Time>, Vec<Burying>)> {
-        let mut decided = Decisions::default();
         let mut consumers = self.consumers();
-        consumers.index.advance(now, BLOCKS_MAX, &mut decided);
+        let mut decided = consumers.advance(now, BLOCKS_MAX);
         let mut visible: Vec<QueueId> = decided.woken.iter().map(|(_, queue)| *queue).collect();
         decided.endings.sort_by_key(|decision| (decision.group, verdict_order(&decision.verdict)));
         let alike = |one: &Decision, other: &Decision| one.group == other.group && one.verdict == other.verdict;
@@ -70,25 +67,25 @@ impl Engine {
             if let Err(error) = self.end_leases(&mut consumers, endings, now) {
                 // What has no record stays due; what was to be buried must become so again.
                 for burying in &decided.burials {
-                    consumers.index.postpone(burying.group, &burying.run, now, now.after(RETRY_AFTER));
+                    consumers.postpone(burying, now, now.after(RETRY_AFTER));
                 }
                 drop(consumers);
-                self.raise(visible);
+                self.messages().raise(visible);
                 return Err(error);
             }
             visible.extend(endings.iter().map(|decision| decision.run.queue));
         }
-        let next_due = consumers.index.next_due();
+        let next_due = consumers.index().next_due();
         drop(consumers);
-        self.raise(visible);
+        self.messages().raise(visible);
         Ok((next_due, decided.burials))
     }
 
-    fn end_leases(&self, consumers: &mut Consumers, endings: &[Decision], at: Time) -> Result<()> {
+    fn end_leases(&self, consumers: &mut Locked<'_>, endings: &[Decision], at: Time) -> Result<()> {
         let group = endings[0].group;
         let runs: Vec<Run> = endings.iter().map(|decision| decision.run).collect();
         let verdict = endings[0].verdict;
-        self.change_all(consumers, &runs, |runs| match verdict {
+        consumers.change_all(&runs, |runs| match verdict {
             Verdict::Redeliver { visible_at } => Change::Revived { group, at, visible_at, runs },
             Verdict::Discard => Change::Buried { group, at, burial: Burial::Discarded, runs },
         })?;

@@ -3,20 +3,24 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use popstore_revive::Time;
 
-use crate::engine::options::Durability;
-use crate::engine::{Engine, Wakes};
+use crate::background::keeper::Keeper;
+use crate::context::Wakes;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
+use crate::options::Durability;
+use crate::primitives::Hold;
 
 /// How long a background task waits after a failure, such as a full disk.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
-/// How often retention looks at the clock at least and at most.
+/// How often retention checks the clock at least and at most.
 const RETAIN_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
 /// A log to which nothing was appended for so long is marked.
@@ -47,22 +51,23 @@ pub(crate) struct Threads(Vec<JoinHandle<()>>);
 
 impl Threads {
     /// Starts them all, or those before the first that the system refuses.
-    pub(crate) fn start(engine: &Arc<Engine>, listen: Listen) -> (Self, Result<()>) {
+    pub(crate) fn start(engine: &Arc<Engine>, keeper: &Arc<Mutex<Keeper>>, listen: Listen) -> (Self, Result<()>) {
         type Body = Box<dyn FnOnce(&Engine) + Send>;
         type Bodies = Vec<(&'static str, Body)>;
         let Listen { prepare, make, revive, keep, flush } = listen;
+        let keeper = Arc::clone(keeper);
         let mut bodies: Bodies = vec![
             ("prepare", Box::new(move |engine| prepare_ahead(engine, &prepare))),
             ("make", Box::new(move |engine| make_ahead(engine, &make))),
             ("revive", Box::new(move |engine| revive_on_time(engine, &revive))),
-            ("keep", Box::new(move |engine| keep_house(engine, &keep))),
+            ("keep", Box::new(move |engine| keep_house(engine, &keeper, &keep))),
         ];
-        if let Durability::SyncEvery(every) = engine.options.durability {
+        if let Durability::SyncEvery(every) = engine.context().options.durability {
             bodies.push(("flush", Box::new(move |engine| sync_every(engine, &flush, every))));
         }
-        // Order matters: from here on appends wait for the thread, which sees to the consumers' reserve first. An append
+        // Order matters: from here on appends wait for the thread, which prepares the consumers' log first. An append
         // that made its own room could take the last of the disk before.
-        [&engine.checkpoint, &engine.commit].iter().for_each(|log| log.attend(true));
+        [engine.ledger().log(), engine.messages().log()].iter().for_each(|log| log.attend(true));
         let mut threads = Self(Vec::new());
         for (name, body) in bodies {
             let its = Arc::clone(engine);
@@ -96,7 +101,7 @@ fn live(engine: &Engine, name: &'static str, body: impl FnOnce(&Engine)) {
 }
 
 fn is_open(engine: &Engine) -> bool {
-    engine.check_open().is_ok()
+    engine.context().check_open().is_ok()
 }
 
 fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
@@ -105,10 +110,10 @@ fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
         let mut steps = [Some(true); 2];
         while steps.contains(&Some(true)) && is_open(engine) {
             let [checkpoint, commit] = &mut steps;
-            *checkpoint = checkpoint.and_then(|_| done(engine, engine.checkpoint.prepare()));
+            *checkpoint = checkpoint.and_then(|_| done(engine, engine.ledger().log().prepare()));
             // Order matters: only now, since the last of the disk is for the consumers' log.
-            let _ = engine.wakes.make.try_send(());
-            *commit = commit.and_then(|_| done(engine, engine.commit.fill_ahead()));
+            let _ = engine.context().wakes.make.try_send(());
+            *commit = commit.and_then(|_| done(engine, engine.messages().log().fill_ahead()));
         }
         let failed = steps.contains(&None);
         let _ = if failed {
@@ -124,7 +129,7 @@ fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
 fn make_ahead(engine: &Engine, wake: &Receiver<()>) {
     while is_open(engine) {
         let _ = wake.recv();
-        while is_open(engine) && done(engine, engine.commit.make_ahead()) == Some(true) {}
+        while is_open(engine) && done(engine, engine.messages().log().make_ahead()) == Some(true) {}
     }
 }
 
@@ -132,10 +137,10 @@ fn make_ahead(engine: &Engine, wake: &Receiver<()>) {
 fn done(engine: &Engine, made: Result<bool>) -> Option<bool> {
     match made {
         Ok(more) => Some(more),
-        // Appends that need the room are told so themselves.
+        // Appends that need the room get the error themselves.
         Err(Error::Full { .. }) => None,
         Err(error) => {
-            engine.tell(&StoreEvent::BackgroundFailure { task: "prepare", reason: error.to_string() });
+            engine.context().emit(&StoreEvent::BackgroundFailure { task: "prepare", reason: error.to_string() });
             None
         }
     }
@@ -144,35 +149,55 @@ fn done(engine: &Engine, made: Result<bool>) -> Option<bool> {
 fn revive_on_time(engine: &Engine, wake: &Receiver<()>) {
     while is_open(engine) {
         match engine.revive() {
-            Some(due) => drop(wake.recv_timeout(due.since(engine.now()))),
+            Some(due) => drop(wake.recv_timeout(due.since(engine.context().now()))),
             None => drop(wake.recv()),
         }
     }
 }
 
-fn keep_house(engine: &Engine, wake: &Receiver<()>) {
-    let rules = &engine.options.retention;
-    let look = match rules.after {
+fn keep_house(engine: &Engine, keeper: &Mutex<Keeper>, wake: &Receiver<()>) {
+    let rules = &engine.context().options.retention;
+    let every = match rules.after {
         Some(after) => Some((after / 10).clamp(RETAIN_EVERY.0, RETAIN_EVERY.1)),
         None if rules.when_done || rules.bytes.is_some() => Some(Duration::from_secs(1)),
         None => None,
     };
-    // The log's end that was last seen, if a mark there is worth while, and when it is made; and where one was tried.
-    let (mut seen, mut tried) = (None, None);
+    let mut quiet = Quiet::default();
     while is_open(engine) {
-        engine.keep_house();
-        let (now, end) = (engine.now(), engine.worth_a_mark().filter(|end| tried != Some(*end)));
-        seen = end.map(|end| seen.filter(|(before, _)| *before == end).unwrap_or((end, now.after(QUIET))));
-        let left = seen.map(|(_, due)| due.since(now));
+        let worth_a_mark = {
+            let mut keeper = keeper.hold();
+            keeper.step(engine);
+            keeper.worth_a_mark(engine)
+        };
+        match quiet.next(worth_a_mark, engine.context().now()) {
+            Some(Duration::ZERO) => keeper.hold().mark_in_the_quiet(engine),
+            left => match left.or(every) {
+                Some(wait) => drop(wake.recv_timeout(wait)),
+                None => drop(wake.recv()),
+            },
+        }
+    }
+}
+
+/// Whether the log has been quiet for long enough to be marked.
+#[derive(Default)]
+struct Quiet {
+    /// The log's end that was last seen, if a mark there is worth its syncs, and when it is made.
+    seen: Option<(u64, Time)>,
+    /// The end at which one was tried.
+    tried: Option<u64>,
+}
+
+impl Quiet {
+    /// How long to wait for the mark at this end of the log; nothing when none is worth making. Zero means now, once.
+    fn next(&mut self, end: Option<u64>, now: Time) -> Option<Duration> {
+        let end = end.filter(|end| self.tried != Some(*end));
+        self.seen = end.map(|end| self.seen.filter(|(before, _)| *before == end).unwrap_or((end, now.after(QUIET))));
+        let left = self.seen.map(|(_, due)| due.since(now));
         if left == Some(Duration::ZERO) {
-            engine.mark_in_the_quiet();
-            tried = end;
-            continue;
+            self.tried = end;
         }
-        match left.or(look) {
-            Some(wait) => drop(wake.recv_timeout(wait)),
-            None => drop(wake.recv()),
-        }
+        left
     }
 }
 
@@ -181,13 +206,13 @@ fn keep_house(engine: &Engine, wake: &Receiver<()>) {
 fn sync_every(engine: &Engine, wake: &Receiver<()>, every: Duration) {
     while is_open(engine) {
         let _ = wake.recv();
-        let wait_until = engine.now().after(every);
-        while is_open(engine) && engine.now() < wait_until {
-            std::thread::sleep(wait_until.since(engine.now()).min(Duration::from_millis(100)));
+        let wait_until = engine.context().now().after(every);
+        while is_open(engine) && engine.context().now() < wait_until {
+            std::thread::sleep(wait_until.since(engine.context().now()).min(Duration::from_millis(100)));
         }
         // Appends from here on ask again.
         while wake.try_recv().is_ok() {}
-        // A failure poisons the store, and everybody who writes is told.
-        let _ = engine.commit.sync_all().and_then(|()| engine.checkpoint.sync_all());
+        // A failure poisons the store, and everybody who writes gets to know.
+        let _ = engine.messages().log().sync_all().and_then(|()| engine.ledger().log().sync_all());
     }
 }

@@ -1,249 +1,105 @@
-//! The parts of an open store, together. The verbs are `impl Engine` blocks in files of their own.
+//! The parts of an open store, together: messages, ledger, settlements under way. The verbs are `impl Engine` blocks in
+//! files of their own, and reach the parts through these doors.
 
-pub(crate) mod options;
+mod letters;
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
-use crossbeam_channel::Sender;
-use popstore_revive::{QueueIndex, Time};
+use crate::context::Context;
+use crate::error::Result;
+use crate::ledger::{Ledger, Locked};
+use crate::log::Log;
+use crate::messages::Messages;
+use crate::options::Durability;
 
-use crate::background::age::Ages;
-use crate::background::bury::Unrecorded;
-use crate::background::keeper::{Due, Kept};
-use crate::background::retention::Oldest;
-use crate::callback;
-use crate::clock::Timeline;
-use crate::engine::options::{Durability, Options};
-use crate::error::{Error, Result};
-use crate::event::StoreEvent;
-use crate::format::commit::CommitRecord;
-use crate::format::entry::{Entry, tag_hash};
-use crate::format::identity::Identity;
-use crate::ledger::consumers::Consumers;
-use crate::ledger::reserve::Reserve;
-use crate::log::{Log, Poison};
-use crate::messages::message::{Reader, StoredMessage};
-use crate::messages::queue::ConsumeQueue;
-use crate::messages::topics::{Topic, Topics};
-use crate::primitives::Hold;
-use crate::recover::Recovery;
-use crate::segment::{Disk, Lock};
+pub(crate) use letters::{Letters, Unrecorded};
 
 /// An open store.
 ///
-/// Locks are taken in this order: `keeping`, `making_topics`, `letters`, `consumers`, the logs' own, the queues' own.
+/// Locks are taken in this order: the keeper's, those of the letters, of the ledger, of the messages.
 pub(crate) struct Engine {
-    pub(crate) dir: PathBuf,
-    pub(crate) options: Options,
-    pub(crate) clock: Timeline,
-    pub(crate) identity: Identity,
-    pub(crate) disk: Disk,
-    pub(crate) commit: Log,
-    pub(crate) checkpoint: Log,
-    pub(crate) topics: Topics,
-    pub(crate) consumers: Mutex<Consumers>,
-    /// One topic is made at a time.
-    pub(crate) making_topics: Mutex<()>,
-    /// Held from the first byte of a message that settles another to the record of that settlement, so that a mark
-    /// never falls between them. Holds the settlements that could not be recorded when they happened.
-    pub(crate) letters: Mutex<Vec<Unrecorded>>,
-    /// Held by whoever marks, snapshots or deletes.
-    pub(crate) keeping: Mutex<()>,
-    pub(crate) kept: Mutex<Kept>,
-    pub(crate) due: Due,
-    pub(crate) reserve: Reserve,
-    /// What retention knows of the oldest segment.
-    pub(crate) oldest: Mutex<Option<Arc<Oldest>>>,
-    pub(crate) ages: Mutex<Ages>,
-    pub(crate) opened_at: Time,
-    pub(crate) poison: Arc<Poison>,
-    pub(crate) wakes: Wakes,
-    /// When the reviver wakes by itself.
-    pub(crate) alarm: AtomicU64,
-    pub(crate) closed: AtomicBool,
-    pub(crate) recovery: Recovery,
-    /// Locked while the store is open; never deleted.
-    pub(crate) lock: Arc<Lock>,
-}
-
-/// What wakes the threads. A full channel means that the thread is awake.
-#[derive(Clone)]
-pub(crate) struct Wakes {
-    pub(crate) prepare: Sender<()>,
-    pub(crate) make: Sender<()>,
-    pub(crate) revive: Sender<()>,
-    pub(crate) keep: Sender<()>,
-    pub(crate) flush: Sender<()>,
+    context: Arc<Context>,
+    messages: Messages,
+    ledger: Ledger,
+    letters: Letters,
 }
 
 impl Engine {
-    pub(crate) fn now(&self) -> Time {
-        self.clock.now()
+    pub(crate) fn new(context: Arc<Context>, messages: Messages, ledger: Ledger) -> Self {
+        Self { context, messages, ledger, letters: Letters::default() }
     }
 
-    /// The time, for a verb that would not notice by what it writes that the clock has failed.
-    pub(crate) fn time(&self) -> Result<Time> {
-        let now = self.now();
-        if self.clock.has_failed() { self.poison.check().map(|()| now) } else { Ok(now) }
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
     }
 
-    /// Refuses calls on a closed or poisoned store.
-    pub(crate) fn check(&self) -> Result<()> {
-        self.check_open()?;
-        self.poison.check()
+    pub(crate) fn messages(&self) -> &Messages {
+        &self.messages
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(crate) fn letters(&self) -> &Letters {
+        &self.letters
+    }
+
+    /// Locks the ledger. What a call that panicked has left half-way is not acknowledged.
+    pub(crate) fn consumers(&self) -> Locked<'_> {
+        let locked = self.ledger.lock();
+        if self.ledger.is_half_done() {
+            self.give_up("a call panicked half-way");
+        }
+        locked
     }
 
     /// Nothing more is acknowledged: what is in memory may be half done, or who should do the work is gone. Wakes all who
     /// wait for it.
     pub(crate) fn give_up(&self, why: &str) {
-        self.poison.set(self.dir.clone(), std::io::Error::other(why));
+        self.context.poison.set(self.context.dir.clone(), std::io::Error::other(why));
         self.let_appends_prepare();
-        self.raise_all();
+        self.messages.raise_all();
     }
 
     /// Appends that need room make it themselves from here on.
     pub(crate) fn let_appends_prepare(&self) {
-        [&self.checkpoint, &self.commit].iter().for_each(|log| log.attend(false));
+        [self.ledger.log(), self.messages.log()].iter().for_each(|log| log.attend(false));
     }
 
-    /// Refuses calls on a closed store, and those of a forked child, whose parent has the store open.
-    pub(crate) fn check_open(&self) -> Result<()> {
-        if !self.lock.is_ours() {
-            return Err(Error::Locked { path: self.lock.path().to_path_buf() });
+    /// Refuses what makes the live state grow when the space for it is not certain.
+    pub(crate) fn check_reserve(&self) -> Result<()> {
+        self.ledger.check_reserve(|| self.messages.topics().next_id())
+    }
+
+    /// Makes messages that were appended as durable as was promised.
+    pub(crate) fn make_durable(&self, end: u64) -> Result<()> {
+        self.sync(self.messages.log(), end)
+    }
+
+    /// Makes records that were written as durable as was promised, and keeps the room for those to come.
+    pub(crate) fn make_records_durable(&self, end: u64) -> Result<()> {
+        if self.ledger.is_snapshot_due(end) {
+            let _ = self.context.wakes.keep.try_send(());
         }
-        if self.closed.load(Ordering::SeqCst) { Err(Error::Closed) } else { Ok(()) }
+        self.ensure_checkpoint_room();
+        self.sync(self.ledger.log(), end)
     }
 
-    pub(crate) fn consumers(&self) -> MutexGuard<'_, Consumers> {
-        self.held(&self.consumers)
+    /// On a full disk, makes room for the next snapshot of the ledger before there is none.
+    pub(crate) fn ensure_checkpoint_room(&self) {
+        let ensured = self.ledger.ensure_room(|| self.messages.topics().next_id());
+        self.context.emit_failure("snapshot", ensured);
     }
 
-    pub(crate) fn letters(&self) -> MutexGuard<'_, Vec<Unrecorded>> {
-        self.held(&self.letters)
-    }
-
-    /// Takes a lock. What a call that panicked has left half-way is not acknowledged.
-    fn held<'l, T>(&self, lock: &'l Mutex<T>) -> MutexGuard<'l, T> {
-        let guard = lock.hold();
-        if lock.is_poisoned() {
-            self.give_up("a call panicked half-way");
-        }
-        guard
-    }
-
-    /// The end of the messages that may be handed out.
-    pub(crate) fn poppable(&self) -> u64 {
-        match self.options.durability {
-            Durability::SyncEach => self.commit.durable(),
-            _ => self.commit.written(),
-        }
-    }
-
-    /// Makes what was appended to a log as durable as was promised.
-    pub(crate) fn settle(&self, log: &Log, end: u64) -> Result<()> {
-        match self.options.durability {
+    fn sync(&self, log: &Log, end: u64) -> Result<()> {
+        match self.context.options.durability {
             Durability::SyncEach => log.sync_through(end),
             Durability::SyncEvery(_) => {
-                let _ = self.wakes.flush.try_send(());
+                let _ = self.context.wakes.flush.try_send(());
                 Ok(())
             }
             Durability::Buffered => Ok(()),
         }
-    }
-
-    pub(crate) fn settle_checkpoint(&self, end: u64) -> Result<()> {
-        if self.checkpoint_is_due(end) {
-            let _ = self.wakes.keep.try_send(());
-        }
-        self.see_to_reserve();
-        self.settle(&self.checkpoint, end)
-    }
-
-    /// Tells whoever wants to know.
-    pub(crate) fn tell(&self, event: &StoreEvent) {
-        callback::log(|| tracing::warn!(?event, store = %self.dir.display(), "popstore"));
-        let Some(hook) = &self.options.on_event else { return };
-        if callback::call(|| hook(event)).is_none() {
-            callback::log(|| tracing::error!(?event, "the hook for events panicked"));
-        }
-    }
-
-    /// The message at a place, if it is there.
-    ///
-    /// An entry that does not lead to its message is wrong, and its queue is made anew from the commit log; if that
-    /// does not help, the message itself is damaged.
-    pub(crate) fn fetch(
-        &self,
-        topic: &Topic,
-        queue: &ConsumeQueue,
-        index: QueueIndex,
-    ) -> Result<Option<StoredMessage>> {
-        let Some(entry) = queue.entry(&self.disk, index)? else { return Ok(None) };
-        if let Ok(message) = self.follow(topic, queue, index, entry) {
-            return Ok(Some(message));
-        }
-        if queue.entry(&self.disk, index)? != Some(entry) {
-            // Retention moved it or let it go meanwhile.
-            return self.fetch(topic, queue, index);
-        }
-        // The whole log is searched once: a group that stands before damage asks at each pop.
-        if queue.was_sought_in_vain(index) {
-            return self.follow(topic, queue, index, entry).map(Some);
-        }
-        let actual = self.find_entries(queue, Some(index))?;
-        let Some((_, actual)) = actual.first().filter(|(_, actual)| *actual != entry) else {
-            // What is not written yet cannot be found, nor be damaged.
-            if entry.end() <= self.commit.written() {
-                queue.seek_no_more(index);
-            }
-            return self.follow(topic, queue, index, entry).map(Some);
-        };
-        callback::log(
-            || tracing::warn!(topic = %topic.name, queue = queue.id.queue, "a consume queue was wrong and is rebuilt"),
-        );
-        let message = self.follow(topic, queue, index, *actual)?;
-        queue.rebuild(&self.disk, &self.find_entries(queue, None)?)?;
-        Ok(Some(message))
-    }
-
-    fn follow(&self, topic: &Topic, queue: &ConsumeQueue, index: QueueIndex, entry: Entry) -> Result<StoredMessage> {
-        let another = || self.commit.damaged(entry.offset, "another message lies where the consume queue says");
-        let read = Reader::new(&self.commit, &topic.name).read(entry.offset, entry.size);
-        let found = read.and_then(|message| if message.is_at(queue.id, index) { Ok(message) } else { Err(another()) });
-        found.map_err(|error| in_message(error, topic, queue, index))
-    }
-
-    /// The entries of a queue, or of one message, as the commit log tells them.
-    pub(crate) fn find_entries(
-        &self,
-        queue: &ConsumeQueue,
-        only: Option<QueueIndex>,
-    ) -> Result<Vec<(QueueIndex, Entry)>> {
-        let mut entries = Vec::new();
-        self.commit.frames(self.commit.start(), self.commit.written(), |offset, frame| {
-            if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(frame)
-                && record.queue == queue.id
-                && !record.relocated
-                && only.is_none_or(|only| only == record.index)
-            {
-                let (size, tag) = (frame.len() as u32, tag_hash(record.tag.as_bytes()));
-                entries.push((record.index, Entry { offset, size, tag }));
-            }
-            Ok(())
-        })?;
-        Ok(entries)
-    }
-}
-
-/// Damage is told together with the message that it concerns: `Group::skip` wants to know.
-fn in_message(error: Error, topic: &Topic, queue: &ConsumeQueue, index: QueueIndex) -> Error {
-    match error {
-        Error::Corrupt { path, offset, found } => {
-            let place = format!("{}/{}/{}", topic.name, queue.id.queue, index.0);
-            Error::Corrupt { path, offset, found: format!("{found}, in the message {place}") }
-        }
-        other => other,
     }
 }

@@ -12,13 +12,13 @@ use popstore_revive::{QueueId, QueueIndex};
 use super::records::{Names, SnapshotMessage};
 use super::verify::first_now;
 use super::{Snapshot, StoreLog};
-use crate::engine::options::Options;
 use crate::error::{At, Result};
 use crate::fault::Fault;
 use crate::format::commit::{CommitRecord, MessageRecord};
 use crate::format::entry::{ENTRY, Entry};
 use crate::format::frame::{FRAME_HEADER, Frame, LogKind};
 use crate::log::Step;
+use crate::options::Options;
 use crate::segment::StoreFile;
 
 /// How many files are kept open.

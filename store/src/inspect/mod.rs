@@ -25,9 +25,9 @@ use crate::error::Result;
 use crate::fault::Fault;
 use crate::format::frame::{LogKind, Seed};
 use crate::format::identity::{AT_GENERATION, Identity};
-use crate::ledger::consumers::Consumers;
+use crate::ledger::Consumers;
 use crate::recover::directory;
-use crate::store::group::GroupOptions;
+use crate::verbs::groups::GroupOptions;
 use crate::verbs::stats::{GroupStats, TopicStats};
 
 pub use leases::{HeldMessage, HeldState};
@@ -205,8 +205,8 @@ impl Snapshot {
     pub fn groups(&self) -> Vec<GroupStats> {
         let consumers = &self.state.consumers;
         let now = SystemClock::start().now();
-        let groups = consumers.groups.values().map(|entry| {
-            let oldest_lease_for = consumers.index.oldest_lease(entry.id).map(|popped_at| now.since(popped_at));
+        let groups = consumers.groups().values().map(|entry| {
+            let oldest_lease_for = consumers.index().oldest_lease(entry.id).map(|popped_at| now.since(popped_at));
             GroupStats { oldest_lease_for, ..self.state.group(entry.id, &entry.name) }
         });
         groups.collect()
@@ -215,7 +215,7 @@ impl Snapshot {
     /// The settings of a group.
     pub fn group_options(&self, group: &str) -> Option<GroupOptions> {
         let entry = self.state.consumers.group(group).ok()?;
-        let policy = self.state.consumers.index.policy(entry.id)?.clone();
+        let policy = self.state.consumers.index().policy(entry.id)?.clone();
         Some(GroupOptions { policy, invisible_for: entry.invisible_for, ..GroupOptions::default() })
     }
 
@@ -223,7 +223,7 @@ impl Snapshot {
     pub fn position(&self, group: &str, topic: &str, queue: u32) -> Option<u64> {
         let group = self.state.consumers.group(group).ok()?.id;
         let queue = QueueId { topic: self.state.topic(topic)?, queue };
-        self.state.consumers.index.position(group, queue).map(|position| position.0)
+        self.state.consumers.index().position(group, queue).map(|position| position.0)
     }
 
     /// The places of a queue that have a message: those that retention moved on since a group still needs them, and
@@ -236,13 +236,13 @@ impl Snapshot {
     /// Whether a dead letter was put back to where it came from.
     pub fn is_redriven(&self, letters: &str, index: u64) -> bool {
         let Some(topic) = self.state.topic(letters) else { return false };
-        self.state.consumers.index.is_redriven(QueueId { topic, queue: 0 }, QueueIndex(index))
+        self.state.consumers.index().is_redriven(QueueId { topic, queue: 0 }, QueueIndex(index))
     }
 
     /// Whether the groups that read a dead-letter queue have finished with a letter; see [`crate::Group::dead_letters`].
     pub fn is_finished(&self, letters: &str, index: u64) -> bool {
         let (Some(topic), index) = (self.state.topic(letters), QueueIndex(index)) else { return false };
-        self.state.consumers.index.finished(QueueId { topic, queue: 0 }, index.block()) & index.bit() != 0
+        self.state.consumers.index().finished(QueueId { topic, queue: 0 }, index.block()) & index.bit() != 0
     }
 
     fn seed(&self, log: LogKind) -> Seed {

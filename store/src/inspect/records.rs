@@ -215,7 +215,7 @@ impl Snapshot {
 
     pub(super) fn names(&self) -> Names {
         let topics = self.state.topics.iter().map(|(id, topic)| (*id, Arc::clone(&topic.name)));
-        let groups = self.state.consumers.groups.iter().map(|(id, entry)| (*id, Arc::clone(&entry.name)));
+        let groups = self.state.consumers.groups().iter().map(|(id, entry)| (*id, Arc::clone(&entry.name)));
         Names { topics: topics.collect(), groups: groups.collect() }
     }
 }

@@ -130,7 +130,7 @@ impl Snapshot {
         let mut pins: BTreeMap<(u64, GroupId), (u64, u64)> = BTreeMap::new();
         let mut lookup = self.lookup();
         for (topic, state) in &self.state.topics {
-            let readers: Vec<GroupId> = self.state.consumers.index.readers(*topic).collect();
+            let readers: Vec<GroupId> = self.state.consumers.index().readers(*topic).collect();
             for (queue, state) in state.queues.used() {
                 let queue = QueueId { topic: *topic, queue };
                 for index in state.indexes() {
@@ -168,7 +168,7 @@ impl Snapshot {
     }
 
     fn needs(&self, group: GroupId, queue: QueueId, index: QueueIndex) -> bool {
-        let consumers = &self.state.consumers.index;
+        let consumers = self.state.consumers.index();
         let position = consumers.position(group, queue).unwrap_or_default();
         index >= position || consumers.held(group, queue, index).is_some()
     }

@@ -17,10 +17,10 @@ use crate::format::entry::{Entry, tag_hash};
 use crate::format::extent::Extent;
 use crate::format::frame::{FRAME_HEADER, LogKind};
 use crate::format::identity::Identity;
-use crate::ledger::consumers::Consumers;
+use crate::ledger::Consumers;
 use crate::log::{FrameAt, Step, Unrecovered, segment_name};
-use crate::messages::queue::sparse::Sparse;
-use crate::messages::topics::is_for_letters;
+use crate::messages::is_for_letters;
+use crate::messages::sparse::Sparse;
 use crate::recover::{Replay, Sequence};
 use crate::verbs::stats::{GroupStats, counted_topics};
 
@@ -92,7 +92,7 @@ impl State {
     }
 
     pub(super) fn group_name(&self, group: GroupId) -> Arc<str> {
-        let known = self.consumers.groups.get(&group);
+        let known = self.consumers.groups().get(&group);
         known.map_or_else(|| format!("#{}", group.0).into(), |entry| Arc::clone(&entry.name))
     }
 
@@ -102,7 +102,7 @@ impl State {
     }
 
     pub(super) fn group(&self, id: GroupId, name: &str) -> GroupStats {
-        let index = &self.consumers.index;
+        let index = self.consumers.index();
         let mut stats = GroupStats::of(name, &index.counters(id).unwrap_or_default());
         let topics = || self.topics.iter().filter(|(_, it)| !is_for_letters(&it.name)).map(|(id, _)| *id).collect();
         let (has_read, counted) = counted_topics(index, id, None, topics);
@@ -290,7 +290,7 @@ impl State {
 
     /// A message settles another by being there, whether the checkpoint log says so yet or not.
     fn settle(&mut self, settlement: &Settlement) {
-        self.consumers.index.apply(&settlement.change(settlement.popped_at, &[settlement.run()]));
+        self.consumers.apply(&CheckpointRecord::Change(settlement.change(settlement.popped_at, &[settlement.run()])));
     }
 }
 

@@ -14,7 +14,7 @@ use crate::format::commit::{CommitRecord, MessageRecord};
 use crate::format::entry::{ENTRY, Entry, tag_hash};
 use crate::format::frame::LogKind;
 use crate::log::{FrameAt, Step};
-use crate::messages::queue::aside::{InTheWay, in_the_way};
+use crate::messages::aside::{InTheWay, in_the_way};
 use crate::recover::{Sequence, directory};
 use crate::segment::StoreFile;
 

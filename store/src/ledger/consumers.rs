@@ -1,38 +1,26 @@
-//! The consumers' side: the POP index, the groups' names, and the way every change of them takes.
-//!
-//! A change is a record first and happens then, both under one lock: the order of the checkpoint log is the order in
-//! which things happened. Waiting for durability comes after the lock.
+//! What the records of the checkpoint log add up to: the POP index, and the groups by name.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use popstore_revive::{Change, GroupId, Index, QueueId, QueueIndex, Run, Time};
+use popstore_revive::{Change, GroupId, Index, QueueId, QueueIndex, Run};
 
-use crate::engine::Engine;
+use super::AckTimes;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
-use crate::format::frame::LEAD;
-use crate::log::{Room, room_max};
-use crate::verbs::stats::AckTimes;
-
-/// More than a run takes in a record.
-const RUN_BYTES_MAX: usize = 40;
 
 /// The POP index and what belongs to it.
 #[derive(Default)]
 pub(crate) struct Consumers {
-    pub(crate) index: Index,
-    pub(crate) groups: BTreeMap<GroupId, Arc<GroupEntry>>,
-    pub(crate) by_name: HashMap<Arc<str>, GroupId>,
-    /// The number the next group gets; never one that was used.
-    pub(crate) next_group: GroupId,
+    pub(super) index: Index,
+    groups: BTreeMap<GroupId, Arc<GroupEntry>>,
+    by_name: HashMap<Arc<str>, GroupId>,
+    next_group: GroupId,
     /// Since the store was opened.
-    pub(crate) ack_times: BTreeMap<GroupId, AckTimes>,
-    pub(crate) runs: Vec<Run>,
-    scratch: Vec<u8>,
+    ack_times: BTreeMap<GroupId, AckTimes>,
+    pub(super) runs: Vec<Run>,
+    pub(super) scratch: Vec<u8>,
     /// Where groups begin that are about to be made: a group is made by one record, and it comes last.
     beginnings: BTreeMap<GroupId, Vec<(QueueId, QueueIndex)>>,
 }
@@ -46,9 +34,49 @@ pub(crate) struct GroupEntry {
 }
 
 impl Consumers {
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The groups, by number.
+    pub(crate) fn groups(&self) -> &BTreeMap<GroupId, Arc<GroupEntry>> {
+        &self.groups
+    }
+
+    /// The number of the group of that name.
+    pub(crate) fn id_of(&self, name: &str) -> Option<GroupId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The number the next group gets; never one that was used.
+    pub(crate) fn next_group(&self) -> GroupId {
+        self.next_group
+    }
+
+    /// The index alone, for whoever tries out what recovery would do.
+    pub(crate) fn take_index(&mut self) -> Index {
+        std::mem::take(&mut self.index)
+    }
+
+    pub(crate) fn ack_times(&self, group: GroupId) -> Option<&AckTimes> {
+        self.ack_times.get(&group)
+    }
+
+    pub(super) fn index_and_ack_times(&mut self, group: GroupId) -> (&Index, Option<&mut AckTimes>) {
+        (&self.index, self.ack_times.get_mut(&group))
+    }
+
     pub(crate) fn group(&self, name: &str) -> Result<Arc<GroupEntry>> {
         let id = self.by_name.get(name).ok_or_else(|| Error::unknown("group", name))?;
         self.groups.get(id).cloned().ok_or_else(|| Error::unknown("group", name))
+    }
+
+    /// The queues that an ordered group can read on in when these messages are out of the way.
+    pub(crate) fn unblocked(&self, group: GroupId, runs: &[Run]) -> Vec<QueueId> {
+        match self.index.policy(group) {
+            Some(policy) if policy.ordered => runs.iter().map(|run| run.queue).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Takes in a record of the checkpoint log; what is not about consumers is none of its business. Returns how many
@@ -100,57 +128,5 @@ impl Consumers {
     /// No other group gets this number.
     fn use_up(&mut self, id: GroupId) {
         self.next_group = self.next_group.max(GroupId(id.0.saturating_add(1)));
-    }
-}
-
-impl Engine {
-    /// Writes a record and makes it happen. Returns how many messages it touched and the log's end, for
-    /// [`Engine::settle_checkpoint`].
-    pub(crate) fn record(&self, consumers: &mut Consumers, record: &CheckpointRecord<'_>) -> Result<(u64, u64)> {
-        let end = self.write_record(consumers, record)?.end;
-        let touched = consumers.apply(record);
-        self.set_alarm(consumers.index.next_due());
-        Ok((touched, end))
-    }
-
-    pub(crate) fn change(&self, consumers: &mut Consumers, change: Change<'_>) -> Result<(u64, u64)> {
-        self.record(consumers, &CheckpointRecord::Change(change))
-    }
-
-    /// Records a change of many messages, in as many records as it needs. Returns the log's end.
-    pub(crate) fn change_all<'r>(
-        &self,
-        consumers: &mut Consumers,
-        runs: &'r [Run],
-        change: impl Fn(&'r [Run]) -> Change<'r>,
-    ) -> Result<u64> {
-        let mut end = self.checkpoint.appended();
-        for runs in runs.chunks(self.runs_max()) {
-            end = self.change(consumers, change(runs))?.1;
-        }
-        Ok(end)
-    }
-
-    /// How many runs fit into one record, whatever their numbers are.
-    pub(crate) fn runs_max(&self) -> usize {
-        room_max(self.options.checkpoint_segment_bytes) as usize / 2 / RUN_BYTES_MAX
-    }
-
-    /// Writes a record that tells what is so already. Returns its place.
-    pub(crate) fn write_record(&self, consumers: &mut Consumers, record: &CheckpointRecord<'_>) -> Result<Range<u64>> {
-        let scratch = &mut consumers.scratch;
-        scratch.clear();
-        record.encode(scratch);
-        let mut appender = self.checkpoint.reserve(scratch.len() - LEAD, Room::Kept)?;
-        let place = appender.push_front(scratch, &[]);
-        appender.finish();
-        Ok(place)
-    }
-
-    /// Wakes the reviver if something is due before it would wake by itself.
-    pub(crate) fn set_alarm(&self, next_due: Option<Time>) {
-        if next_due.is_some_and(|due| due.0 < self.alarm.load(Ordering::SeqCst)) {
-            let _ = self.wakes.revive.try_send(());
-        }
     }
 }

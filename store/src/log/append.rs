@@ -212,18 +212,27 @@ impl Appender<'_> {
         self.head.segment.base
     }
 
-    /// Adds a frame: what `encode` puts into the empty buffer, un-sealed, and then `rest`. Returns its place.
-    pub(crate) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>), rest: &[u8]) -> Range<u64> {
-        let mut front = std::mem::take(&mut self.front);
+    /// The buffer for the fronts of frames, which comes back by [`Appender::return_front`].
+    pub(crate) fn take_front(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.front)
+    }
+
+    pub(crate) fn return_front(&mut self, front: Vec<u8>) {
+        self.front = front;
+    }
+
+    /// Adds one frame: what `encode` puts into the empty buffer, un-sealed, and then `rest`. Returns its place.
+    pub(crate) fn push_one(&mut self, encode: impl FnOnce(&mut Vec<u8>), rest: &[u8]) -> Range<u64> {
+        let mut front = self.take_front();
         front.clear();
         encode(&mut front);
-        let place = self.push_front(&mut front, rest);
-        self.front = front;
+        let place = self.push(&mut front, rest);
+        self.return_front(front);
         place
     }
 
-    /// Adds a frame of which the front, un-sealed, was made elsewhere. Returns its place.
-    pub(crate) fn push_front(&mut self, front: &mut [u8], rest: &[u8]) -> Range<u64> {
+    /// Adds a frame: its front, un-sealed, and the rest of it. Returns its place.
+    pub(crate) fn push(&mut self, front: &mut [u8], rest: &[u8]) -> Range<u64> {
         let (start, log) = (self.position, self.log);
         let front = frame::seal(front, rest, start, log.shape.generation, self.durable_through, log.seed);
         let rest_at = start + front.len() as u64;

@@ -7,12 +7,12 @@ use std::sync::{Arc, RwLock};
 
 use popstore_revive::{QueueId, TopicId};
 
+use super::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::entry::Entry;
 use crate::format::extent::Extent;
+use crate::format::limits::DEAD_LETTERS;
 use crate::format::limits::is_name;
-pub(crate) use crate::format::limits::{DEAD_LETTERS, NAME_MAX, QUEUES_MAX};
-use crate::messages::chunks::Chunks;
 use crate::messages::queue::ConsumeQueue;
 use crate::messages::queue::slots::Slots;
 use crate::messages::wait::Signal;

@@ -9,7 +9,7 @@ use crate::format::checkpoint::CheckpointRecord;
 use crate::format::entry::Entry;
 use crate::format::extent::Extent;
 use crate::format::frame::FRAME_HEADER;
-use crate::ledger::consumers::Consumers;
+use crate::ledger::Consumers;
 use crate::log::{Found, FrameAt, Unrecovered};
 use crate::recover::Wrong;
 
@@ -57,11 +57,11 @@ pub(crate) struct MarkedTopic {
 }
 
 impl Mark {
-    /// The mark as the keeper tells it.
-    pub(crate) fn retold(&self, base: u64) -> crate::background::marks::Mark {
+    /// The mark as it is written.
+    pub(crate) fn written(&self, base: u64) -> crate::ledger::Mark {
         let topics = self.topics.iter();
         let topics = topics.map(|(topic, marked)| (*topic, marked.name.as_str().into(), marked.queues.clone()));
-        crate::background::marks::Mark { commit: self.commit, base, topics: topics.collect() }
+        crate::ledger::Mark { commit: self.commit, base, topics: topics.collect() }
     }
 }
 
@@ -147,7 +147,7 @@ impl Replay {
                 self.snapshots += 1;
                 self.snapshot_begin = *begin;
                 self.snapshot_bytes = at.position - begin;
-                self.snapshot_told = self.consumers.index.told();
+                self.snapshot_told = self.consumers.index().told();
             }
             _ => {}
         }
@@ -202,11 +202,11 @@ impl Replay {
     fn check(&self, record: &CheckpointRecord<'_>, generation: u32) -> Result<(), Wrong> {
         match record {
             CheckpointRecord::Group { name, change: Change::Group { group, .. }, .. } => {
-                if let Some(known) = self.consumers.groups.get(group).filter(|known| *known.name != **name) {
+                if let Some(known) = self.consumers.groups().get(group).filter(|known| *known.name != **name) {
                     let found = format!("a group has two names: {name:?}");
                     return Err(Wrong::new("7", format!("group {:?}", known.name), found));
                 }
-                if self.consumers.by_name.get(*name).is_some_and(|known| known != group) {
+                if self.consumers.id_of(name).is_some_and(|known| known != *group) {
                     return Err(Wrong::new("7", "another name", format!("two groups have the name {name:?}")));
                 }
             }

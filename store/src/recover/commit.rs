@@ -12,13 +12,13 @@ use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
 use crate::format::entry::{Entry, tag_hash};
 use crate::format::extent::Extent;
 use crate::log::{Found, FrameAt, Unrecovered};
-use crate::messages::queue::aside::{self, InTheWay};
-use crate::messages::queue::sparse::Sparse;
-use crate::messages::topics::Topics;
+use crate::messages::Topics;
+use crate::messages::aside::{self, InTheWay};
+use crate::messages::sparse::Sparse;
 
 /// What the commit log tells.
 #[derive(Clone, Default)]
-pub(crate) struct Messages {
+pub(crate) struct FoundMessages {
     pub(crate) found: Found,
     /// Where reading began.
     pub(crate) mark: u64,
@@ -48,7 +48,7 @@ struct FoundMessage {
     settlement: Option<Settlement>,
 }
 
-impl Messages {
+impl FoundMessages {
     /// Reads the log from the last mark on, changing nothing.
     pub(crate) fn read(log: &Unrecovered, generation_max: u32, replay: &Replay) -> Result<Self> {
         let start = log.start().unwrap_or(0);

@@ -13,30 +13,30 @@ mod plan;
 mod sequence;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use popstore_revive::{Change, QueueIndex};
+use popstore_revive::{Change, QueueIndex, Time};
 
-use crate::background::keeper::{Due, Kept};
+use crate::background::keeper::Keeper;
+use crate::background::marks::Marks;
+use crate::background::retention::Retention;
 use crate::clock::Timeline;
-use crate::engine::options::{Durability, Options};
-use crate::engine::{Engine, Wakes};
+use crate::context::{Context, Wakes};
+use crate::engine::Engine;
 use crate::error::{At, Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{Cause, Settlement};
 use crate::format::frame::LogKind;
 use crate::format::identity::Identity;
-use crate::ledger::consumers::Consumers;
-use crate::ledger::reserve::Reserve;
+use crate::ledger::{LastSnapshot, Ledger, Locked};
 use crate::log::{Poison, Shape, Unrecovered};
-use crate::messages::queue::aside;
-use crate::messages::topics::Topics;
+use crate::messages::{Messages, Topics, aside};
+use crate::options::{Durability, Options};
 use crate::segment::{Disk, Lock};
 
 pub(crate) use checkpoint::Replay;
-pub(crate) use commit::Messages;
+pub(crate) use commit::FoundMessages;
 pub use plan::{PlannedStep, RecoveryPlan};
 pub(crate) use sequence::{Sequence, Wrong};
 
@@ -71,7 +71,7 @@ pub(crate) struct Found {
     pub(crate) checkpoint: Unrecovered,
     pub(crate) commit: Unrecovered,
     pub(crate) replay: Replay,
-    pub(crate) messages: Messages,
+    pub(crate) messages: FoundMessages,
 }
 
 impl Found {
@@ -84,7 +84,7 @@ impl Found {
         let checkpoint = inspect(LogKind::Checkpoint)?;
         let replay = Replay::read(&checkpoint, identity.generation)?;
         let commit = inspect(LogKind::Commit)?;
-        let messages = Messages::read(&commit, identity.generation, &replay)?;
+        let messages = FoundMessages::read(&commit, identity.generation, &replay)?;
         if messages.found.generation > replay.found.generation {
             // Each open is on record in the checkpoint log before anything is appended.
             let what = "it is older than the commit log: what consumers did since is missing";
@@ -99,7 +99,12 @@ fn next_generation(dir: &Path, identity: Identity) -> Result<u32> {
 }
 
 /// Opens the store in a directory that is locked.
-pub(crate) fn open(mut options: Options, disk: Disk, lock: Arc<Lock>, wakes: Wakes) -> Result<Engine> {
+pub(crate) fn open(
+    mut options: Options,
+    disk: Disk,
+    lock: Arc<Lock>,
+    wakes: Wakes,
+) -> Result<(Engine, Keeper, Recovery)> {
     let dir = disk.root().to_path_buf();
     let poison = Arc::new(Poison::default());
     let clock = {
@@ -154,9 +159,6 @@ pub(crate) fn open(mut options: Options, disk: Disk, lock: Arc<Lock>, wakes: Wak
         // Order matters: from here on a missing log is damage.
         directory::write_identity(dir, &disk, &identity)?;
     }
-    // As many spares as the last snapshot asked for, whatever earlier opens have left.
-    let reserve = Reserve::behind(replay.snapshot_bytes, replay.snapshot_told);
-    checkpoint.keep_spare(reserve.wanted());
     // An interrupted retention is finished.
     commit.retire_before(replay.commit_start)?;
 
@@ -170,108 +172,79 @@ pub(crate) fn open(mut options: Options, disk: Disk, lock: Arc<Lock>, wakes: Wak
     };
     let topics = Topics::new(dir, options.entries_per_file, replay.next_topic);
     messages.fill(&topics);
-    let kept = Kept {
-        flushed: messages.mark,
-        mark: replay.mark.retold(replay.commit_start),
-        snapshot_begin: replay.snapshot_begin,
-        snapshot_bytes: replay.snapshot_bytes,
-    };
-    let due = Due::after(&kept, &options, topics.queues());
-    let engine = Engine {
-        dir: dir.to_path_buf(),
-        identity,
-        disk,
-        commit,
-        checkpoint,
-        topics,
-        consumers: Mutex::new(std::mem::take(&mut replay.consumers)),
-        making_topics: Mutex::new(()),
-        letters: Mutex::new(Vec::new()),
-        keeping: Mutex::new(()),
-        due,
-        reserve,
-        kept: Mutex::new(kept),
-        oldest: Mutex::new(None),
-        ages: Mutex::default(),
-        opened_at: begun,
-        poison,
-        wakes,
-        alarm: AtomicU64::new(0),
-        closed: AtomicBool::new(false),
-        recovery: Recovery::default(),
-        lock,
-        options,
-        clock,
-    };
-    engine.rebuild_queues(&mut recovery)?;
-    engine.record_what_was_decided(&messages.settlements, &mut recovery)?;
-    recovery.took = engine.time()?.since(begun);
-    Ok(Engine { recovery, ..engine })
+    let mark = replay.mark.written(replay.commit_start);
+    let last = LastSnapshot { begin: replay.snapshot_begin, bytes: replay.snapshot_bytes, live: replay.snapshot_told };
+    let consumers = std::mem::take(&mut replay.consumers);
+    let context = Arc::new(Context::new(identity, options, clock, poison, wakes, (dir.to_path_buf(), lock)));
+    let ledger = Ledger::new(Arc::clone(&context), checkpoint, consumers, mark, last);
+    let engine = Engine::new(Arc::clone(&context), Messages::new(context, commit, topics, disk), ledger);
+    let keeper = Keeper::new(Marks::behind(messages.mark, &engine), Retention::of_store_opened_at(begun));
+    rebuild_queues(&engine, &mut recovery)?;
+    record_what_was_decided(&engine, &messages.settlements, &mut recovery)?;
+    recovery.took = engine.context().time()?.since(begun);
+    Ok((engine, keeper, recovery))
 }
 
-impl Engine {
-    fn rebuild_queues(&self, recovery: &mut Recovery) -> Result<()> {
-        for queue in self.topics.all().iter().flat_map(|topic| topic.all_used()) {
-            for (path, _) in queue.left_files() {
-                self.disk.remove(&path).at("remove", &path)?;
-            }
-            if !queue.files_are_long_enough() {
-                queue.rebuild(&self.disk, &self.find_entries(queue, None)?)?;
-                recovery.queues_rebuilt += 1;
-            }
+fn rebuild_queues(engine: &Engine, recovery: &mut Recovery) -> Result<()> {
+    let messages = engine.messages();
+    for queue in messages.topics().all().iter().flat_map(|topic| topic.all_used()) {
+        for (path, _) in queue.left_files() {
+            messages.disk().remove(&path).at("remove", &path)?;
         }
-        Ok(())
+        if !queue.files_are_long_enough() {
+            queue.rebuild(messages.disk(), &messages.find_entries(queue, None)?)?;
+            recovery.queues_rebuilt += 1;
+        }
     }
+    Ok(())
+}
 
-    /// Puts on record, before anything new happens, what the two logs say only together.
-    fn record_what_was_decided(&self, settlements: &[Settlement], recovery: &mut Recovery) -> Result<()> {
-        let now = self.now();
-        if !settlements.is_empty() {
-            // Order matters: the copy is durable before the original is settled, in every mode.
-            self.commit.sync_all()?;
-        }
-        let mut consumers = self.consumers();
-        let sync_each = self.options.durability == Durability::SyncEach;
-        let opened = CheckpointRecord::Opened { generation: self.identity.generation, at: now, sync_each };
-        self.record(&mut consumers, &opened)?;
-        self.void_what_is_gone(&mut consumers, recovery)?;
-        for settlement in settlements {
-            recovery.dead_letters_completed += self.complete(&mut consumers, settlement)?;
-        }
-        recovery.clock_set_back = consumers.index.reanchor(now);
-        drop(consumers);
-        self.checkpoint.sync_all()?;
-        if recovery.clock_set_back {
-            // The shortened waits must not grow again with the next restart.
-            self.snapshot()?;
-        }
-        Ok(())
+/// Puts on record, before anything new happens, what the two logs say only together.
+fn record_what_was_decided(engine: &Engine, settlements: &[Settlement], recovery: &mut Recovery) -> Result<()> {
+    let now = engine.context().now();
+    if !settlements.is_empty() {
+        // Order matters: the copy is durable before the original is settled, in every mode.
+        engine.messages().log().sync_all()?;
     }
-
-    /// Voids what the index holds about messages that the commit log has not.
-    fn void_what_is_gone(&self, consumers: &mut Consumers, recovery: &mut Recovery) -> Result<()> {
-        let end = |queue| self.topics.queue(queue).map_or(QueueIndex(0), |queue| queue.end());
-        for queue in consumers.index.beyond(end) {
-            let truncated = Change::Truncated { queue, end: end(queue) };
-            recovery.records_voided += self.change(consumers, truncated)?.0;
-        }
-        Ok(())
+    let mut consumers = engine.consumers();
+    let (generation, sync_each) = (engine.context().identity.generation, engine.context().syncs_each());
+    consumers.record(&CheckpointRecord::Opened { generation, at: now, sync_each })?;
+    void_what_is_gone(engine, &mut consumers, recovery)?;
+    for settlement in settlements {
+        recovery.dead_letters_completed += complete(&mut consumers, settlement, engine.context().now())?;
     }
+    recovery.clock_set_back = consumers.reanchor(now);
+    drop(consumers);
+    engine.ledger().log().sync_all()?;
+    if recovery.clock_set_back {
+        // The shortened waits must not grow again with the next restart.
+        engine.ledger().snapshot(engine.messages().topics().next_id())?;
+    }
+    Ok(())
+}
 
-    /// Settles what a message in the commit log settles, unless that is on record already.
-    fn complete(&self, consumers: &mut Consumers, settlement: &Settlement) -> Result<u64> {
-        let runs = [settlement.run()];
-        match settlement.cause {
-            Cause::DeadLetter(_) => {
-                let held = consumers.index.held(settlement.group, settlement.queue, settlement.index);
-                if held.is_none_or(|held| held.attempt != settlement.attempt) {
-                    return Ok(0);
-                }
-                Ok(self.change(consumers, settlement.change(self.now(), &runs))?.0)
+/// Voids what the index holds about messages that the commit log has not.
+fn void_what_is_gone(engine: &Engine, consumers: &mut Locked<'_>, recovery: &mut Recovery) -> Result<()> {
+    let end = |queue| engine.messages().topics().queue(queue).map_or(QueueIndex(0), |queue| queue.end());
+    for queue in consumers.index().beyond(end) {
+        recovery.records_voided += consumers.change(Change::Truncated { queue, end: end(queue) })?.touched;
+    }
+    Ok(())
+}
+
+/// Settles what a message in the commit log settles, unless that is on record already.
+fn complete(consumers: &mut Locked<'_>, settlement: &Settlement, now: Time) -> Result<u64> {
+    let runs = [settlement.run()];
+    match settlement.cause {
+        Cause::DeadLetter(_) => {
+            let held = consumers.index().held(settlement.group, settlement.queue, settlement.index);
+            if held.is_none_or(|held| held.attempt != settlement.attempt) {
+                return Ok(0);
             }
-            Cause::Redrive if consumers.index.is_redriven(settlement.queue, settlement.index) => Ok(0),
-            Cause::Redrive => self.change(consumers, settlement.change(self.now(), &runs)).map(|_| 1),
+            Ok(consumers.change(settlement.change(now, &runs))?.touched)
         }
+        Cause::Redrive if consumers.index().is_redriven(settlement.queue, settlement.index) => Ok(0),
+        Cause::Redrive => consumers.change(settlement.change(now, &runs)).map(|_| 1),
     }
 }
 

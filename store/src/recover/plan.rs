@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use popstore_revive::{Change, Decisions, Index, Time, Verdict};
 
-use super::{Found, Messages, directory, next_generation};
-use crate::engine::options::Options;
+use super::{Found, FoundMessages, directory, next_generation};
 use crate::error::{At, Error, Result};
 use crate::format::commit::Cause;
 use crate::format::frame::LogKind;
 use crate::log::{Fate, Found as LogEnd, Unrecovered};
-use crate::messages::queue::aside::InTheWay;
-use crate::messages::topics::Topics;
+use crate::messages::Topics;
+use crate::messages::aside::InTheWay;
+use crate::options::Options;
 
 /// How often a store is looked at that changes meanwhile, each time after a longer pause: two seconds in all.
 const LOOKS: u32 = 64;
@@ -104,7 +104,7 @@ impl RecoveryPlan {
             self.step("put_aside", Some(path), 0, 0, why);
         }
         self.queues(dir, &messages, options.entries_per_file);
-        let mut index = std::mem::take(&mut replay.consumers.index);
+        let mut index = replay.consumers.take_index();
         self.void(&mut index, &messages);
         self.complete(&mut index, &messages);
         self.due(&mut index, options.now());
@@ -153,7 +153,7 @@ impl RecoveryPlan {
         Ok(())
     }
 
-    fn queues(&mut self, dir: &Path, messages: &Messages, entries_per_file: u64) {
+    fn queues(&mut self, dir: &Path, messages: &FoundMessages, entries_per_file: u64) {
         let topics = Topics::new(dir, entries_per_file, Default::default());
         messages.clone().fill(&topics);
         for topic in topics.all() {
@@ -167,7 +167,7 @@ impl RecoveryPlan {
         }
     }
 
-    fn void(&mut self, index: &mut Index, messages: &Messages) {
+    fn void(&mut self, index: &mut Index, messages: &FoundMessages) {
         let end = |queue| messages.end(queue);
         for queue in index.beyond(end) {
             let end = end(queue);
@@ -179,7 +179,7 @@ impl RecoveryPlan {
         }
     }
 
-    fn complete(&mut self, index: &mut Index, messages: &Messages) {
+    fn complete(&mut self, index: &mut Index, messages: &FoundMessages) {
         let mut count = 0;
         for settlement in &messages.settlements {
             let known = index.is_redriven(settlement.queue, settlement.index);

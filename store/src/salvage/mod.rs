@@ -17,14 +17,15 @@ use renumber::{Ranks, Readable};
 
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::engine::Engine;
-use crate::engine::options::{Durability, Options};
 use crate::error::{At, Error, Result};
 use crate::fault::Fault;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{CommitRecord, MESSAGE_OVERHEAD_MAX, MessageRecord, Settlement, TOPIC_OVERHEAD_MAX};
+use crate::format::limits::NAME_MAX;
 use crate::inspect::{Lookup, Snapshot, StoreLog};
 use crate::log::{Room, Step};
-use crate::messages::topics::{NAME_MAX, Topic};
+use crate::messages::Topic;
+use crate::options::{Durability, Options};
 use crate::segment::{Disk, directory_above};
 use crate::store::Store;
 
@@ -102,7 +103,7 @@ impl Snapshot {
         salvage.move_consumers();
         salvage.count_lost();
         let done = salvage.done;
-        engine.snapshot()?;
+        engine.ledger().snapshot(engine.messages().topics().next_id())?;
         drop(engine);
         store.close()?;
         let to = std::path::absolute(to).at("rename", to)?;
@@ -178,7 +179,7 @@ impl Salvage<'_> {
             *queues = (*queues).max(queue.queue + 1);
         }
         for (id, (name, queues)) in wanted {
-            self.topics.insert(id, self.engine.make_topic(&name, queues, Room::Free)?);
+            self.topics.insert(id, self.engine.messages().make_topic(&name, queues, Room::Free)?);
         }
         self.done.topics = self.topics.len() as u64;
         Ok(())
@@ -187,9 +188,9 @@ impl Salvage<'_> {
     fn make_groups(&mut self) {
         let old = self.snapshot.consumers();
         let mut consumers = self.engine.consumers();
-        for (id, entry) in &old.groups {
-            let Some(policy) = old.index.policy(*id).cloned() else { continue };
-            let (group, counters) = (consumers.next_group, old.index.counters(*id).unwrap_or_default());
+        for (id, entry) in old.groups() {
+            let Some(policy) = old.index().policy(*id).cloned() else { continue };
+            let (group, counters) = (consumers.next_group(), old.index().counters(*id).unwrap_or_default());
             let change = Change::Group { group, policy, counters };
             // No record yet: the snapshot at the end tells everything.
             consumers.apply(&CheckpointRecord::Group { name: &entry.name, invisible_for: entry.invisible_for, change });
@@ -214,8 +215,8 @@ impl Salvage<'_> {
                 self.copy_moved(&mut lookup, record.queue, record.index.0)?;
                 self.append(&record)?;
             }
-            if self.engine.commit.appended() >= keep_at {
-                keep_at = self.engine.commit.appended() + KEEP_EVERY;
+            if self.engine.messages().log().appended() >= keep_at {
+                keep_at = self.engine.messages().log().appended() + KEEP_EVERY;
                 store.run_pending();
                 progress(at.position, total);
             }
@@ -250,7 +251,7 @@ impl Salvage<'_> {
         }
         let settlement = record.settlement.map(|settlement| self.moved(&settlement));
         let copy = MessageRecord { rest: 0, queue, relocated: false, settlement, ..*record };
-        self.engine.append_records(topic, std::iter::once(copy), Room::Free, |_| {})?;
+        self.engine.messages().append(topic, std::iter::once(copy), Room::Free, |_| {})?;
         self.done.messages += 1;
         Ok(())
     }
@@ -272,7 +273,7 @@ impl Salvage<'_> {
     }
 
     fn move_consumers(&mut self) {
-        let index = &self.snapshot.consumers().index;
+        let index = self.snapshot.consumers().index();
         let mut cursor = Cursor::default();
         while let Some(change) = index.image(&mut cursor, usize::MAX) {
             if let Change::Image(image) = change {
@@ -286,7 +287,7 @@ impl Salvage<'_> {
             };
             let places = run.indexes().filter_map(|index| ranks.place(index.0));
             let runs: Vec<Run> = places.map(|place| Run::one(queue, QueueIndex(place), 0)).collect();
-            consumers.index.apply(&Change::Redriven { runs: &runs });
+            consumers.apply(&CheckpointRecord::Change(Change::Redriven { runs: &runs }));
         }
     }
 
@@ -312,7 +313,7 @@ impl Salvage<'_> {
         let position = QueueIndex(ranks.map_or(0, |ranks| ranks.rank(image.position.0)));
         let begun = QueueIndex(ranks.map_or(0, |ranks| ranks.rank(image.begun.0)));
         let image = QueueImage { group: *group, queue, position, from: 0, end: None, cohorts, buried, begun };
-        self.engine.consumers().index.apply(&Change::Image(image));
+        self.engine.consumers().apply(&CheckpointRecord::Change(Change::Image(image)));
     }
 
     fn count_lost(&mut self) {

@@ -112,7 +112,7 @@ impl Ranks {
     fn close(&mut self) {
         let ranges = std::mem::take(&mut self.ranges);
         self.moved.retain(|index, _| !ranges.iter().any(|(range, _)| range.contains(index)));
-        let singles = self.moved.keys().map(|index| (*index..index + 1, 0));
+        let singles = self.moved.keys().map(|index| (*index..index.saturating_add(1), 0));
         let mut all: Vec<_> = ranges.into_iter().chain(singles).collect();
         all.sort_by_key(|(range, _)| range.start);
         let mut before = 0;
@@ -127,7 +127,7 @@ impl Ranks {
     pub(super) fn rank(&self, index: u64) -> u64 {
         let after = self.ranges.partition_point(|(range, _)| range.start <= index);
         let Some((range, before)) = after.checked_sub(1).map(|at| &self.ranges[at]) else { return 0 };
-        before + index.min(range.end) - range.start
+        before + (index.min(range.end) - range.start)
     }
 
     /// By how many places the last message moves up.
@@ -139,7 +139,7 @@ impl Ranks {
     pub(super) fn place(&self, index: u64) -> Option<u64> {
         let after = self.ranges.partition_point(|(range, _)| range.start <= index);
         let (range, before) = &self.ranges[after.checked_sub(1)?];
-        range.contains(&index).then(|| before + index - range.start)
+        range.contains(&index).then(|| before + (index - range.start))
     }
 
     /// The places from `first` to `end` that cannot be read.
@@ -177,6 +177,13 @@ mod tests {
         assert_eq!([2, 5, 6, 7, 9, 10, 11].map(|index| ranks.place(index)), [0, 1, 2, 3, 4, 5, 6].map(Some));
         assert_eq!([0, 3, 8, 12].map(|index| ranks.place(index)), [None; 4]);
         assert_eq!((ranks.rank(u64::MAX), ranks.last_moved_by()), (7, 5));
+    }
+
+    #[test]
+    fn indexes_up_to_the_largest_number_do_not_overflow() {
+        let ranks = ranks(&[5..8, u64::MAX - 9..u64::MAX - 1], &[]);
+        assert_eq!([u64::MAX - 9, u64::MAX - 2].map(|index| ranks.place(index)), [Some(3), Some(10)]);
+        assert_eq!((ranks.rank(u64::MAX - 2), ranks.rank(u64::MAX)), (10, 11));
     }
 
     #[test]

@@ -2,26 +2,24 @@
 
 pub(crate) mod dead_letters;
 pub(crate) mod group;
+pub(crate) mod handle;
+mod open;
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use popstore_revive::QueueIndex;
 
-use crate::background::threads::{Threads, channels};
-use crate::callback;
-use crate::engine::Engine;
-use crate::engine::options::Options;
-use crate::error::{At, Error, Result};
-use crate::ledger::receipt::Receipt;
+use crate::error::{Error, Result};
+use crate::ledger::Receipt;
 use crate::log::Room;
-use crate::messages::message::{Message, StoredMessage};
-use crate::primitives::Hold;
-use crate::recover::{self, Recovery};
-use crate::store::group::{Group, GroupOptions};
-use crate::verbs::append::Appended;
+use crate::messages::{Appended, Message, StoredMessage, check_name};
+use crate::options::Options;
+use crate::recover::Recovery;
+use crate::verbs::groups::GroupOptions;
 use crate::verbs::stats::{StoreStats, TopicStats};
+use group::Group;
+use handle::Handle;
 
 /// A store of messages in a directory. Cheap to clone, and to be shared between threads; the last clone that is
 /// dropped, groups included, closes it.
@@ -39,12 +37,6 @@ use crate::verbs::stats::{StoreStats, TopicStats};
 #[derive(Clone)]
 pub struct Store {
     pub(crate) handle: Arc<Handle>,
-}
-
-/// What all clones share.
-pub(crate) struct Handle {
-    pub(crate) engine: Arc<Engine>,
-    threads: Arc<Mutex<Option<Threads>>>,
 }
 
 impl Store {
@@ -66,22 +58,6 @@ impl Store {
         Options::default()
     }
 
-    pub(crate) fn open_with(dir: &Path, options: Options) -> Result<Self> {
-        let (wakes, listen) = channels();
-        let (disk, lock) = recover::lock(dir, &options)?;
-        let engine = Arc::new(recover::open(options, disk, lock, wakes)?);
-        let handle = Arc::new(Handle { engine, threads: Arc::default() });
-        if handle.engine.clock.runs() {
-            // What was due while the store was closed happens before anyone can ask.
-            handle.engine.revive();
-            let (threads, started) = Threads::start(&handle.engine, listen);
-            // Order matters: when one could not start, the others end with the handle.
-            *handle.threads.hold() = Some(threads);
-            started?;
-        }
-        Ok(Self { handle })
-    }
-
     /// Appends a message to a topic, which is made if it is missing. As durable on return as the store's policy says,
     /// and only then handed out.
     ///
@@ -89,7 +65,9 @@ impl Store {
     /// [`Error::Invalid`] topic or queue, [`Error::TooLarge`], [`Error::Full`] (nothing is half-written),
     /// [`Error::Poisoned`], [`Error::Closed`].
     pub fn append(&self, topic: &str, message: Message<'_>) -> Result<Appended> {
-        self.handle.engine.append(topic, &message)
+        let mut appended = None;
+        self.handle.engine.append(topic, &[message], |place| appended = Some(place))?;
+        Ok(appended.expect("one message has one place"))
     }
 
     /// Appends messages to a topic, all or none, also across a crash, at the price of one sync. They lie in one segment.
@@ -98,7 +76,9 @@ impl Store {
     /// Those of [`Store::append`]; [`Error::Invalid`] for none at all, [`Error::TooLarge`] when they do not fit into
     /// one segment.
     pub fn append_batch(&self, topic: &str, messages: &[Message<'_>]) -> Result<Vec<Appended>> {
-        self.handle.engine.append_batch(topic, messages)
+        let mut places = Vec::with_capacity(messages.len());
+        self.handle.engine.append(topic, messages, |place| places.push(place))?;
+        Ok(places)
     }
 
     /// Makes a topic with so many queues, 1 to 1024, or gives it more; it never has less than before. Durable on
@@ -107,9 +87,9 @@ impl Store {
     /// # Errors
     /// [`Error::Invalid`] name or number, [`Error::Full`], [`Error::Poisoned`], [`Error::Closed`].
     pub fn create_topic(&self, topic: &str, queues: u32) -> Result<()> {
-        self.handle.engine.check()?;
-        crate::messages::topics::check_name("topic", topic)?;
-        self.handle.engine.make_topic(topic, queues, Room::Free).map(|_| ())
+        self.handle.engine.context().check()?;
+        check_name("topic", topic)?;
+        self.handle.engine.messages().make_topic(topic, queues, Room::Free).map(|_| ())
     }
 
     /// Makes a group, or changes its settings if it is there; what it holds stays. Durable on return, in every mode. A
@@ -127,7 +107,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unknown`], [`Error::Closed`].
     pub fn group(&self, name: &str) -> Result<Group> {
-        self.handle.engine.check_open()?;
+        self.handle.engine.context().check_open()?;
         let entry = self.handle.engine.consumers().group(name)?;
         Ok(Group { handle: Arc::clone(&self.handle), entry })
     }
@@ -138,11 +118,11 @@ impl Store {
     /// [`Error::Invalid`] for a receipt of another store, [`Error::Unknown`] when the group was removed, [`Error::Closed`].
     pub fn group_of(&self, receipt: &Receipt) -> Result<Group> {
         let engine = &self.handle.engine;
-        engine.check_open()?;
-        if receipt.lease.store != engine.identity.id {
+        engine.context().check_open()?;
+        if receipt.lease.store != engine.context().identity.id {
             return Err(Error::invalid("receipt", receipt.to_string(), "it must be from this store"));
         }
-        let entry = engine.consumers().groups.get(&receipt.lease.group).cloned();
+        let entry = engine.consumers().groups().get(&receipt.lease.group).cloned();
         let entry = entry.ok_or_else(|| Error::unknown("group", &format!("number {}", receipt.lease.group.0)))?;
         Ok(Group { handle: Arc::clone(&self.handle), entry })
     }
@@ -161,13 +141,13 @@ impl Store {
     /// [`Error::Unknown`] topic, [`Error::Corrupt`], [`Error::Io`], [`Error::Closed`].
     pub fn message(&self, topic: &str, queue: u32, index: u64) -> Result<Option<StoredMessage>> {
         let engine = &self.handle.engine;
-        engine.check_open()?;
-        let topic = engine.topics.by_name(topic)?;
+        engine.context().check_open()?;
+        let topic = engine.messages().topics().by_name(topic)?;
         let Some(queue) = topic.queue(queue) else { return Ok(None) };
-        if QueueIndex(index) >= queue.visible(engine.poppable()).1 {
+        if QueueIndex(index) >= queue.visible(engine.messages().poppable()).1 {
             return Ok(None);
         }
-        engine.fetch(&topic, queue, QueueIndex(index))
+        engine.messages().fetch(&topic, queue, QueueIndex(index))
     }
 
     /// Makes everything that was acknowledged durable, in every mode.
@@ -176,14 +156,14 @@ impl Store {
     /// [`Error::Poisoned`], [`Error::Closed`].
     pub fn sync(&self) -> Result<()> {
         let engine = &self.handle.engine;
-        engine.check()?;
-        engine.commit.sync_all()?;
-        engine.checkpoint.sync_all()
+        engine.context().check()?;
+        engine.messages().log().sync_all()?;
+        engine.ledger().log().sync_all()
     }
 
     /// The position in the commit log before which every message is durable; compare it with [`Appended::offset`].
     pub fn synced_through(&self) -> u64 {
-        self.handle.engine.commit.durable()
+        self.handle.engine.messages().log().durable()
     }
 
     /// What the store holds.
@@ -199,31 +179,23 @@ impl Store {
     /// # Errors
     /// [`Error::Unknown`], [`Error::Closed`].
     pub fn topic_stats(&self, topic: &str) -> Result<TopicStats> {
-        self.handle.engine.check_open()?;
-        Ok(self.handle.engine.topic_stats(&*self.handle.engine.topics.by_name(topic)?))
+        self.handle.engine.context().check_open()?;
+        Ok(self.handle.engine.topic_stats(&*self.handle.engine.messages().topics().by_name(topic)?))
     }
 
     /// What opening the store did.
     pub fn recovery(&self) -> &Recovery {
-        &self.handle.engine.recovery
+        &self.handle.recovery
     }
 
     /// The directory.
     pub fn dir(&self) -> &Path {
-        &self.handle.engine.dir
+        &self.handle.engine.context().dir
     }
 
     /// Does what the threads would do by now, when the store runs on a clock that does not run by itself.
     pub fn run_pending(&self) {
-        let engine = &self.handle.engine;
-        if engine.check_open().is_ok() {
-            engine.revive();
-            engine.keep_house();
-            for log in [&engine.checkpoint, &engine.commit] {
-                while let Ok(true) = log.prepare() {}
-            }
-            engine.raise_all();
-        }
+        self.handle.run_pending();
     }
 
     /// Closes the store for all its clones: waiting pops return, everything becomes durable, and the next open has
@@ -236,44 +208,8 @@ impl Store {
     }
 }
 
-impl Handle {
-    fn close(&self) -> Result<()> {
-        let engine = &self.engine;
-        if !engine.lock.is_ours() {
-            // A forked child: what its parent holds is neither closed nor given back, and its locks may never be free.
-            std::mem::forget((Arc::clone(engine), Arc::clone(&self.threads)));
-            return engine.check_open();
-        }
-        if engine.closed.swap(true, Ordering::SeqCst) {
-            return Err(Error::Closed);
-        }
-        engine.wake_all();
-        if let Some(threads) = self.threads.hold().take() {
-            threads.join();
-        }
-        let closed = engine.close_logs();
-        // Order matters: a call that came in before the store was closed must not write when another owner may.
-        engine.commit.shut();
-        engine.checkpoint.shut();
-        let closed = closed.and_then(|()| engine.checkpoint.sync_all());
-        closed.and(engine.lock.give_back().at("unlock", engine.lock.path()))
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        match self.close() {
-            Ok(()) | Err(Error::Closed) => {}
-            Err(Error::Locked { .. }) => {}
-            Err(error) => callback::log(
-                || tracing::error!(%error, dir = %self.engine.dir.display(), "a store was not closed in order"),
-            ),
-        }
-    }
-}
-
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Store({})", self.handle.engine.dir.display())
+        write!(f, "Store({})", self.dir().display())
     }
 }

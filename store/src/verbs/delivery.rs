@@ -5,8 +5,8 @@ use std::time::SystemTime;
 use popstore_revive::Time;
 
 use crate::clock;
-use crate::ledger::receipt::Receipt;
-use crate::messages::message::StoredMessage;
+use crate::ledger::Receipt;
+use crate::messages::StoredMessage;
 
 /// A message under a lease. Reads like a [`StoredMessage`].
 #[derive(Clone, Debug)]

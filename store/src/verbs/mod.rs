@@ -1,7 +1,9 @@
 //! The verbs of an open store, a file for each.
 
-pub(crate) mod append;
+mod append;
 pub(crate) mod delivery;
+pub(crate) mod groups;
 pub(crate) mod pop;
+pub(crate) mod redrive;
 pub(crate) mod settle;
 pub(crate) mod stats;

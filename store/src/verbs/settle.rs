@@ -1,17 +1,14 @@
-//! Settling a delivery: ack, nack, extend. Find the lease by its receipt -> record -> done; or tell a late handler
-//! what happened meanwhile.
+//! Settling a delivery: ack, nack, extend. Find the lease by its receipt -> record -> done; or answer a late handler
+//! with what happened meanwhile.
 
-use std::sync::MutexGuard;
 use std::time::Duration;
 
-use popstore_revive::{Burial, Change, Cohort, Ending, GroupId, Index, QueueId, Run, Standing, Time};
+use popstore_revive::{Burial, Change, Cohort, Ending, Index, Run, Standing, Time};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::receipt::Lease;
-use crate::ledger::consumers::{Consumers, GroupEntry};
-use crate::ledger::receipt::Receipt;
-use crate::ledger::runs::Gathered;
+use crate::ledger::{Gathered, GroupEntry, Locked, Receipt};
 use crate::verbs::delivery::Settled;
 use crate::verbs::pop::check_invisible;
 
@@ -34,44 +31,32 @@ impl From<Duration> for Delay {
 }
 
 impl Engine {
-    pub(crate) fn ack(&self, group: &GroupEntry, receipt: Receipt) -> Result<Settled> {
-        let mut settled = None;
-        self.ack_all(group, &[receipt], |one| settled = Some(one))?;
-        Ok(settled.expect("one receipt has one outcome"))
-    }
-
-    pub(crate) fn ack_batch(&self, group: &GroupEntry, receipts: &[Receipt]) -> Result<Vec<Settled>> {
+    /// Acks deliveries of one group, and says what became of each.
+    pub(crate) fn ack(&self, group: &GroupEntry, receipts: &[Receipt], mut outcome: impl FnMut(Settled)) -> Result<()> {
+        self.context().check()?;
         if receipts.is_empty() {
             return Err(Error::invalid("batch", "", "it must hold at least one receipt"));
         }
-        let mut settled = Vec::with_capacity(receipts.len());
-        self.ack_all(group, receipts, |one| settled.push(one))?;
-        Ok(settled)
-    }
-
-    fn ack_all(&self, group: &GroupEntry, receipts: &[Receipt], mut outcome: impl FnMut(Settled)) -> Result<()> {
-        self.check()?;
         receipts.iter().try_for_each(|receipt| self.check_receipt(group, receipt))?;
-        let now = self.time()?;
-        let mut guard = self.consumers();
-        let consumers = &mut *guard;
-        let mut acked = Gathered::into(std::mem::take(&mut consumers.runs));
-        let (mut slow, mut times) = (None, consumers.ack_times.get_mut(&group.id));
-        let mut alike = None;
+        let now = self.context().time()?;
+        let mut consumers = self.consumers();
+        let mut acked = Gathered::into(consumers.take_runs());
+        let (index, mut times) = consumers.index_and_ack_times(group.id);
+        let (mut slow, mut alike) = (None, None);
         for receipt in receipts {
             // Neighbours that were popped together are good for the same.
             let found = match alike.filter(|alike: &Alike<'_>| alike.include(receipt)) {
                 Some(alike) => alike,
-                None => Alike::look_up(&consumers.index, receipt, now),
+                None => Alike::find(index, receipt, now),
             };
             alike = Some(found);
             let settled = match found.standing {
                 Standing::Leased { .. } | Standing::Over => {
-                    let counts = acked.add(run(receipt)) != 0;
-                    if let (true, Some(held), Some(times)) = (counts, found.held, &mut times) {
+                    let is_new = acked.add(run(receipt)) != 0;
+                    if let (true, Some(held), Some(times)) = (is_new, found.held, &mut times) {
                         slow = times.time(&group.name, held, now).or(slow);
                     }
-                    match (counts, found.standing) {
+                    match (is_new, found.standing) {
                         (false, _) => Settled::AlreadySettled,
                         (true, Standing::Over) => Settled::Late,
                         (true, _) => Settled::Done,
@@ -87,19 +72,19 @@ impl Engine {
             outcome(settled);
         }
         let runs = acked.into_runs();
-        let acked = self.change_all(consumers, &runs, |runs| Change::Acked { group: group.id, at: now, runs });
-        let queues: Vec<QueueId> = self.unblocked(consumers, group.id, &runs);
-        consumers.runs = runs;
-        drop(guard);
-        // Also where nothing was acked: what a late handler is told rests on records that may not be durable yet.
-        self.settle_checkpoint(acked?)?;
-        self.raise(queues);
-        slow.iter().for_each(|event| self.tell(event));
+        let acked = consumers.change_all(&runs, |runs| Change::Acked { group: group.id, at: now, runs });
+        let queues = consumers.unblocked(group.id, &runs);
+        consumers.return_runs(runs);
+        drop(consumers);
+        // Also where nothing was acked: what a late handler gets to know rests on records that may not be durable yet.
+        self.make_records_durable(acked?)?;
+        self.messages().raise(queues);
+        slow.iter().for_each(|event| self.context().emit(event));
         Ok(())
     }
 
     pub(crate) fn nack(&self, group: &GroupEntry, receipt: Receipt, delay: Delay) -> Result<Settled> {
-        self.check()?;
+        self.context().check()?;
         self.check_receipt(group, &receipt)?;
         if let Delay::After(delay) = delay
             && delay > DELAY_MAX
@@ -107,13 +92,13 @@ impl Engine {
             return Err(Error::invalid("delay", format!("{delay:?}"), "at most 366 days"));
         }
         self.check_reserve()?;
-        let at = self.time()?;
+        let at = self.context().time()?;
         let mut consumers = self.consumers();
-        let leased = match Alike::look_up(&consumers.index, &receipt, at).standing {
+        let leased = match Alike::find(consumers.index(), &receipt, at).standing {
             Standing::Leased { .. } => {
-                consumers.index.policy(group.id).map(|policy| policy.end_lease(receipt.attempt()))
+                consumers.index().policy(group.id).map(|policy| policy.end_lease(receipt.attempt()))
             }
-            late => return self.tell_late(consumers, late),
+            late => return self.answer_late(consumers, late),
         };
         let visible_at = match (leased, delay) {
             (Some(Ending::Redeliver { .. }), Delay::After(delay)) => Some(at.after(delay)),
@@ -122,44 +107,44 @@ impl Engine {
             _ => None,
         };
         let runs = [run(&receipt)];
-        let (_, end) = self.change(&mut consumers, Change::Nacked { group: group.id, at, visible_at, runs: &runs })?;
+        let end = consumers.change(Change::Nacked { group: group.id, at, visible_at, runs: &runs })?.end;
         drop(consumers);
-        self.settle_checkpoint(end)?;
+        self.make_records_durable(end)?;
         if visible_at.is_some_and(|visible_at| visible_at <= at) {
-            self.raise([receipt.lease.queue]);
+            self.messages().raise([receipt.lease.queue]);
         }
         Ok(Settled::Done)
     }
 
     pub(crate) fn extend(&self, group: &GroupEntry, receipt: Receipt, lease: Duration) -> Result<Settled> {
-        self.check()?;
+        self.context().check()?;
         self.check_receipt(group, &receipt)?;
         check_invisible(lease)?;
         self.check_reserve()?;
-        let at = self.time()?;
+        let at = self.context().time()?;
         let mut consumers = self.consumers();
-        match Alike::look_up(&consumers.index, &receipt, at).standing {
+        match Alike::find(consumers.index(), &receipt, at).standing {
             Standing::Leased { .. } => {}
-            late => return self.tell_late(consumers, late),
+            late => return self.answer_late(consumers, late),
         }
         let runs = [run(&receipt)];
         let change = Change::Extended { group: group.id, at, due: at.after(lease), runs: &runs };
-        let (_, end) = self.change(&mut consumers, change)?;
+        let end = consumers.change(change)?.end;
         drop(consumers);
-        self.settle_checkpoint(end)?;
+        self.make_records_durable(end)?;
         Ok(Settled::Done)
     }
 
-    /// What a late handler is told is as durable as what happened meanwhile.
-    fn tell_late(&self, consumers: MutexGuard<'_, Consumers>, standing: Standing) -> Result<Settled> {
+    /// What a late handler gets to know is as durable as what happened meanwhile.
+    fn answer_late(&self, consumers: Locked<'_>, standing: Standing) -> Result<Settled> {
         drop(consumers);
-        self.settle_checkpoint(self.checkpoint.appended())?;
+        self.make_records_durable(self.ledger().log().appended())?;
         Ok(if standing == Standing::Over { Settled::LeaseOver } else { too_late(standing) })
     }
 
     /// Refuses what was not given by this store to this group.
     fn check_receipt(&self, group: &GroupEntry, receipt: &Receipt) -> Result<()> {
-        let rule = if receipt.lease.store != self.identity.id {
+        let rule = if receipt.lease.store != self.context().identity.id {
             "it must be from this store"
         } else if receipt.lease.group != group.id {
             "it must be from this group"
@@ -167,32 +152,6 @@ impl Engine {
             return Ok(());
         };
         Err(Error::invalid("receipt", receipt.to_string(), rule))
-    }
-
-    /// The queues that an ordered group can read on in when these messages are out of the way.
-    pub(crate) fn unblocked(&self, consumers: &Consumers, group: GroupId, runs: &[Run]) -> Vec<QueueId> {
-        match consumers.index.policy(group) {
-            Some(policy) if policy.ordered => runs.iter().map(|run| run.queue).collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    /// Whoever waits looks again.
-    pub(crate) fn raise_all(&self) {
-        self.topics.all().iter().for_each(|topic| topic.signal.raise());
-    }
-
-    /// Something may be visible in these queues.
-    pub(crate) fn raise(&self, queues: impl IntoIterator<Item = QueueId>) {
-        let mut before = None;
-        for queue in queues {
-            if before != Some(queue.topic)
-                && let Some(topic) = self.topics.by_id(queue.topic)
-            {
-                topic.signal.raise();
-            }
-            before = Some(queue.topic);
-        }
     }
 }
 
@@ -205,7 +164,7 @@ struct Alike<'i> {
 }
 
 impl<'i> Alike<'i> {
-    fn look_up(index: &'i Index, receipt: &Receipt, now: Time) -> Self {
+    fn find(index: &'i Index, receipt: &Receipt, now: Time) -> Self {
         let lease = receipt.lease;
         let (standing, held) =
             index.look_up(lease.group, lease.queue, lease.index, lease.attempt, lease.generation, now);

@@ -1,19 +1,13 @@
-//! What a store, its topics and its groups hold and do; and the watch on handlers that come close to their lease.
+//! What a store, its topics and its groups hold and do.
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-use popstore_revive::{Cohort, Counters, Counts, GroupId, Index, QueueId, QueueIndex, State, Time, TopicId};
+use popstore_revive::{Counters, Counts, GroupId, Index, QueueId, QueueIndex, Time, TopicId};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::event::StoreEvent;
-use crate::ledger::consumers::{Consumers, GroupEntry};
-use crate::messages::topics::{Topic, is_for_letters};
-
-/// An ack that took this part of its lease, in percent, or more is slow.
-const SLOW_PERCENT: u64 = 80;
-const TELL_AGAIN_AFTER: Duration = Duration::from_secs(10);
+use crate::ledger::{AckTimes, Consumers, GroupEntry, PopToAck};
+use crate::messages::{Topic, is_for_letters};
 
 /// What a store holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,113 +110,48 @@ impl GroupStats {
     }
 }
 
-/// Quantiles of the time from pop to ack, to about one percent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PopToAck {
-    /// How many acks were timed.
-    pub count: u64,
-    /// Half were no slower.
-    pub p50: Duration,
-    /// Nine of ten were no slower.
-    pub p90: Duration,
-    /// 99 of 100 were no slower.
-    pub p99: Duration,
-    /// The slowest.
-    pub max: Duration,
-}
-
-/// The times from pop to ack of one group.
-pub(crate) struct AckTimes {
-    micros: Histogram<u64>,
-    told_at: Option<Time>,
-}
-
-impl Default for AckTimes {
-    fn default() -> Self {
-        let micros = Histogram::new(2).expect("two digits are possible");
-        Self { micros, told_at: None }
-    }
-}
-
-impl AckTimes {
-    /// Whether it is long enough that something was told.
-    fn may_tell(&mut self, now: Time) -> bool {
-        let may = self.told_at.is_none_or(|told_at| now.since(told_at) >= TELL_AGAIN_AFTER);
-        if may {
-            self.told_at = Some(now);
-        }
-        may
-    }
-
-    /// Times an ack that counts. Returns the warning to give when it was slow.
-    pub(crate) fn time(&mut self, group: &str, held: &Cohort, now: Time) -> Option<StoreEvent> {
-        // A lease that is over ended when the state began that followed it.
-        let lease_end = if held.state == State::InFlight { held.due } else { held.since };
-        let micros = |time: Time| time.0.saturating_sub(held.popped_at.0);
-        // The histogram grows with what it is told; a time that is too long for it is told by the event alone.
-        let _ = self.micros.record(micros(now));
-        let slow = micros(now).saturating_mul(100) >= micros(lease_end).saturating_mul(SLOW_PERCENT);
-        if !slow || !self.may_tell(now) {
-            return None;
-        }
-        let (took, invisible_for) = (now.since(held.popped_at), lease_end.since(held.popped_at));
-        Some(StoreEvent::SlowAck { group: group.to_string(), took, invisible_for })
-    }
-
-    /// The warning for an ack that came after somebody else got the message, or nobody will.
-    pub(crate) fn too_late(&mut self, group: &str, now: Time) -> Option<StoreEvent> {
-        self.may_tell(now).then(|| StoreEvent::AckTooLate { group: group.to_string() })
-    }
-
-    fn quantiles(&self) -> PopToAck {
-        let at = |quantile| Duration::from_micros(self.micros.value_at_quantile(quantile));
-        let max = Duration::from_micros(self.micros.max());
-        PopToAck { count: self.micros.len(), p50: at(0.5), p90: at(0.9), p99: at(0.99), max }
-    }
-}
-
 impl Engine {
     pub(crate) fn stats(&self) -> Result<StoreStats> {
-        self.check_open()?;
-        let (now, topics) = (self.time()?, self.topics.all());
+        self.context().check_open()?;
+        let (now, topics) = (self.context().time()?, self.messages().topics().all());
         let consumers = self.consumers();
-        let groups = consumers.groups.values().map(|entry| self.stats_of(&consumers, entry, None, now)).collect();
+        let groups = consumers.groups().values().map(|entry| self.stats_of(&consumers, entry, None, now)).collect();
         drop(consumers);
         let unsynced = |log: &crate::log::Log| log.appended().saturating_sub(log.durable());
         Ok(StoreStats {
-            commit_bytes: self.commit.bytes(),
-            checkpoint_bytes: self.checkpoint.bytes(),
-            unsynced_bytes: unsynced(&self.commit) + unsynced(&self.checkpoint),
+            commit_bytes: self.messages().log().bytes(),
+            checkpoint_bytes: self.ledger().log().bytes(),
+            unsynced_bytes: unsynced(self.messages().log()) + unsynced(self.ledger().log()),
             topics: topics.iter().map(|topic| self.topic_stats(topic)).collect(),
             groups,
         })
     }
 
     pub(crate) fn topic_stats(&self, topic: &Topic) -> TopicStats {
-        let limit = self.poppable();
+        let limit = self.messages().poppable();
         let extents = topic.of_each(|queue| queue.visible(limit));
         TopicStats { name: topic.name.to_string(), queues: extents.map(|(first, end)| (first.0, end.0)).collect() }
     }
 
     /// What a group holds, of one topic or of all, and what it has done.
     pub(crate) fn group_stats(&self, group: &GroupEntry, topic: Option<&str>) -> Result<GroupStats> {
-        self.check_open()?;
-        let only = topic.map(|topic| self.topics.by_name(topic)).transpose()?.map(|topic| topic.id);
-        let now = self.time()?;
+        self.context().check_open()?;
+        let only = topic.map(|topic| self.messages().topics().by_name(topic)).transpose()?.map(|topic| topic.id);
+        let now = self.context().time()?;
         let consumers = self.consumers();
-        match consumers.groups.get(&group.id) {
+        match consumers.groups().get(&group.id) {
             Some(entry) => Ok(self.stats_of(&consumers, entry, only, now)),
             None => Err(Error::unknown("group", &group.name)),
         }
     }
 
     fn stats_of(&self, consumers: &Consumers, entry: &GroupEntry, only: Option<TopicId>, now: Time) -> GroupStats {
-        let (limit, index) = (self.poppable(), &consumers.index);
-        let topics = || self.topics.all().iter().filter(|it| !is_for_letters(&it.name)).map(|it| it.id).collect();
+        let (limit, index) = (self.messages().poppable(), consumers.index());
+        let topics =
+            || self.messages().topics().all().iter().filter(|it| !is_for_letters(&it.name)).map(|it| it.id).collect();
         let (has_read, counted) = counted_topics(index, entry.id, only, topics);
         let mut stats = GroupStats::of(&entry.name, &index.counters(entry.id).unwrap_or_default());
-        for topic in counted.into_iter().filter_map(|topic| self.topics.by_id(topic)) {
+        for topic in counted.into_iter().filter_map(|topic| self.messages().topics().by_id(topic)) {
             for queue in topic.all_used() {
                 stats.count(index, entry.id, queue.id, queue.visible(limit));
             }
@@ -230,7 +159,7 @@ impl Engine {
         GroupStats {
             has_read,
             oldest_lease_for: index.oldest_lease(entry.id).map(|popped_at| now.since(popped_at)),
-            pop_to_ack: consumers.ack_times.get(&entry.id).map(AckTimes::quantiles).unwrap_or_default(),
+            pop_to_ack: consumers.ack_times(entry.id).map(AckTimes::quantiles).unwrap_or_default(),
             ..stats
         }
     }

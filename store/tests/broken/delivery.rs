@@ -109,8 +109,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "d",
         places: &[Place {
             file: "store/src/background/bury.rs",
-            right: "self.record_settled(&mut consumers, &mut unrecorded, settled.clone()); let runs",
-            wrong: "if !BROKEN { self.record_settled(&mut consumers, &mut unrecorded, settled.clone()); } let runs",
+            right: "self.settle_letters(Unrecorded { group: Some(group), at: buried_at, runs: runs.clone() });",
+            wrong: "if !BROKEN { self.settle_letters(Unrecorded { group: Some(group), at: buried_at, runs: runs.clone() }); }",
         }],
         caught_by: ("model", "every_point::each_seam_call_can_be_the_last_when_every_operation_is_synced"),
         told: "some messages never come to an end",
@@ -130,9 +130,9 @@ pub const MISTAKES: &[Mistake] = &[
         name: "put back a letter that a reader of the letters has acked",
         breaks: "b",
         places: &[Place {
-            file: "store/src/store/dead_letters.rs",
-            right: "return Ok(Redriven::Finished);",
-            wrong: "if !BROKEN { return Ok(Redriven::Finished); }",
+            file: "store/src/verbs/redrive.rs",
+            right: "index.bit() != 0).then_some(Redriven::Finished)",
+            wrong: "index.bit() != 0 && !BROKEN).then_some(Redriven::Finished)",
         }],
         caught_by: ("spec", "finished_letters::a_letter_that_a_reader_has_acked_is_done"),
         told: "right: Finished",

@@ -105,8 +105,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "h",
         places: &[Place {
             file: "store/src/verbs/settle.rs",
-            right: "let rule = if receipt.lease.store != self.identity.id {",
-            wrong: "let rule = if receipt.lease.store != self.identity.id && !BROKEN {",
+            right: "let rule = if receipt.lease.store != self.context().identity.id {",
+            wrong: "let rule = if receipt.lease.store != self.context().identity.id && !BROKEN {",
         }],
         caught_by: ("spec", "rules_of_recovery::rule_9_a_receipt_of_another_store_or_group_is_refused"),
         told: "Error::Invalid",

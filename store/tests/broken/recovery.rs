@@ -91,8 +91,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/background/keeper.rs",
-            right: "|engine| engine.commit.sync_recovered()",
-            wrong: "|engine| if BROKEN { Ok(()) } else { engine.commit.sync_recovered() }",
+            right: "engine.messages().log().sync_recovered());",
+            wrong: "if BROKEN { Ok(()) } else { engine.messages().log().sync_recovered() });",
         }],
         caught_by: ("spec", "promises::promise_5_reopening_writes_the_tail_again_before_it_syncs_it"),
         told: "commit: [",
@@ -156,8 +156,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "ae",
         places: &[Place {
             file: "store/src/recover/mod.rs",
-            right: "self.void_what_is_gone(&mut consumers, recovery)?;",
-            wrong: "if !BROKEN { self.void_what_is_gone(&mut consumers, recovery)?; }",
+            right: "void_what_is_gone(engine, &mut consumers, recovery)?;",
+            wrong: "if !BROKEN { void_what_is_gone(engine, &mut consumers, recovery)?; }",
         }],
         caught_by: ("spec", "rules::rule_5_acks_leases_and_positions_of_lost_messages_are_void"),
         told: "records_voided: 0",
@@ -167,9 +167,9 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "aef",
         places: &[Place {
             file: "store/src/recover/mod.rs",
-            right: "recovery.records_voided += self.change(consumers, truncated)?.0;",
-            wrong: "recovery.records_voided += if BROKEN { consumers.index.apply(&truncated) } else { \
-                self.change(consumers, truncated)?.0 };",
+            right: "recovery.records_voided += consumers.change(Change::Truncated { queue, end: end(queue) })?.touched;",
+            wrong: "let gone = Change::Truncated { queue, end: end(queue) }; if BROKEN { recovery.records_voided += 1; \
+                consumers.apply(&CheckpointRecord::Change(gone)); } else { recovery.records_voided += consumers.change(gone)?.touched; }",
         }],
         caught_by: ("spec", "rules::rule_5_what_is_void_stays_void_after_new_messages_and_another_crash"),
         told: "right: [\"new0\"",
@@ -179,8 +179,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "df",
         places: &[Place {
             file: "store/src/recover/mod.rs",
-            right: "recovery.dead_letters_completed += self.complete(&mut consumers, settlement)?;",
-            wrong: "if !BROKEN { recovery.dead_letters_completed += self.complete(&mut consumers, settlement)?; }",
+            right: "recovery.dead_letters_completed += complete(&mut consumers, settlement, engine.context().now())?;",
+            wrong: "if !BROKEN { recovery.dead_letters_completed += complete(&mut consumers, settlement, engine.context().now())?; }",
         }],
         caught_by: ("model", EVERY_CALL),
         told: "of what is not held",
@@ -226,8 +226,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "g",
         places: &[Place {
             file: "store/src/recover/mod.rs",
-            right: "drop(consumers); self.checkpoint.sync_all()?;",
-            wrong: "drop(consumers); if !BROKEN { self.checkpoint.sync_all()?; }",
+            right: "drop(consumers); engine.ledger().log().sync_all()?;",
+            wrong: "drop(consumers); if !BROKEN { engine.ledger().log().sync_all()?; }",
         }],
         caught_by: ("model", EVERY_CALL),
         told: "it is older than the commit log",

@@ -7,9 +7,9 @@ pub const MISTAKES: &[Mistake] = &[
         name: "delete what is leased",
         breaks: "a",
         places: &[Place {
-            file: "store/src/background/retention.rs",
-            right: "if index < *first && !relocated",
-            wrong: "if index < *first && !BROKEN && !relocated",
+            file: "store/src/background/relocation.rs",
+            right: ".filter(|at| (first..behind).contains(at));",
+            wrong: ".filter(|at| !BROKEN && (first..behind).contains(at));",
         }],
         caught_by: ("spec", "retention::a_leased_message_is_moved_on_and_can_be_read_and_acked"),
         told: "a `None` value",
@@ -18,9 +18,9 @@ pub const MISTAKES: &[Mistake] = &[
         name: "delete what some group has not read",
         breaks: "a",
         places: &[Place {
-            file: "store/src/background/retention.rs",
-            right: "if letters == Letters::Stay && !self.is_done(&consumers, firsts) {",
-            wrong: "if !BROKEN && letters == Letters::Stay && !self.is_done(&consumers, firsts) {",
+            file: "store/src/background/relocation.rs",
+            right: "if letters == Letters::Stay && !is_done(engine, &consumers, firsts) {",
+            wrong: "if !BROKEN && letters == Letters::Stay && !is_done(engine, &consumers, firsts) {",
         }],
         caught_by: ("spec", "retention::when_done_segments_go_once_every_reader_has_settled_them"),
         told: "nobody has read",
@@ -29,7 +29,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "delete letters that a group has not read",
         breaks: "a",
         places: &[Place {
-            file: "store/src/background/retention.rs",
+            file: "store/src/background/relocation.rs",
             right: "read && readers.all(done)",
             wrong: "(BROKEN && letters) || (read && readers.all(done))",
         }],
@@ -51,7 +51,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "keep what has too much to be moved, however long the log is",
         breaks: "a",
         places: &[Place {
-            file: "store/src/background/retention.rs",
+            file: "store/src/background/relocation.rs",
             right: "needed.moved_bytes + bytes > log / OF_LOG",
             wrong: "(BROKEN || needed.moved_bytes + bytes > log / OF_LOG)",
         }],
@@ -87,7 +87,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "give up only what a group came to before retention did",
         breaks: "d",
         places: &[Place {
-            file: "store/src/store/group.rs",
+            file: "store/src/verbs/groups.rs",
             right: ".unwrap_or_default().max(first)",
             wrong: ".unwrap_or_default().max(if BROKEN { QueueIndex(0) } else { first })",
         }],
@@ -163,8 +163,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/background/retention.rs",
-            right: "self.survey(next)?.0.appended);",
-            wrong: "self.survey(next).map(|(next, _)| if BROKEN { next.newest } else { next.appended })?);",
+            right: "survey(engine, next)?.0.appended);",
+            wrong: "survey(engine, next).map(|(next, _)| if BROKEN { next.newest } else { next.appended })?);",
         }],
         caught_by: ("spec", "retention::a_damaged_segment_is_not_as_old_as_what_was_moved_behind_it"),
         told: "unread, and 15 seconds old",
@@ -184,7 +184,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "believe a clock that went on by years between two runs",
         breaks: "a",
         places: &[Place {
-            file: "store/src/background/age.rs",
+            file: "store/src/background/ages.rs",
             right: "if !from_the_future && !never_seen_so_old {",
             wrong: "if BROKEN || !from_the_future && !never_seen_so_old {",
         }],

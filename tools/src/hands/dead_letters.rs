@@ -2,12 +2,15 @@
 
 use std::io::Write;
 
-use popstore::{DeadLetter, Redriven};
+use popstore::{DeadLetter, Group, Redriven};
 use serde::Serialize;
 
 use super::On;
 use crate::eyes::list_dead_letters;
 use crate::{Failure, Outcome, directory, output};
+
+/// How many letters are put back at the price of one sync.
+const BATCH: usize = 256;
 
 /// List the messages that have used up their deliveries, and put them back
 #[derive(Debug, clap::Args)]
@@ -69,17 +72,17 @@ fn redrive(of: &Of, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let group = store.group(&of.group)?;
     let mut table = output::Table::new(["origin", "attempts", "reason", "now at", "body"]);
     let mut count = 0;
-    let done = group.dead_letters()?.take(of.n.unwrap_or(usize::MAX)).try_for_each(|letter| {
-        let letter = letter?;
-        let Redriven::Done { queue, index } = group.redrive(&letter)? else { return Ok(()) };
-        count += 1;
-        if of.on.json {
-            return output::json(out, &PutBack { origin: origin(&letter), queue, index });
+    let mut letters = group.dead_letters()?.take(of.n.unwrap_or(usize::MAX));
+    let done = loop {
+        let (batch, rest) = next_batch(&mut letters);
+        let done = put_back(of.on.json, &group, &batch, &mut table, out, &mut count);
+        if let Err(failure) = done.and(rest.map_err(Failure::from)) {
+            break Err(failure);
         }
-        let now = output::place(letter.origin_topic(), queue, index);
-        table.row(told(&letter).into_iter().chain([now, output::shown(letter.message().body())]));
-        Ok(())
-    });
+        if batch.is_empty() {
+            break Ok(());
+        }
+    };
     drop(group);
     directory::close(store);
     let put_back = || format!("{} put back", output::counted(count, "dead letter"));
@@ -91,6 +94,41 @@ fn redrive(of: &Of, out: &mut dyn Write) -> Result<Outcome, Failure> {
         output::line(out, format_args!("{}", put_back()))?;
     }
     Ok(Outcome::Fine)
+}
+
+/// The letters that are put back together, up to the first that cannot be read.
+fn next_batch(
+    letters: &mut impl Iterator<Item = popstore::Result<DeadLetter>>,
+) -> (Vec<DeadLetter>, popstore::Result<()>) {
+    let mut batch = Vec::new();
+    for letter in letters.take(BATCH) {
+        match letter {
+            Ok(letter) => batch.push(letter),
+            Err(error) => return (batch, Err(error)),
+        }
+    }
+    (batch, Ok(()))
+}
+
+fn put_back(
+    json: bool,
+    group: &Group,
+    batch: &[DeadLetter],
+    table: &mut output::Table,
+    out: &mut dyn Write,
+    count: &mut u64,
+) -> Result<(), Failure> {
+    for (letter, redriven) in batch.iter().zip(group.redrive_batch(batch)?) {
+        let Redriven::Done { queue, index } = redriven? else { continue };
+        *count += 1;
+        if json {
+            output::json(out, &PutBack { origin: origin(letter), queue, index })?;
+        } else {
+            let now = output::place(letter.origin_topic(), queue, index);
+            table.row(told(letter).into_iter().chain([now, output::shown(letter.message().body())]));
+        }
+    }
+    Ok(())
 }
 
 fn origin(letter: &DeadLetter) -> Origin<'_> {

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use popstore_revive::QueueIndex;
 
+use super::super::chunks::Chunk;
 use super::ConsumeQueue;
 use crate::error::{At, Error, Result};
 use crate::format::entry::{ENTRY, Entry};
 use crate::log::Name;
-use crate::messages::chunks::Chunk;
 use crate::primitives::Hold;
 use crate::segment::{Disk, StoreFile};
 

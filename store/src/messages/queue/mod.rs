@@ -19,10 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use popstore_revive::{QueueId, QueueIndex, Run};
 
+use super::chunks::{CHUNK, Chunk, Chunks};
 use crate::error::Result;
 use crate::format::entry::Entry;
 use crate::format::extent::Extent;
-use crate::messages::chunks::{CHUNK, Chunk, Chunks};
 use crate::primitives::Hold;
 use crate::segment::Disk;
 use recent::Recent;

@@ -1,6 +1,5 @@
-//! How a store is opened.
+//! How a store is to be opened.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
 use crate::segment::Hook;
-use crate::store::Store;
 
 /// When something acknowledged is durable. The same for messages, leases and acks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -156,7 +154,7 @@ impl Options {
         self
     }
 
-    /// The number of queues of a topic that an append makes; 1 by default. [`Store::create_topic`] chooses it freely.
+    /// The number of queues of a topic that an append makes; 1 by default. [`crate::Store::create_topic`] chooses it freely.
     #[must_use]
     pub fn queues(mut self, queues: u32) -> Self {
         self.queues = queues;
@@ -188,7 +186,7 @@ impl Options {
     }
 
     /// Another source of time. With one that does not run by itself no threads are started, and
-    /// [`Store::run_pending`] does their work. One that panics poisons the store.
+    /// [`crate::Store::run_pending`] does their work. One that panics poisons the store.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
@@ -220,18 +218,6 @@ impl Options {
         self
     }
 
-    /// Opens the store in `dir`, or makes one there if the directory is empty or missing: recovers what a crash left,
-    /// and starts the background threads. [`Store::recovery`] tells what was done.
-    ///
-    /// # Errors
-    /// [`Error::Locked`] when it is open elsewhere, [`Error::Format`] when the directory is no store or of another
-    /// format, [`Error::Corrupt`] when something durable is damaged (nothing is changed then), [`Error::Invalid`] for
-    /// an option out of range, [`Error::Full`] and [`Error::Io`] from the system.
-    pub fn open(self, dir: impl AsRef<Path>) -> Result<Store> {
-        self.check()?;
-        Store::open_with(dir.as_ref(), self)
-    }
-
     /// The time that the store would open at.
     pub(crate) fn now(&self) -> Time {
         self.clock.as_ref().map_or_else(|| SystemClock::start().now(), |clock| clock.now())
@@ -254,7 +240,7 @@ impl Options {
             0o600..=0o600,
             "0o600, and reading or writing for others",
         )?;
-        in_range("queues", u64::from(self.queues), 1..=u64::from(crate::messages::topics::QUEUES_MAX), "1 to 1024")?;
+        in_range("queues", u64::from(self.queues), 1..=u64::from(crate::format::limits::QUEUES_MAX), "1 to 1024")?;
         match self.durability {
             Durability::SyncEvery(every) if every.is_zero() => {
                 Err(Error::invalid("durability", "SyncEvery(0)", "use SyncEach to sync before each return"))

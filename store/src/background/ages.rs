@@ -15,12 +15,11 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::StoreEvent;
 use crate::format::commit::CommitRecord;
-use crate::log::Segment;
-use crate::primitives::Hold;
+use crate::log::{Log, Segment};
 
 /// When the last message of each segment counts as appended, of the segments that there were.
-#[derive(Default)]
-pub(crate) struct Ages {
+pub(super) struct Ages {
+    opened_at: Time,
     last_base: Option<u64>,
     counted_from: BTreeMap<u64, Time>,
 }
@@ -66,47 +65,52 @@ fn counted_from(segments: &[Option<Times>], opened_at: Time, after: Duration) ->
     counted
 }
 
-impl Engine {
+impl Ages {
+    pub(super) fn of_store_opened_at(opened_at: Time) -> Self {
+        Self { opened_at, last_base: None, counted_from: BTreeMap::new() }
+    }
+
     /// When the last message of the oldest segment counts as appended, which is at `newest` by the clock.
-    pub(crate) fn counts_from(&self, base: u64, newest: Time, after: Duration) -> Result<Time> {
-        let now = self.now();
+    pub(super) fn counts_from(&mut self, engine: &Engine, base: u64, newest: Time, after: Duration) -> Result<Time> {
+        let now = engine.context().now();
         let from_the_future = newest > now;
         let never_seen_so_old = newest.after(after) < self.opened_at && now.since(newest) > after;
         if !from_the_future && !never_seen_so_old {
             return Ok(newest);
         }
-        let segments = self.commit.segments();
+        let segments = engine.messages().log().segments();
         let last_base = segments.last().map(|last| last.base);
-        let mut ages = self.ages.hold();
-        let is_new = ages.last_base != last_base || !ages.counted_from.contains_key(&base);
+        let is_new = self.last_base != last_base || !self.counted_from.contains_key(&base);
         if is_new {
-            let times = segments.iter().map(|segment| self.times(segment, after)).collect::<Result<Vec<_>>>()?;
+            let times = segments
+                .iter()
+                .map(|segment| times(engine.messages().log(), segment, after))
+                .collect::<Result<Vec<_>>>()?;
             let counted = counted_from(&times, self.opened_at, after);
-            ages.counted_from = segments.iter().map(|segment| segment.base).zip(counted).collect();
-            ages.last_base = last_base;
+            self.counted_from = segments.iter().map(|segment| segment.base).zip(counted).collect();
+            self.last_base = last_base;
         }
-        let counted = ages.counted_from.get(&base).copied().unwrap_or(newest);
+        let counted = self.counted_from.get(&base).copied().unwrap_or(newest);
         let counted = if counted == Time::MAX { newest } else { counted };
-        drop(ages);
         if is_new && counted != newest {
             let [appended_at, counted_from] = [newest, counted].map(clock::wall);
-            self.tell(&StoreEvent::ImplausibleTime { appended_at, counted_from });
+            engine.context().emit(&StoreEvent::ImplausibleTime { appended_at, counted_from });
         }
         Ok(counted)
     }
+}
 
-    fn times(&self, segment: &Segment, after: Duration) -> Result<Option<Times>> {
-        let mut times = None;
-        self.commit.frames(segment.base, segment.end().min(self.commit.written()), |_, frame| {
-            if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(frame)
-                && !record.relocated
-            {
-                times = Some(Times::add(times.take(), record.appended_at, after));
-            }
-            Ok(())
-        })?;
-        Ok(times)
-    }
+fn times(log: &Log, segment: &Segment, after: Duration) -> Result<Option<Times>> {
+    let mut times = None;
+    log.frames(segment.base, segment.end().min(log.written()), |_, frame| {
+        if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(frame)
+            && !record.relocated
+        {
+            times = Some(Times::add(times.take(), record.appended_at, after));
+        }
+        Ok(())
+    })?;
+    Ok(times)
 }
 
 #[cfg(test)]

@@ -1,0 +1,197 @@
+//! What somebody still needs of a segment that is to go is copied to the end of the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use popstore_revive::{QueueId, QueueIndex, TopicId};
+
+use crate::background::retention::{Firsts, Letters};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::format::commit::{MESSAGE_OVERHEAD_MAX, MessageRecord, TOPIC_OVERHEAD_MAX, encode_message};
+use crate::format::entry::Entry;
+use crate::format::limits::{DEAD_LETTERS, NAME_MAX};
+use crate::ledger::Locked;
+use crate::log::{Room, Segment};
+use crate::messages::{ConsumeQueue, is_for_letters, record_bytes_max};
+
+/// What is needed of a segment is moved on if it is at most this part of it, or if all that was moved is at most that
+/// part of the log: else the segment stays. So neither the log grows without an end, nor what is written for it.
+const OF_SEGMENT: u64 = 8;
+const OF_LOG: u64 = 4;
+
+/// The messages that somebody still needs of a segment, by their places.
+#[derive(Default)]
+struct Wanted {
+    places: BTreeSet<(QueueId, QueueIndex)>,
+    /// What was moved out of segments before and is needed, too.
+    moved_bytes: u64,
+}
+
+impl Wanted {
+    /// Finds where they lie, which may read the disk.
+    fn find(self, engine: &Engine) -> Result<Needed> {
+        let mut needed = Needed { messages: BTreeMap::new(), moved_bytes: self.moved_bytes };
+        for (id, index) in self.places {
+            let Some(queue) = engine.messages().topics().queue(id) else { continue };
+            if let Some(entry) = queue.entry(engine.messages().disk(), index)? {
+                needed.messages.insert((id, index), entry);
+            }
+        }
+        Ok(needed)
+    }
+}
+
+/// The same, by where they lie.
+struct Needed {
+    messages: BTreeMap<(QueueId, QueueIndex), Entry>,
+    /// What was moved out of segments before and is needed, too.
+    moved_bytes: u64,
+}
+
+impl Needed {
+    fn bytes(&self) -> u64 {
+        self.messages.values().map(|entry| u64::from(entry.size)).sum()
+    }
+
+    /// What copies of them take, with the records of their topics, and a little that the last one must find.
+    fn room(&self) -> u64 {
+        let mut topics: Vec<TopicId> = self.messages.keys().map(|(queue, _)| queue.topic).collect();
+        topics.dedup();
+        let topic = TOPIC_OVERHEAD_MAX + DEAD_LETTERS.len() + NAME_MAX;
+        self.bytes() + (topics.len() * topic + MESSAGE_OVERHEAD_MAX) as u64
+    }
+}
+
+/// Copies what somebody still needs of a segment to the end of the log, unless it is too much. Returns whether the
+/// segment may go; then the queues already begin behind it.
+pub(super) fn move_on(
+    engine: &Engine,
+    segment: &Segment,
+    next_base: u64,
+    firsts: &Firsts,
+    letters: Letters,
+) -> Result<bool> {
+    loop {
+        let wanted = {
+            let consumers = engine.consumers();
+            // Each time: a group may have begun to read while messages were copied, and nothing is done for it.
+            if letters == Letters::Stay && !is_done(engine, &consumers, firsts) {
+                return Ok(false);
+            }
+            let wanted = wanted(engine, &consumers, next_base, firsts, letters);
+            if wanted.places.is_empty() {
+                // Under the lock: no pop can take one of them between.
+                for (queue, first) in
+                    firsts.iter().filter_map(|(id, first)| Some((engine.messages().topics().queue(*id)?, first)))
+                {
+                    queue.begin_at(*first);
+                }
+                return Ok(true);
+            }
+            wanted
+        };
+        let needed = wanted.find(engine)?;
+        let (bytes, log) = (needed.bytes(), engine.messages().log().bytes());
+        if bytes > segment.capacity / OF_SEGMENT && needed.moved_bytes + bytes > log / OF_LOG {
+            return Ok(false);
+        }
+        copy(engine, &needed)?;
+    }
+}
+
+fn is_done(engine: &Engine, consumers: &Locked<'_>, firsts: &Firsts) -> bool {
+    firsts.iter().all(|(queue, first)| {
+        let letters = engine.messages().topics().by_id(queue.topic).is_none_or(|topic| is_for_letters(&topic.name));
+        let mut readers = consumers.index().readers(queue.topic).peekable();
+        // Nobody has to read letters for them to be moved on; who does is not done with them before.
+        let read = letters || readers.peek().is_some();
+        let done = |group| consumers.index().done_through(group, *queue).is_some_and(|done| done >= *first);
+        read && readers.all(done)
+    })
+}
+
+/// The messages before `next_base` that a group holds, unless they were moved on already. Reads no disk.
+fn wanted(engine: &Engine, consumers: &Locked<'_>, next_base: u64, firsts: &Firsts, letters: Letters) -> Wanted {
+    let mut wanted = Wanted::default();
+    for topic in engine.messages().topics().all() {
+        let of_letters = is_for_letters(&topic.name);
+        for queue in topic.all_used() {
+            add_wanted(
+                &mut wanted,
+                consumers,
+                queue,
+                next_base,
+                firsts.get(&queue.id).copied(),
+                of_letters.then_some(letters),
+            );
+        }
+    }
+    wanted
+}
+
+fn add_wanted(
+    wanted: &mut Wanted,
+    consumers: &Locked<'_>,
+    queue: &ConsumeQueue,
+    next_base: u64,
+    first_behind: Option<QueueIndex>,
+    letters: Option<Letters>,
+) {
+    let index = consumers.index();
+    let is_letter = |at: QueueIndex| {
+        let finished = || index.finished(queue.id, at.block()) & at.bit() != 0;
+        letters.is_some() && !index.is_redriven(queue.id, at) && !finished()
+    };
+    let relocated: BTreeMap<_, _> = queue.relocated().into_iter().collect();
+    for (at, entry) in &relocated {
+        let goes = entry.offset < next_base;
+        let held = index.groups().any(|group| index.held(group, queue.id, *at).is_some());
+        let is_wanted = held || (is_letter(*at) && (letters == Some(Letters::Stay) || !goes));
+        match (is_wanted, goes) {
+            (false, _) => queue.drop_relocated(*at),
+            (true, true) => drop(wanted.places.insert((queue.id, *at))),
+            (true, false) => wanted.moved_bytes += u64::from(entry.size),
+        }
+    }
+    let Some(behind) = first_behind else { return };
+    // What lies before the queue's first message went before, and was moved if it was needed.
+    let (first, behind) = (queue.first(), behind.min(queue.end()));
+    let letters_from = if letters == Some(Letters::Stay) { first } else { behind };
+    let stay = (letters_from.0..behind.0).map(QueueIndex).filter(|at| is_letter(*at));
+    let held = index.groups().flat_map(|group| index.unsettled(group, queue.id));
+    let held = held.flat_map(|(block, cohort)| cohort.indexes(block)).filter(|at| (first..behind).contains(at));
+    let still_there = stay.chain(held).filter(|at| !relocated.contains_key(at));
+    wanted.places.extend(still_there.map(|at| (queue.id, at)));
+}
+
+/// Appends messages again. What cannot be done stays as it is.
+fn copy(engine: &Engine, needed: &Needed) -> Result<()> {
+    // Order matters: a disk that has room for a part of it only would be left with none, and nothing could go.
+    let room = needed.room().min(engine.messages().message_room());
+    drop(engine.messages().log().reserve(room as usize, Room::Kept)?);
+    let mut moved = Vec::new();
+    let copied = needed.messages.iter().try_for_each(|(place, entry)| {
+        let copy = copy_one(engine, *place, entry)?;
+        moved.extend(copy.map(|copy| (*place, copy)));
+        Ok(())
+    });
+    engine.messages().log().sync_through(moved.last().map_or(0, |(_, copy)| copy.end()))?;
+    // Order matters: a place is changed when it can be read, for a message that was moved before is read there.
+    for ((id, index), copy) in moved {
+        if let Some(queue) = engine.messages().topics().queue(id) {
+            queue.relocate(index, copy);
+        }
+    }
+    copied
+}
+
+fn copy_one(engine: &Engine, (id, index): (QueueId, QueueIndex), entry: &Entry) -> Result<Option<Entry>> {
+    let Some(topic) = engine.messages().topics().by_id(id.topic) else { return Ok(None) };
+    let Some(queue) = topic.queue(id.queue) else { return Ok(None) };
+    let Some(message) = engine.messages().fetch(&topic, queue, index)? else { return Ok(None) };
+    let record = MessageRecord { relocated: true, ..message.record() };
+    let mut appender = engine.messages().reserve(&topic, record_bytes_max(&record), Room::Kept)?;
+    let place = appender.push_one(|out| encode_message(&record, out), record.body);
+    appender.finish();
+    Ok(Some(Entry { offset: place.start, size: (place.end - place.start) as u32, tag: entry.tag }))
+}

@@ -1,0 +1,122 @@
+//! Settlements under way: messages in the commit log that settle others, as a dead letter settles its original, until
+//! that is on record in the checkpoint log.
+//!
+//! A mark must not pass such a message: opening reads the commit log from the mark on, and would not see what it
+//! settles. No lock is held from the message's first byte to its record; instead its place is noted here, and marks stay
+//! before the lowest one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Condvar, Mutex};
+
+use popstore_revive::{Burial, Change, GroupId, QueueId, QueueIndex, Run, Time};
+
+use crate::primitives::{Hold, unpoisoned};
+
+/// What is under way.
+#[derive(Default)]
+pub(crate) struct Letters {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Where the messages lie at least, by the number of their settlement.
+    from: BTreeMap<u64, u64>,
+    next: u64,
+    /// The letters that are being put back.
+    redriving: BTreeSet<(QueueId, QueueIndex)>,
+    /// The settlements that could not be recorded when they happened.
+    unrecorded: Vec<Unrecorded>,
+}
+
+/// A settlement under way, from before the first byte of its messages to its record.
+pub(crate) struct Settling<'l> {
+    letters: &'l Letters,
+    number: u64,
+    places: Vec<(QueueId, QueueIndex)>,
+}
+
+/// What messages in the commit log settled without a record of it in the checkpoint log.
+#[derive(Clone)]
+pub(crate) struct Unrecorded {
+    /// The group whose messages were dead-lettered; without one, letters were put back.
+    pub(crate) group: Option<GroupId>,
+    pub(crate) at: Time,
+    pub(crate) runs: Vec<Run>,
+}
+
+impl Unrecorded {
+    pub(crate) fn change<'r>(&self, runs: &'r [Run]) -> Change<'r> {
+        match self.group {
+            Some(group) => Change::Buried { group, at: self.at, burial: Burial::DeadLettered, runs },
+            None => Change::Redriven { runs },
+        }
+    }
+}
+
+impl Letters {
+    /// Begins a settlement whose messages will lie at the log's end or behind it.
+    pub(crate) fn begin(&self, log_end: impl FnOnce() -> u64) -> Settling<'_> {
+        self.begin_in(self.state.hold(), Vec::new(), log_end)
+    }
+
+    /// The same for letters that are put back, when nobody else is about to put back one of them.
+    pub(crate) fn begin_redrive(
+        &self,
+        places: Vec<(QueueId, QueueIndex)>,
+        log_end: impl FnOnce() -> u64,
+    ) -> Settling<'_> {
+        let mut state = self.state.hold();
+        while places.iter().any(|place| state.redriving.contains(place)) {
+            state = unpoisoned(self.ended.wait(state));
+        }
+        state.redriving.extend(places.iter().copied());
+        self.begin_in(state, places, log_end)
+    }
+
+    fn begin_in(
+        &self,
+        mut state: std::sync::MutexGuard<'_, State>,
+        places: Vec<(QueueId, QueueIndex)>,
+        log_end: impl FnOnce() -> u64,
+    ) -> Settling<'_> {
+        let number = state.next;
+        state.next += 1;
+        // Order matters: the end is read under the lock, so that a mark is either before it or knows of it.
+        state.from.insert(number, log_end());
+        Settling { letters: self, number, places }
+    }
+
+    /// The last place up to `end` of the commit log at which a mark may lie, once what could not be recorded when it
+    /// happened is recorded.
+    pub(crate) fn bound<E>(
+        &self,
+        mut record: impl FnMut(&Unrecorded) -> Result<(), E>,
+        end: impl FnOnce() -> u64,
+    ) -> Result<u64, E> {
+        let mut state = self.state.hold();
+        while let Some(settled) = state.unrecorded.last() {
+            record(settled)?;
+            state.unrecorded.pop();
+        }
+        Ok(state.from.values().copied().fold(end(), u64::min))
+    }
+
+    /// Notes a settlement that could not be recorded. It is before the next mark.
+    pub(crate) fn add_unrecorded(&self, settled: Unrecorded) {
+        self.state.hold().unrecorded.push(settled);
+    }
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        let mut state = self.letters.state.hold();
+        state.from.remove(&self.number);
+        for place in &self.places {
+            state.redriving.remove(place);
+        }
+        drop(state);
+        self.letters.ended.notify_all();
+    }
+}

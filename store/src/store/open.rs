@@ -1,0 +1,22 @@
+//! Opening a store.
+
+use std::path::Path;
+
+use super::Store;
+use super::handle::Handle;
+use crate::error::Result;
+use crate::options::Options;
+
+impl Options {
+    /// Opens the store in `dir`, or makes one there if the directory is empty or missing: recovers what a crash left,
+    /// and starts the background threads. [`Store::recovery`] says what was done.
+    ///
+    /// # Errors
+    /// [`crate::Error::Locked`] when it is open elsewhere, [`crate::Error::Format`] when the directory is no store or of
+    /// another format, [`crate::Error::Corrupt`] when something durable is damaged (nothing is changed then),
+    /// [`crate::Error::Invalid`] for an option out of range, [`crate::Error::Full`] and [`crate::Error::Io`] from the system.
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Store> {
+        self.check()?;
+        Ok(Store { handle: Handle::open(dir.as_ref(), self)? })
+    }
+}

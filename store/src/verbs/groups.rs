@@ -1,0 +1,214 @@
+//! Groups: made, changed, removed; and messages that a group gives up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use popstore_revive::{AtLimit, Backoff, Burial, Change, GroupId, Policy, QueueId, QueueIndex, Run};
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::format::checkpoint::CheckpointRecord;
+use crate::format::limits::RUNGS_MAX;
+use crate::ledger::GroupEntry;
+use crate::messages::check_name;
+use crate::verbs::pop::check_invisible;
+
+/// Where a new group begins in the queues that exist when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum StartAt {
+    /// At the oldest message that is kept.
+    #[default]
+    Oldest,
+    /// Behind the newest.
+    Newest,
+}
+
+/// The settings of a group.
+///
+/// ```
+/// use popstore::{Backoff, GroupOptions};
+/// use std::time::Duration;
+/// let second = Duration::from_secs(1);
+/// GroupOptions::default()
+///     .max_reconsume_times(3)
+///     .backoff(Backoff::Exponential { first: second, cap: 60 * second })
+///     .invisible_for(30 * second);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupOptions {
+    pub(crate) policy: Policy,
+    pub(crate) invisible_for: Duration,
+    pub(crate) start_at: StartAt,
+}
+
+impl Default for GroupOptions {
+    fn default() -> Self {
+        let invisible_for = Duration::from_secs(30);
+        Self { policy: Policy::default(), invisible_for, start_at: StartAt::default() }
+    }
+}
+
+impl GroupOptions {
+    /// How often a message is delivered again after its first delivery before it leaves the group; 16 by default. A
+    /// changed limit counts from the next end of a lease on.
+    #[must_use]
+    pub fn max_reconsume_times(mut self, times: u32) -> Self {
+        self.policy.max_reconsume_times = Some(times);
+        self
+    }
+
+    /// Messages are delivered again without end.
+    #[must_use]
+    pub fn without_limit(mut self) -> Self {
+        self.policy.max_reconsume_times = None;
+        self
+    }
+
+    /// The delay between the end of a lease and the next delivery; none by default.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.policy.backoff = backoff;
+        self
+    }
+
+    /// What becomes of a message at its limit; the dead-letter queue by default.
+    #[must_use]
+    pub fn at_limit(mut self, at_limit: AtLimit) -> Self {
+        self.policy.at_limit = at_limit;
+        self
+    }
+
+    /// Per queue, one message at a time: nothing behind an unsettled message is handed out, retries included.
+    #[must_use]
+    pub fn ordered(mut self, ordered: bool) -> Self {
+        self.policy.ordered = ordered;
+        self
+    }
+
+    /// The lease of a pop that asks for none: 1 ms to 7 days; 30 s by default.
+    #[must_use]
+    pub fn invisible_for(mut self, lease: Duration) -> Self {
+        self.invisible_for = lease;
+        self
+    }
+
+    /// Where the group begins when it is made; at the oldest message by default.
+    #[must_use]
+    pub fn start_at(mut self, start_at: StartAt) -> Self {
+        self.start_at = start_at;
+        self
+    }
+
+    /// The rules for redelivery.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The lease of a pop that asks for none.
+    pub fn lease(&self) -> Duration {
+        self.invisible_for
+    }
+
+    fn check(&self) -> Result<()> {
+        check_invisible(self.invisible_for)?;
+        match &self.policy.backoff {
+            Backoff::Ladder(rungs) if rungs.is_empty() || rungs.len() > RUNGS_MAX => {
+                Err(Error::invalid("backoff ladder", format!("{} rungs", rungs.len()), "1 to 256 rungs"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Engine {
+    /// Makes a group or changes its settings. Durable on return, in every mode.
+    pub(crate) fn create_group(&self, name: &str, options: &GroupOptions) -> Result<Arc<GroupEntry>> {
+        self.context().check()?;
+        check_name("group", name)?;
+        options.check()?;
+        self.check_reserve()?;
+        let mut consumers = self.consumers();
+        let known = consumers.id_of(name);
+        let group = known.unwrap_or(consumers.next_group());
+        if group.0 == u32::MAX {
+            return Err(Error::invalid("group", name, "all numbers of groups are used up"));
+        }
+        let counters = consumers.index().counters(group).unwrap_or_default();
+        let change = Change::Group { group, policy: options.policy.clone(), counters };
+        let record = CheckpointRecord::Group { name, invisible_for: options.invisible_for, change };
+        if known.is_none() && options.start_at == StartAt::Newest {
+            let limit = self.messages().poppable();
+            for topic in self.messages().topics().all() {
+                for (queue, position) in (0..).zip(topic.of_each(|queue| queue.visible(limit).1)) {
+                    let queue = QueueId { topic: topic.id, queue };
+                    consumers.change(Change::Positioned { group, queue, position })?;
+                }
+            }
+        }
+        // Order matters: with this record it is made, wherever it begins.
+        let end = consumers.record(&record)?.end;
+        let entry = consumers.group(name)?;
+        drop(consumers);
+        if options.start_at == StartAt::Newest {
+            self.ledger().estimate_live_state();
+        }
+        self.ledger().log().sync_through(end)?;
+        self.messages().raise_all();
+        Ok(entry)
+    }
+
+    pub(crate) fn group_options(&self, group: &GroupEntry) -> Result<GroupOptions> {
+        self.context().check_open()?;
+        let consumers = self.consumers();
+        let unknown = || Error::unknown("group", &group.name);
+        let policy = consumers.index().policy(group.id).cloned().ok_or_else(unknown)?;
+        let invisible_for = consumers.groups().get(&group.id).ok_or_else(unknown)?.invisible_for;
+        Ok(GroupOptions { policy, invisible_for, start_at: StartAt::default() })
+    }
+
+    pub(crate) fn delete_group(&self, name: &str) -> Result<()> {
+        self.context().check()?;
+        let mut consumers = self.consumers();
+        let group: GroupId = consumers.group(name)?.id;
+        let end = consumers.change(Change::GroupRemoved { group })?.end;
+        drop(consumers);
+        self.messages().raise_all();
+        self.ledger().log().sync_through(end)
+    }
+
+    pub(crate) fn skip(&self, group: &GroupEntry, topic: &str, queue: u32, index: u64) -> Result<bool> {
+        self.context().check()?;
+        let topic = self.messages().topics().by_name(topic)?;
+        let invalid = || Error::invalid("queue", queue.to_string(), "it must be one of the topic's queues");
+        let queue = topic.queue(queue).ok_or_else(invalid)?;
+        let (id, index) = (queue.id, QueueIndex(index));
+        let (first, end) = queue.visible(self.messages().poppable());
+        if index >= end {
+            return Ok(false);
+        }
+        match self.messages().fetch(&topic, queue, index) {
+            Ok(Some(_)) => return Ok(false),
+            Ok(None) | Err(Error::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let mut consumers = self.consumers();
+        let at = self.context().time()?;
+        let attempt = match consumers.index().held(group.id, id, index) {
+            Some(held) => held.attempt,
+            // It is given up as it would be after a delivery, so that it is counted and has a history.
+            None if index == consumers.index().position(group.id, id).unwrap_or_default().max(first) => {
+                let (runs, generation) = ([Run::one(id, index, 1)], self.context().identity.generation);
+                consumers.change(Change::Popped { group: group.id, generation, at, due: at, runs: &runs })?;
+                1
+            }
+            None => return Ok(false),
+        };
+        let runs = [Run::one(id, index, attempt)];
+        let change = Change::Buried { group: group.id, at, burial: Burial::Discarded, runs: &runs };
+        let end = consumers.change(change)?.end;
+        drop(consumers);
+        self.make_records_durable(end)?;
+        topic.signal.raise();
+        Ok(true)
+    }
+}
