@@ -1,5 +1,7 @@
 //! Reading a message by its place: queue -> entry -> frame, and back to the commit log where the entry is wrong.
 
+use std::collections::{BTreeMap, HashMap};
+
 use popstore_revive::{QueueId, QueueIndex};
 
 use super::{ConsumeQueue, Messages, Reader, StoredMessage, Topic};
@@ -7,6 +9,9 @@ use crate::callback;
 use crate::error::{Error, Result};
 use crate::format::commit::CommitRecord;
 use crate::format::entry::{Entry, tag_hash};
+
+/// How many entries of a rebuild are in memory at once, before they are written to their queues' files.
+const REBUILT_AT_ONCE: usize = 1 << 16;
 
 impl Messages {
     /// The message at a place, if it is there.
@@ -31,8 +36,7 @@ impl Messages {
         if queue.was_sought_in_vain(index) {
             return self.follow(topic, queue, index, entry).map(Some);
         }
-        let actual = self.find_entries(queue, Some(index))?;
-        let Some((_, actual)) = actual.first().filter(|(_, actual)| *actual != entry) else {
+        let Some(actual) = self.find_entry(queue, index)?.filter(|actual| *actual != entry) else {
             // What is not written yet cannot be found, nor be damaged.
             if entry.end() <= self.log.written() {
                 queue.seek_no_more(index);
@@ -42,8 +46,8 @@ impl Messages {
         callback::log(
             || tracing::warn!(topic = %topic.name, queue = queue.id.queue, "a consume queue was wrong and is rebuilt"),
         );
-        let message = self.follow(topic, queue, index, *actual)?;
-        queue.rebuild(&self.disk, &self.find_entries(queue, None)?)?;
+        let message = self.follow(topic, queue, index, actual)?;
+        self.rebuild(&[queue])?;
         Ok(Some(message))
     }
 
@@ -65,25 +69,60 @@ impl Messages {
         found.map_err(|error| in_message(error, topic, queue, index))
     }
 
-    /// The entries of a queue, or of one message, as the commit log has them.
-    pub(crate) fn find_entries(
-        &self,
-        queue: &ConsumeQueue,
-        only: Option<QueueIndex>,
-    ) -> Result<Vec<(QueueIndex, Entry)>> {
-        let mut entries = Vec::new();
-        self.log.frames(self.log.start(), self.log.written(), |offset, frame| {
-            if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(frame)
-                && record.queue == queue.id
-                && !record.relocated
-                && only.is_none_or(|only| only == record.index)
-            {
-                let (size, tag) = (frame.len() as u32, tag_hash(record.tag.as_bytes()));
-                entries.push((record.index, Entry { offset, size, tag }));
+    /// The entry of one message as the commit log has it.
+    fn find_entry(&self, queue: &ConsumeQueue, index: QueueIndex) -> Result<Option<Entry>> {
+        let mut found = None;
+        self.each_entry(|of, at, entry| {
+            if found.is_none() && (of, at) == (queue.id, index) {
+                found = Some(entry);
             }
             Ok(())
         })?;
-        Ok(entries)
+        Ok(found)
+    }
+
+    /// Writes the entries of some queues again as the commit log has them, in one walk over it for all of them. Returns how
+    /// many records were read.
+    pub(crate) fn rebuild(&self, queues: &[&ConsumeQueue]) -> Result<u64> {
+        if queues.is_empty() {
+            return Ok(0);
+        }
+        let queues: HashMap<QueueId, &ConsumeQueue> = queues.iter().map(|queue| (queue.id, *queue)).collect();
+        let (mut found, mut count) = (BTreeMap::<QueueId, Vec<_>>::new(), 0_usize);
+        let write = |found: &mut BTreeMap<_, Vec<_>>| {
+            std::mem::take(found).iter().try_for_each(|(id, entries)| match queues.get(id) {
+                Some(queue) => queue.rebuild(&self.disk, entries),
+                None => Ok(()),
+            })
+        };
+        let records = self.each_entry(|queue, index, entry| {
+            if queues.contains_key(&queue) {
+                found.entry(queue).or_default().push((index, entry));
+                count += 1;
+                if count.is_multiple_of(REBUILT_AT_ONCE) {
+                    write(&mut found)?;
+                }
+            }
+            Ok(())
+        })?;
+        write(&mut found)?;
+        Ok(records)
+    }
+
+    /// Visits the entries of all queues, as the commit log has them. Returns how many records it has.
+    fn each_entry(&self, mut visit: impl FnMut(QueueId, QueueIndex, Entry) -> Result<()>) -> Result<u64> {
+        let mut records = 0;
+        self.log.frames(self.log.start(), self.log.written(), |offset, frame| {
+            records += 1;
+            match CommitRecord::decode(frame) {
+                Ok(CommitRecord::Message(record)) if !record.relocated => {
+                    let (size, tag) = (frame.len() as u32, tag_hash(record.tag.as_bytes()));
+                    visit(record.queue, record.index, Entry { offset, size, tag })
+                }
+                _ => Ok(()),
+            }
+        })?;
+        Ok(records)
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Recovery {
     pub clean: bool,
     /// Records of the checkpoint log that were replayed.
     pub records_replayed: u64,
-    /// Records of the commit log that were read.
+    /// Records of the commit log that were read, once more for all the consume queues that were rebuilt from it.
     pub records_scanned: u64,
     /// Bytes behind the ends of the logs that were cut off: writes that were under way.
     pub tail_bytes_cut: u64,
@@ -187,15 +187,18 @@ pub(crate) fn open(
 
 fn rebuild_queues(engine: &Engine, recovery: &mut Recovery) -> Result<()> {
     let messages = engine.messages();
-    for queue in messages.topics().all().iter().flat_map(|topic| topic.all_used()) {
+    let topics = messages.topics().all();
+    let mut wanting = Vec::new();
+    for queue in topics.iter().flat_map(|topic| topic.all_used()) {
         for (path, _) in queue.left_files() {
             messages.disk().remove(&path).at("remove", &path)?;
         }
         if !queue.files_are_long_enough() {
-            queue.rebuild(messages.disk(), &messages.find_entries(queue, None)?)?;
-            recovery.queues_rebuilt += 1;
+            wanting.push(&**queue);
         }
     }
+    recovery.records_scanned += messages.rebuild(&wanting)?;
+    recovery.queues_rebuilt += wanting.len() as u64;
     Ok(())
 }
 

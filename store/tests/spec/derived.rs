@@ -153,3 +153,22 @@ fn queue_files_of_another_length_are_made_again() {
         }
     }
 }
+
+#[test]
+fn one_reading_of_the_log_makes_all_queues_again() {
+    let mut scene = Scene::new();
+    let queues = 200_u64;
+    scene.store().create_topic("wide", queues as u32).unwrap();
+    for at in 0..3 * queues {
+        let message = popstore::Message::new("m").queue((at % queues) as u32);
+        scene.store().append("wide", message).unwrap();
+    }
+    scene.close();
+    let records = Snapshot::open(&scene.path).unwrap().verify(|_, _| {}, |fault| panic!("{fault}")).unwrap();
+    remove(&scene.path.join("queues"));
+    scene.open();
+    let recovery = scene.store().recovery();
+    assert_eq!((recovery.queues_rebuilt, recovery.records_scanned), (queues, records.commit_records));
+    scene.close();
+    assert_eq!(faults(&scene.path), []);
+}
