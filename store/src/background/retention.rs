@@ -165,7 +165,11 @@ fn survey(engine: &Engine, segment: &Segment) -> Result<(Oldest, u64)> {
             newest = newest.max(Some(record.appended_at));
             if !record.relocated {
                 appended = appended.max(Some(record.appended_at));
-                firsts.insert(record.queue, record.index.next());
+                // The number of a message before the mark was not checked at open.
+                let queue = engine.messages().topics().queue(record.queue);
+                if queue.is_some_and(|queue| record.index < queue.end()) {
+                    firsts.insert(record.queue, record.index.next());
+                }
             }
         }
         Ok(())

@@ -35,8 +35,8 @@ impl ConsumeQueue {
     fn unflushed(&self, limit: u64) -> Option<(u64, Vec<u8>)> {
         let (from, end) = {
             let state = self.state();
-            let file_end = self.file_first(state.flushed) + self.per_file;
-            (state.flushed, file_end.min(state.flushed + FLUSHED_AT_ONCE).min(state.end()))
+            let file_end = self.file_first(state.flushed).saturating_add(self.per_file);
+            (state.flushed, file_end.min(state.flushed.saturating_add(FLUSHED_AT_ONCE)).min(state.end()))
         };
         let mut entries = Vec::with_capacity((end - from) as usize);
         let mut at = from;
