@@ -110,3 +110,32 @@ fn the_last_clone_can_be_dropped_in_a_forked_child() {
     assert!(store.recovery().clean);
     assert_eq!(store.append(TOPIC, Message::new("m")).unwrap().index, 1);
 }
+
+/// The first check is whether the store can be used at all: neither a letter nor an unknown topic comes before it.
+#[test]
+fn a_listing_and_a_waiting_pop_check_the_store_first() {
+    let dir = scratch();
+    let store = Store::open(dir.path()).unwrap();
+    let group = store.create_group("billing", GroupOptions::default().max_reconsume_times(0)).unwrap();
+    store.append(TOPIC, Message::new("m")).unwrap();
+    let _ = group.nack(group.pop(TOPIC, Pop::up_to(1)).unwrap()[0].receipt(), secs(0)).unwrap();
+    store.run_pending();
+    let letters = || group.dead_letters().unwrap();
+    let (mut in_the_child, mut after_close) = (letters(), letters());
+    assert!(letters().next().unwrap().is_ok(), "there is a letter to list");
+    let popped = || group.pop_wait("unknown", Pop::up_to(1), secs(3600)).map(drop);
+    let told = in_child(|| {
+        let listed = in_the_child.next().map(|letter| letter.map(drop));
+        format!(
+            "{} {}",
+            matches!(listed, Some(Err(Error::Locked { .. }))),
+            matches!(popped(), Err(Error::Locked { .. }))
+        )
+    });
+    assert_eq!(told, "true true");
+    store.close().unwrap();
+    let listed = after_close.next().map(|letter| letter.map(drop));
+    assert!(matches!(listed, Some(Err(Error::Closed))), "{listed:?}");
+    let popped = popped();
+    assert!(matches!(popped, Err(Error::Closed)), "{popped:?}");
+}

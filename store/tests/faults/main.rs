@@ -26,6 +26,7 @@ mod forked;
 mod found;
 mod limits;
 mod meddling;
+mod odd_files;
 mod oracle;
 mod panics;
 mod play;
