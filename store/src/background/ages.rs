@@ -132,6 +132,15 @@ mod tests {
     }
 
     #[test]
+    fn pauses_of_more_than_a_duration_holds_are_as_long_as_it_can_be() {
+        let long = Times { first: Time(1), last: Time(9), pauses: Duration::MAX, earliest: Time(1) };
+        let added = Times::add(Some(long), Time(5000), AFTER);
+        assert_eq!(added.pauses, Duration::MAX);
+        let counted = counted_from(&[Some(added), Some(Times::add(None, Time(1), AFTER))], Time(9000), AFTER);
+        assert_eq!(counted.len(), 2);
+    }
+
+    #[test]
     fn a_message_is_at_least_as_old_as_any_behind_it() {
         assert_eq!(counted(&[&[100, 9000], &[103]], 104), [103, 103]);
         assert_eq!(counted(&[&[100, 9000, 101], &[9001, 103]], 104), [103, 103]);
