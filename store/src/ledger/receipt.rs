@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::callback;
 use crate::error::Error;
 use crate::format::receipt::{Lease, RECEIPT};
 
@@ -30,7 +31,7 @@ impl Receipt {
             Ok(lease) => Ok(Self { lease }),
             Err(rule) => {
                 let value = bytes.iter().take(RECEIPT).map(|byte| format!("{byte:02x}")).collect::<String>();
-                tracing::debug!(%rule, "a receipt was refused");
+                callback::log(|| tracing::debug!(%rule, "a receipt was refused"));
                 Err(Error::invalid("receipt", value, "it must be whole, as the delivery gave it"))
             }
         }

@@ -174,6 +174,21 @@ impl tracing::Subscriber for Faulty {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
+#[test]
+fn a_subscriber_that_panics_fails_neither_an_open_nor_a_receipt() {
+    let mut scene = Scene::new();
+    scene.append("m");
+    scene.close();
+    let queue = scene.path.join("queues").join(TOPIC).join("0");
+    std::fs::remove_dir_all(&queue).unwrap();
+    std::fs::write(&queue, "a file").unwrap();
+    tracing::subscriber::with_default(Faulty, || {
+        scene.open();
+        assert!(matches!(Receipt::from_bytes(b"half"), Err(Error::Invalid { what: "receipt", .. })));
+    });
+    assert_eq!(scene.pop().body(), b"m");
+}
+
 /// A pop finds a wrong entry and logs that while it holds the consumers' lock; an ack logs that it is slow.
 #[test]
 fn a_subscriber_that_panics_takes_no_verb_along() {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fs::FileType;
 use std::path::{Path, PathBuf};
 
+use crate::callback;
 use crate::error::{At, Error, Result};
 use crate::log::Name;
 use crate::segment::{Disk, directory_above};
@@ -60,7 +61,9 @@ pub(crate) fn in_the_way(store: &Path, topics: &HashMap<&str, u32>) -> Result<Ve
 pub(crate) fn put_aside(disk: &Disk, in_the_way: &[InTheWay]) -> Result<()> {
     for InTheWay { path, found, .. } in in_the_way {
         let aside = free_name(path)?;
-        tracing::warn!(?path, ?aside, found, "in place of a queue's file or directory: it gets another name");
+        callback::log(|| {
+            tracing::warn!(?path, ?aside, found, "in place of a queue's file or directory: it gets another name")
+        });
         disk.rename(path, &aside).at("rename", path)?;
         let above = directory_above(path);
         disk.sync_dir(above).at("sync", above)?;
