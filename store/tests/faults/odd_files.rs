@@ -14,7 +14,9 @@ fn options() -> Options {
 
 fn store_with_messages(dir: &Path) {
     let store = options().open(dir).unwrap();
-    (0..20).for_each(|at| drop(store.append("orders", Message::new(&format!("{at}"))).unwrap()));
+    for at in 0..20 {
+        store.append("orders", Message::new(&format!("{at}"))).unwrap();
+    }
     store.close().unwrap();
 }
 
