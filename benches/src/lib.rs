@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use criterion::Criterion;
-use popstore::{Clock, Durability, Message, Store, SystemClock};
+use popstore::clock::{Clock, SystemClock};
+use popstore::{Durability, Message, Store};
 use tempfile::TempDir;
 
 /// The topic of all benches.

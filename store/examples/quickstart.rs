@@ -19,7 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use std::{env, thread};
 
-use popstore::{Clock, Delivery, Group, GroupOptions, Message, Pop, Receipt, Settled, Store, SystemClock};
+use popstore::clock::{Clock, SystemClock};
+use popstore::{Delivery, Group, GroupOptions, Message, Pop, Receipt, Settled, Store};
 
 const TOPIC: &str = "lines";
 const GROUP: &str = "workers";

@@ -16,7 +16,8 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{env, thread};
 
-use popstore::{Clock, EndReason, Group, GroupOptions, Message, Pop, Receipt, Settled, Store, SystemClock, Time};
+use popstore::clock::{Clock, SystemClock, Time};
+use popstore::{EndReason, Group, GroupOptions, Message, Pop, Receipt, Settled, Store};
 
 const TOPIC: &str = "jobs";
 const GROUP: &str = "handlers";

@@ -25,7 +25,7 @@
 
 mod background;
 mod callback;
-mod clock;
+pub mod clock;
 mod context;
 mod engine;
 mod error;
@@ -34,45 +34,42 @@ mod fault;
 mod format;
 #[doc(hidden)]
 pub mod fuzzing;
-mod inspect;
+pub mod inspect;
 mod ledger;
 mod log;
 mod messages;
 mod options;
 mod primitives;
 mod recover;
-mod salvage;
+pub mod salvage;
 mod segment;
 mod store;
 mod verbs;
 
-pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result};
 pub use event::StoreEvent;
-pub use fault::Fault;
-pub use format::VERSION as FORMAT_VERSION;
 pub use format::commit::Properties;
-pub use inspect::{
-    CheckpointEntry, CheckpointReader, CommitEntry, CommitReader, CommitRecordKind, HeldMessage, HeldState, Inspected,
-    Lookup, Origin, Pinned, Places, QueueEntry, RecordAt, SegmentInfo, Snapshot, SnapshotMessage, StoreLog, Verified,
-};
-pub use ledger::{PopToAck, Receipt};
+pub use ledger::Receipt;
 pub use messages::{Appended, Message, StoredMessage};
 pub use options::{Durability, Options, Retention};
-pub use popstore_revive::{AtLimit, Backoff, EndReason, Policy, Time};
-pub use recover::{PlannedStep, Recovery, RecoveryPlan};
-pub use salvage::Salvaged;
+pub use popstore_revive::{AtLimit, Backoff, EndReason};
+pub use recover::Recovery;
 #[doc(hidden)]
 pub use segment::{Event, Hook};
 pub use store::Store;
 pub use store::dead_letters::DeadLetters;
 pub use store::group::Group;
 pub use verbs::delivery::{Delivery, Settled};
-pub use verbs::groups::{GroupOptions, StartAt};
+pub use verbs::groups::{GroupOptions, GroupSettings, StartAt};
 pub use verbs::pop::Pop;
 pub use verbs::redrive::{DeadLetter, Redriven};
 pub use verbs::settle::Delay;
-pub use verbs::stats::{GroupStats, StoreStats, TopicStats};
+
+/// What a store, its topics and its groups hold and have done: [`Store::stats`], [`Group::stats`].
+pub mod stats {
+    pub use crate::ledger::PopToAck;
+    pub use crate::verbs::stats::{GroupStats, StoreStats, TopicStats};
+}
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

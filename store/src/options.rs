@@ -12,6 +12,7 @@ use crate::segment::Hook;
 
 /// When something acknowledged is durable. The same for messages, leases and acks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Durability {
     /// Before the call returns: nothing acknowledged is ever lost. Callers that wait share one sync.
     #[default]

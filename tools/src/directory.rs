@@ -3,7 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use popstore::{Error, Snapshot, Store};
+use popstore::inspect::Snapshot;
+use popstore::{Error, Store};
 
 use crate::{Failure, streams};
 

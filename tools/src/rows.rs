@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::time::Duration;
 
-use popstore::{AtLimit, Backoff, GroupOptions, GroupStats, TopicStats};
+use popstore::stats::{GroupStats, TopicStats};
+use popstore::{AtLimit, Backoff, GroupOptions};
 use serde::Serialize;
 
 use crate::{Failure, output};
@@ -91,15 +92,15 @@ pub(crate) fn explain_lag(name: &str, has_read: bool, lag: u64, out: &mut dyn Wr
 
 /// The settings of a group in a few words, those of every group first.
 fn settings(options: &GroupOptions) -> String {
-    let policy = options.policy();
-    let times = match policy.max_reconsume_times {
+    let settings = options.settings();
+    let times = match settings.max_reconsume_times {
         Some(times) => output::counted(u64::from(times), "redelivery"),
         None => "unlimited redeliveries".into(),
     };
-    let backoff = (policy.backoff != Backoff::None).then(|| format!("backoff {}", backoff(&policy.backoff)));
-    let discards = (policy.at_limit == AtLimit::Discard).then(|| "discards".into());
-    let ordered = policy.ordered.then(|| "ordered".into());
-    let all = [Some(times), Some(format!("lease {}", time(options.lease()))), backoff, discards, ordered];
+    let backoff = (settings.backoff != Backoff::None).then(|| format!("backoff {}", backoff(&settings.backoff)));
+    let discards = (settings.at_limit == AtLimit::Discard).then(|| "discards".into());
+    let ordered = settings.ordered.then(|| "ordered".into());
+    let all = [Some(times), Some(format!("lease {}", time(settings.invisible_for))), backoff, discards, ordered];
     all.into_iter().flatten().collect::<Vec<String>>().join(", ")
 }
 
@@ -128,7 +129,7 @@ pub(crate) fn topic_row(topic: &TopicStats) -> TopicRow<'_> {
 }
 
 pub(crate) fn group_row<'a>(it: &'a GroupStats, options: &GroupOptions) -> GroupRow<'a> {
-    let policy = options.policy();
+    let settings = options.settings();
     GroupRow {
         name: &it.name,
         has_read: it.has_read,
@@ -143,10 +144,10 @@ pub(crate) fn group_row<'a>(it: &'a GroupStats, options: &GroupOptions) -> Group
         nacked: it.nacked,
         dead_lettered: it.dead_lettered,
         discarded: it.discarded,
-        max_reconsume_times: policy.max_reconsume_times,
-        invisible_ms: options.lease().as_millis(),
-        backoff: backoff(&policy.backoff),
-        at_limit: if policy.at_limit == AtLimit::Discard { "discard" } else { "dead_letter" },
-        ordered: policy.ordered,
+        max_reconsume_times: settings.max_reconsume_times,
+        invisible_ms: settings.invisible_for.as_millis(),
+        backoff: backoff(&settings.backoff),
+        at_limit: if settings.at_limit == AtLimit::Discard { "discard" } else { "dead_letter" },
+        ordered: settings.ordered,
     }
 }

@@ -9,7 +9,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use popstore::{Clock, Delay, Durability, GroupOptions, Message, Pop, Retention, Store, SystemClock};
+use popstore::clock::{Clock, SystemClock};
+use popstore::{Delay, Durability, GroupOptions, Message, Pop, Retention, Store};
 use serde_json::Value;
 
 const VERBS: [&str; 12] = [

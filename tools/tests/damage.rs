@@ -10,7 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::Parser;
-use popstore::{GroupOptions, Message, Pop, Snapshot, StoreLog};
+use popstore::inspect::{Snapshot, StoreLog};
+use popstore::{GroupOptions, Message, Pop};
 use ruin::{Ruin, Seen};
 
 /// Every verb, on a store with the topic `orders`.

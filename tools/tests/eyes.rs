@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Parser;
-use popstore::{Delay, GroupOptions, ManualClock, Message, Pop, Store};
+use popstore::clock::ManualClock;
+use popstore::{Delay, GroupOptions, Message, Pop, Store};
 use ruin::Ruin;
 use serde_json::Value;
 

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use popstore::{Error, Pop, Snapshot, Store, StoreLog};
+use popstore::inspect::{Snapshot, StoreLog};
+use popstore::{Error, Pop, Store};
 use ruin::Ruin;
 use serde_json::Value;
 

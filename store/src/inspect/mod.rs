@@ -22,7 +22,6 @@ use popstore_revive::{QueueId, QueueIndex, TopicId};
 
 use crate::clock::{self, Clock, SystemClock};
 use crate::error::Result;
-use crate::fault::Fault;
 use crate::format::frame::{LogKind, Seed};
 use crate::format::identity::{AT_GENERATION, Identity};
 use crate::ledger::Consumers;
@@ -30,6 +29,9 @@ use crate::recover::directory;
 use crate::verbs::groups::GroupOptions;
 use crate::verbs::stats::{GroupStats, TopicStats};
 
+pub use crate::fault::Fault;
+pub use crate::format::VERSION as FORMAT_VERSION;
+pub use crate::recover::{PlannedStep, RecoveryPlan};
 pub use leases::{HeldMessage, HeldState};
 pub use lookup::{Lookup, QueueEntry};
 pub use records::{
@@ -72,7 +74,8 @@ impl StoreLog {
 /// ```
 /// # fn main() -> popstore::Result<()> {
 /// # let dir = tempfile::tempdir().unwrap();
-/// use popstore::{Message, Snapshot, Store};
+/// use popstore::{Message, Store};
+/// use popstore::inspect::Snapshot;
 /// let store = Store::open(dir.path())?;
 /// store.append("orders", Message::new("12.50 EUR"))?;
 ///

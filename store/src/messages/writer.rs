@@ -14,6 +14,7 @@ use crate::primitives::Hold;
 
 /// Where a message was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Appended {
     /// The position of its record in the commit log, a byte.
     pub offset: u64,

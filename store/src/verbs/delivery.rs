@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use popstore_revive::Time;
 
 use crate::clock;
+use crate::format::commit::Properties;
 use crate::ledger::Receipt;
 use crate::messages::StoredMessage;
 
@@ -32,6 +33,26 @@ impl Delivery {
         self.message.tag()
     }
 
+    /// The properties, in the order they were given.
+    pub fn properties(&self) -> Properties<'_> {
+        self.message.properties()
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &str {
+        self.message.topic()
+    }
+
+    /// The queue of the topic.
+    pub fn queue(&self) -> u32 {
+        self.message.queue()
+    }
+
+    /// The place in the queue.
+    pub fn index(&self) -> u64 {
+        self.message.index()
+    }
+
     /// The whole message.
     pub fn message(&self) -> &StoredMessage {
         &self.message
@@ -56,6 +77,7 @@ impl Delivery {
 /// What became of an ack, nack or extend. Late handlers get exactly this; it is no error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use = "a late handler is told here that its work may be done again"]
+#[non_exhaustive]
 pub enum Settled {
     /// Done as asked, within the lease.
     Done,

@@ -15,6 +15,7 @@ use crate::verbs::pop::check_invisible;
 
 /// Where a new group begins in the queues that exist when it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum StartAt {
     /// At the oldest message that is kept.
     #[default]
@@ -99,14 +100,10 @@ impl GroupOptions {
         self
     }
 
-    /// The rules for redelivery.
-    pub fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    /// The lease of a pop that asks for none.
-    pub fn lease(&self) -> Duration {
-        self.invisible_for
+    /// What is set, to be read.
+    pub fn settings(&self) -> GroupSettings {
+        let Policy { max_reconsume_times, backoff, at_limit, ordered } = self.policy.clone();
+        GroupSettings { max_reconsume_times, backoff, at_limit, ordered, invisible_for: self.invisible_for }
     }
 
     fn check(&self) -> Result<()> {
@@ -118,6 +115,27 @@ impl GroupOptions {
             _ => Ok(()),
         }
     }
+}
+
+/// The settings of a group, each by the name of the option that sets it.
+///
+/// ```
+/// let settings = popstore::GroupOptions::default().max_reconsume_times(3).settings();
+/// assert_eq!(settings.max_reconsume_times, Some(3));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupSettings {
+    /// How often a message is delivered again after its first delivery; `None` is without end.
+    pub max_reconsume_times: Option<u32>,
+    /// The delay between the end of a lease and the next delivery.
+    pub backoff: Backoff,
+    /// What becomes of a message at its limit.
+    pub at_limit: AtLimit,
+    /// Whether nothing behind an unsettled message of a queue is handed out.
+    pub ordered: bool,
+    /// The lease of a pop that asks for none.
+    pub invisible_for: Duration,
 }
 
 impl Engine {

@@ -26,6 +26,7 @@ pub struct DeadLetter {
 /// What became of a letter that was to be put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
+#[non_exhaustive]
 pub enum Redriven {
     /// It is a new message at the end of this queue of its old topic.
     Done {

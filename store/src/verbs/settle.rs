@@ -17,6 +17,7 @@ const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// When a message given back becomes visible again. A `Duration` converts into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Delay {
     /// After this time; zero is at once.
     After(Duration),

@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use popstore::{Durability, Error, Group, GroupOptions, Message, Options, Pop, Settled, Snapshot, Store};
+use popstore::inspect::Snapshot;
+use popstore::{Durability, Error, Group, GroupOptions, Message, Options, Pop, Settled, Store};
 
 use crate::device::MARKER;
 use crate::machine::{Machine, Mount};

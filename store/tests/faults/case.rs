@@ -2,7 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use popstore::{Durability, Snapshot, Store};
+use popstore::inspect::Snapshot;
+use popstore::{Durability, Store};
 
 use crate::fault::{Call, Fault};
 use crate::play::Play;

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use popstore::{Durability, Error, Event, Hook, Message, Options, Retention, Snapshot, Store, StoreEvent};
+use popstore::inspect::Snapshot;
+use popstore::{Durability, Error, Event, Hook, Message, Options, Retention, Store, StoreEvent};
 
 use crate::child;
 use crate::scene::MODES;

@@ -10,7 +10,9 @@ use crate::child;
 use crate::disk::{files, segments};
 use crate::play::scratch;
 use crate::scene::{MODES, copy, secs, text};
-use popstore::{Durability, Error, GroupOptions, ManualClock, Message, Options, Pop, Settled, Snapshot, Store};
+use popstore::clock::ManualClock;
+use popstore::inspect::Snapshot;
+use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Settled, Store};
 
 const TOPIC: &str = "orders";
 const GROUP: &str = "billing";

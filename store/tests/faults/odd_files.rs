@@ -4,7 +4,8 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use popstore::{Error, Message, Options, Snapshot};
+use popstore::inspect::Snapshot;
+use popstore::{Error, Message, Options};
 
 const SEGMENT: u64 = 4096;
 

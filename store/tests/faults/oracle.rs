@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use popstore::{ManualClock, Pop, Settled, Store};
+use popstore::clock::ManualClock;
+use popstore::{Pop, Settled, Store};
 
 use crate::scene::{secs, text};
 use crate::script::{AUDIT, GROUP, LIMIT, ORDERS, PARCELS, group_options};

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use popstore::{Durability, Error, ManualClock, Message, Options, Receipt, Result, Retention, Store, StoreEvent};
+use popstore::clock::ManualClock;
+use popstore::{Durability, Error, Message, Options, Receipt, Result, Retention, Store, StoreEvent};
 
 use crate::fault::FaultyDisk;
 use crate::oracle::{Oracle, Place};

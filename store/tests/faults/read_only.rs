@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::child;
-use popstore::{Error, Message, Snapshot, Store};
+use popstore::inspect::Snapshot;
+use popstore::{Error, Message, Store};
 
 const TEST: &str = "read_only::a_read_only_directory_is_refused_by_its_path_and_read_by_a_snapshot";
 

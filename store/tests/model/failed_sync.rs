@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use popstore::{Durability, Error, GroupOptions, ManualClock, Message, Options, Pop, Snapshot, Store};
+use popstore::clock::ManualClock;
+use popstore::inspect::Snapshot;
+use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Store};
 
 use crate::disk::Recorder;
 use crate::op::Sectors;

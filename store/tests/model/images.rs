@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use popstore::{Clock, SystemClock};
+use popstore::clock::{Clock, SystemClock};
 
 use crate::bytes::{self, CHOICE};
 use crate::film::Film;

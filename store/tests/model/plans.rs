@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use popstore::{Event, GroupStats, Hook, Options, PlannedStep, RecoveryPlan, Snapshot, Store};
+use popstore::inspect::{PlannedStep, RecoveryPlan, Snapshot};
+use popstore::stats::GroupStats;
+use popstore::{Event, Hook, Options, Store};
 
 /// What an open did to the files of the logs and queues.
 #[derive(Default)]

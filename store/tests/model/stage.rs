@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use popstore::{Durability, ManualClock, Options, Retention, Store};
+use popstore::clock::ManualClock;
+use popstore::{Durability, Options, Retention, Store};
 
 use crate::claims::Token;
 use crate::disk::Recorder;

@@ -205,7 +205,7 @@ fn a_directory_with_folders_like_those_of_a_store_is_refused_and_left_as_it_is()
         std::fs::write(&notes, [b'm'; 40]).unwrap();
         refused!(Store::open(dir.path()), Error::Format { .. }, notes.file_name().unwrap().to_str().unwrap());
         assert_eq!(std::fs::read(&notes).unwrap(), [b'm'; 40]);
-        let plan = popstore::RecoveryPlan::read(dir.path()).unwrap();
+        let plan = popstore::inspect::RecoveryPlan::read(dir.path()).unwrap();
         assert!(plan.refused.is_some(), "{plan:?}");
     }
 }

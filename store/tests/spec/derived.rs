@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::files;
 use crate::scene::Scene;
-use popstore::{Fault, RecoveryPlan, Snapshot};
+use popstore::inspect::{Fault, RecoveryPlan, Snapshot};
 
 /// What can stand where it does not belong.
 #[derive(Clone, Copy, Debug)]

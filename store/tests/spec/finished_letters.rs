@@ -1,8 +1,9 @@
 //! A dead letter that was popped from its dead-letter queue and settled is done: it is not listed, and not put back.
 
 use crate::scene::{GROUP, Scene, TOPIC, secs, text};
+use popstore::inspect::Snapshot;
 use popstore::{
-    DeadLetter, Durability, Group, GroupOptions, Message, Options, Pop, Redriven, Retention, Settled, Snapshot, StartAt,
+    DeadLetter, Durability, Group, GroupOptions, Message, Options, Pop, Redriven, Retention, Settled, StartAt,
 };
 
 const LETTERS: &str = "%DLQ%billing";

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::disk::{HEADER, change, segments};
 use crate::scene::{Scene, copy};
-use popstore::{Error, GroupOptions, Message, Options, Pop, RecoveryPlan, Snapshot, Store, fuzzing};
+use popstore::inspect::{RecoveryPlan, Snapshot};
+use popstore::{Error, GroupOptions, Message, Options, Pop, Store, fuzzing};
 
 /// A field of a record.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +143,7 @@ impl Forged {
         let mut faults = Vec::new();
         let snapshot = Snapshot::open(self.dir()).unwrap();
         // No queue has its files, as any store may be found: opening makes them again.
-        let is_record = |fault: &popstore::Fault| !fault.path.starts_with(self.dir().join("queues"));
+        let is_record = |fault: &popstore::inspect::Fault| !fault.path.starts_with(self.dir().join("queues"));
         snapshot.verify(|_, _| {}, |fault| faults.extend(is_record(fault).then(|| fault.to_string()))).unwrap();
         let plan = RecoveryPlan::read_for(self.dir(), &self.scene.options).unwrap();
         let (salvaged, told) = self.salvage(&snapshot);

@@ -4,7 +4,8 @@ use std::thread;
 
 use crate::disk::{Gate, MESSAGE, change, frames_of, is_segment_of, segments};
 use crate::scene::{GROUP, Scene, TOPIC, copy, secs};
-use popstore::{Durability, Error, Event, GroupOptions, Message, Options, Pop, Retention, Snapshot, Store};
+use popstore::inspect::Snapshot;
+use popstore::{Durability, Error, Event, GroupOptions, Message, Options, Pop, Retention, Store};
 
 fn when_done() -> Options {
     Options::default().retention(Retention::keep().when_done())

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::disk::{files, segments};
 use crate::scene::{GROUP, Scene, TOPIC, secs};
-use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, RecoveryPlan, Retention, Snapshot, StoreEvent};
+use popstore::inspect::{RecoveryPlan, Snapshot};
+use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Retention, StoreEvent};
 
 fn faults(dir: &Path) -> Vec<String> {
     let mut told = Vec::new();

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::scene::{GROUP, Scene, TOPIC, copy, secs};
-use popstore::{
-    Delivery, Durability, Error, Event, GroupOptions, Hook, Message, Options, Pop, Redriven, Retention, Snapshot,
-};
+use popstore::inspect::Snapshot;
+use popstore::{Delivery, Durability, Error, Event, GroupOptions, Hook, Message, Options, Pop, Redriven, Retention};
 
 /// Takes a copy of the store whenever a file of a queue was removed: a process that is killed there leaves this.
 #[derive(Default)]

@@ -153,7 +153,7 @@ fn what_is_done_makes_room_on_a_disk_that_is_full_to_the_last_block() {
             scene.close();
         }
         expect_sound(&scene);
-        let plan = popstore::RecoveryPlan::read_for(&scene.path, &scene.options).unwrap();
+        let plan = popstore::inspect::RecoveryPlan::read_for(&scene.path, &scene.options).unwrap();
         assert!(plan.refused.is_none() && plan.steps.iter().all(|step| step.action != "rebuild"), "{mode:?}: {plan:?}");
         scene.open();
         if let Some(appended) = appended {
@@ -170,7 +170,8 @@ fn what_is_done_makes_room_on_a_disk_that_is_full_to_the_last_block() {
 }
 
 fn expect_sound(scene: &Scene) {
-    let verified = popstore::Snapshot::open(&scene.path).unwrap().verify(|_, _| {}, |fault| panic!("{fault:?}"));
+    let verified =
+        popstore::inspect::Snapshot::open(&scene.path).unwrap().verify(|_, _| {}, |fault| panic!("{fault:?}"));
     assert!(verified.is_ok(), "{verified:?}");
 }
 

@@ -165,7 +165,7 @@ fn a_letter_of_another_store_or_group_is_not_redriven() {
 fn waits(scene: &Scene, group: &str) -> (bool, u64, u64) {
     let stats = scene.store().group(group).unwrap().stats().unwrap();
     scene.store().sync().unwrap();
-    let beside = popstore::Snapshot::open(&scene.path).unwrap().groups();
+    let beside = popstore::inspect::Snapshot::open(&scene.path).unwrap().groups();
     let beside = beside.into_iter().find(|stats| stats.name == group).unwrap();
     assert_eq!((beside.has_read, beside.ready, beside.lag), (stats.has_read, stats.ready, stats.lag));
     (stats.has_read, stats.ready, stats.lag)

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use crate::forge;
 use crate::scene::Scene;
-use popstore::{GroupOptions, Options, RecoveryPlan, Snapshot};
+use popstore::inspect::{RecoveryPlan, Snapshot};
+use popstore::{GroupOptions, Options};
 
 /// In KiB; a million queues that take memory each need more than four times as much.
 const MEMORY: u64 = 100_000;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::disk::is_segment_of;
 use crate::scene::{GROUP, Scene, TOPIC, secs};
-use popstore::{Durability, Event, GroupOptions, Hook, Message, Options, Pop, Retention, Settled, Snapshot, Store};
+use popstore::inspect::Snapshot;
+use popstore::{Durability, Event, GroupOptions, Hook, Message, Options, Pop, Retention, Settled, Store};
 
 fn keeping(retention: Retention, settings: GroupOptions) -> Scene {
     Scene::with(Options::default().durability(Durability::Buffered).retention(retention), settings)

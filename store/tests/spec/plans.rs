@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::segments;
 use crate::scene::{Scene, TOPIC, secs};
-use popstore::{Durability, GroupOptions, Message, Options, PlannedStep, Pop, RecoveryPlan, Retention};
+use popstore::inspect::{PlannedStep, RecoveryPlan};
+use popstore::{Durability, GroupOptions, Message, Options, Pop, Retention};
 
 fn plan(scene: &Scene) -> RecoveryPlan {
     RecoveryPlan::read_for(&scene.path, &scene.options).unwrap()

@@ -18,7 +18,7 @@ fn promise_1_a_killed_process_loses_nothing_acknowledged_in_any_mode() {
         let before = scene.group().stats().unwrap();
         scene.kill();
         let after = scene.group().stats().unwrap();
-        let told = |stats: &popstore::GroupStats| (stats.in_flight, stats.waiting, stats.acked, stats.lag);
+        let told = |stats: &popstore::stats::GroupStats| (stats.in_flight, stats.waiting, stats.acked, stats.lag);
         assert_eq!((told(&after), scene.bodies().len()), (told(&before), 50), "{mode:?}");
         assert_eq!(told(&after), (19, 1, 10, 40));
     }

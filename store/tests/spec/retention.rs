@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::disk::{MESSAGE, change, files, frames_of, segments};
 use crate::scene::{GROUP, Scene, TOPIC, secs};
-use popstore::{Delivery, Durability, GroupOptions, Message, Options, Pop, Retention, Settled, Store, StoreStats};
+use popstore::stats::StoreStats;
+use popstore::{Delivery, Durability, GroupOptions, Message, Options, Pop, Retention, Settled, Store};
 
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 

@@ -196,7 +196,7 @@ fn a_file_store_that_is_older_than_a_log_is_refused() {
             scene.append("b");
         }
         scene.die(|dir| std::fs::write(dir.join("store"), &old).unwrap());
-        let plan = popstore::RecoveryPlan::read_for(&scene.path, &scene.options).unwrap();
+        let plan = popstore::inspect::RecoveryPlan::read_for(&scene.path, &scene.options).unwrap();
         assert!(plan.refused.is_some_and(|why| why.to_string().contains("older than the log")));
         assert!(scene.refusal().to_string().contains("older than the log"));
     }
@@ -216,9 +216,12 @@ fn a_commit_log_that_is_older_than_the_consumers_is_refused() {
                 std::fs::write(dir.join("commit").join(path.file_name().unwrap()), bytes).unwrap();
             }
         });
-        let plan = popstore::RecoveryPlan::read_for(&scene.path, &scene.options).unwrap();
+        let plan = popstore::inspect::RecoveryPlan::read_for(&scene.path, &scene.options).unwrap();
         let mut faults = Vec::new();
-        popstore::Snapshot::open(&scene.path).unwrap().verify(|_, _| {}, |fault| faults.push(fault.clone())).unwrap();
+        popstore::inspect::Snapshot::open(&scene.path)
+            .unwrap()
+            .verify(|_, _| {}, |fault| faults.push(fault.clone()))
+            .unwrap();
         assert_eq!((plan.refused.is_some(), !faults.is_empty()), (refused, refused), "{mode:?}: {faults:?}");
         match refused {
             true => assert!(scene.refusal().to_string().contains("older than the consumers' log")),

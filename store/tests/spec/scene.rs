@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use popstore::{
-    Delivery, Durability, Group, GroupOptions, ManualClock, Message, Options, Pop, Receipt, Settled, Store,
-};
+use popstore::clock::ManualClock;
+use popstore::{Delivery, Durability, Group, GroupOptions, Message, Options, Pop, Receipt, Settled, Store};
 
 /// The topic and the group of a scene.
 pub const TOPIC: &str = "orders";

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use crate::disk::Gate;
 use crate::scene::{GROUP, TOPIC, copy, secs, text};
-use popstore::{
-    Clock, Durability, Error, Event, Group, GroupOptions, Hook, Message, Options, Pop, RecoveryPlan, Retention,
-    Settled, Snapshot, Store, SystemClock,
-};
+use popstore::clock::{Clock, SystemClock};
+use popstore::inspect::{RecoveryPlan, Snapshot};
+use popstore::{Durability, Error, Event, Group, GroupOptions, Hook, Message, Options, Pop, Retention, Settled, Store};
 
 const MS: Duration = Duration::from_millis(1);
 /// Longer than any test may take: who waits that long was never woken.

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use crate::disk::change;
 use crate::scene::{MODES, Scene, TOPIC, secs};
-use popstore::{
-    Clock, Delay, Durability, Error, GroupOptions, ManualClock, Message, Options, Pop, Receipt, Result, Store, Time,
-};
+use popstore::clock::{Clock, ManualClock, Time};
+use popstore::{Delay, Durability, Error, GroupOptions, Message, Options, Pop, Receipt, Result, Store};
 
 /// A clock that panics from a moment on.
 struct Fragile {

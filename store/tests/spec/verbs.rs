@@ -1,7 +1,8 @@
 //! The verbs as a user meets them, on a clock that stands still.
 
 use crate::scene::{GROUP, Scene, TOPIC, secs};
-use popstore::{Durability, GroupOptions, Message, Options, Pop, Settled, Snapshot, Store};
+use popstore::inspect::Snapshot;
+use popstore::{Durability, GroupOptions, Message, Options, Pop, Settled, Store};
 
 #[test]
 fn what_is_appended_is_popped_in_order_with_all_its_parts() {

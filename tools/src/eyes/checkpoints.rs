@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use popstore::{CheckpointEntry, Places};
+use popstore::inspect::{CheckpointEntry, Places};
 use serde::Serialize;
 
 use super::faults::Notes;

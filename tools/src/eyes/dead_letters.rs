@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use popstore::{Origin, Snapshot, SnapshotMessage};
+use popstore::inspect::{Origin, Snapshot, SnapshotMessage};
 use serde::Serialize;
 
 use super::faults::Notes;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
 
-use popstore::{Fault, Inspected, Snapshot};
+use popstore::inspect::{Fault, Inspected, Snapshot};
 use serde::Serialize;
 
 use crate::{Failure, Outcome, output};

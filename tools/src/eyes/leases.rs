@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use popstore::{HeldMessage, HeldState};
+use popstore::inspect::{HeldMessage, HeldState};
 use serde::Serialize;
 
 use super::faults::Notes;

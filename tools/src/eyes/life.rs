@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use popstore::{CheckpointEntry, Snapshot, SnapshotMessage};
+use popstore::inspect::{CheckpointEntry, Snapshot, SnapshotMessage};
 use serde::Serialize;
 
 use super::faults::Notes;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use popstore::{Origin, SnapshotMessage};
+use popstore::inspect::{Origin, SnapshotMessage};
 use serde::Serialize;
 
 use crate::output;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use popstore::{CommitEntry, CommitReader, CommitRecordKind, Snapshot, SnapshotMessage, StoreLog};
+use popstore::inspect::{CommitEntry, CommitReader, CommitRecordKind, Snapshot, SnapshotMessage, StoreLog};
 
 use super::faults::Notes;
 use super::message::{Body, MessageRow, line};

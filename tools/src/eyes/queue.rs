@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use popstore::QueueEntry;
+use popstore::inspect::QueueEntry;
 use serde::Serialize;
 
 use super::faults::Notes;

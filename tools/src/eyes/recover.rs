@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use popstore::{PlannedStep, RecoveryPlan};
+use popstore::inspect::{PlannedStep, RecoveryPlan};
 use serde::Serialize;
 
 use crate::{Failure, Outcome, directory, output};

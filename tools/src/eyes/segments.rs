@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use popstore::{SegmentInfo, StoreLog};
+use popstore::inspect::{SegmentInfo, StoreLog};
 use serde::Serialize;
 
 use super::faults::Notes;

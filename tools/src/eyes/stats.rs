@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use popstore::{CheckpointEntry, CommitEntry, CommitRecordKind, Snapshot};
+use popstore::inspect::{CheckpointEntry, CommitEntry, CommitRecordKind, Snapshot};
 use serde::Serialize;
 
 use super::faults::Notes;
@@ -215,7 +215,7 @@ fn show_group(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let Some(options) = snapshot.group_options(group) else { return Ok(()) };
-    let (lease, p99) = (options.lease(), times.quantile(99));
+    let (lease, p99) = (options.settings().invisible_for, times.quantile(99));
     let near_invisible_time = times.count() > 0 && u128::from(p99) * 100 >= lease.as_micros() * NEAR_PERCENT;
     if args.json {
         let row = GroupRow {

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use popstore::{FORMAT_VERSION, GroupStats, Snapshot, StoreLog, TopicStats};
+use popstore::inspect::{FORMAT_VERSION, Snapshot, StoreLog};
+use popstore::stats::{GroupStats, TopicStats};
 use serde::Serialize;
 
 use super::dead_letters::DEAD_LETTERS;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use popstore::{Clock, SystemClock};
+use popstore::clock::{Clock, SystemClock};
 
 use crate::duration;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
-use popstore::{Fault, Inspected, Snapshot, SnapshotMessage};
+use popstore::inspect::{Fault, Inspected, Snapshot, SnapshotMessage};
 
 use super::faults::Notes;
 use super::life::{self, Life};

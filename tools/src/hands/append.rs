@@ -239,7 +239,7 @@ impl Into<'_> {
         let places = self.store.append_batch(topic, &messages)?;
         self.appended += places.len() as u64;
         if on.json {
-            for Appended { offset, queue, index } in places {
+            for Appended { offset, queue, index, .. } in places {
                 output::json(self.out, &Row { topic, queue, index, offset })?;
             }
         }

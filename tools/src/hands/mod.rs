@@ -21,7 +21,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::CommandFactory;
-use popstore::Snapshot;
+use popstore::inspect::Snapshot;
 
 use crate::pages::{self, Page};
 use crate::{Failure, Outcome, output, streams};

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use popstore::{Clock, Delivery, Group, Pop, SystemClock};
+use popstore::clock::{Clock, SystemClock};
+use popstore::{Delivery, Group, Pop};
 use serde::Serialize;
 
 use super::On;

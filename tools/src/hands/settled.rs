@@ -99,20 +99,20 @@ fn name(settled: Settled) -> &'static str {
         Settled::DeadLettered => "dead_lettered",
         Settled::Discarded => "discarded",
         Settled::AlreadySettled => "already_settled",
-        Settled::Unknown => "unknown",
+        _ => "unknown",
     }
 }
 
 fn meaning(settled: Settled) -> &'static str {
     match settled {
         Settled::Done => "",
-        Settled::Late => "the lease was over, but nobody else had the message: it counts",
-        Settled::LeaseOver => "the lease is over, nothing changed; an ack would count",
+        Settled::Late => "the lease was over, but nobody else had the message: it is accepted",
+        Settled::LeaseOver => "the lease is over, nothing changed; an ack would be accepted",
         Settled::HandedOutAgain { .. } => "somebody else has the message now, nothing changed",
         Settled::DeadLettered => "it went to the dead letters, nothing changed",
         Settled::Discarded => "it was dropped at its limit, nothing changed",
         Settled::AlreadySettled => "it was settled before, nothing changed",
-        Settled::Unknown => "the store does not know of that lease, nothing changed",
+        _ => "the store does not know of that lease, nothing changed",
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use popstore::clock::ManualClock;
 use popstore::{
-    AtLimit, Backoff, Durability, Error, Event, Group, GroupOptions, Hook, ManualClock, Message, Pop, Receipt,
-    Retention, Store,
+    AtLimit, Backoff, Durability, Error, Event, Group, GroupOptions, Hook, Message, Pop, Receipt, Retention, Store,
 };
 use proptest::prelude::*;
 use proptest::sample::select;

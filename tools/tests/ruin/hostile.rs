@@ -13,9 +13,9 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use popstore::{
-    Error, GroupOptions, ManualClock, Message, Options, Pop, RecoveryPlan, Retention, Snapshot, Store, StoreLog,
-};
+use popstore::clock::ManualClock;
+use popstore::inspect::{RecoveryPlan, Snapshot, StoreLog};
+use popstore::{Error, GroupOptions, Message, Options, Pop, Retention, Store};
 
 use super::habits::{self, Habits, Owner, Verb};
 use super::mutation::{Mutation, Thing, mutation};

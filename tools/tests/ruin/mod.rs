@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use popstore::{Delay, GroupOptions, ManualClock, Message, Options, Pop, Store};
+use popstore::clock::ManualClock;
+use popstore::{Delay, GroupOptions, Message, Options, Pop, Store};
 use popstore_tools::{Outcome, eyes};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -99,7 +99,7 @@ impl<'s> Actor<'s> {
             Ok(Redriven::Done { queue, index }) => Some(Place(topic, queue, index)),
             // Another thread was faster, and retention removed the letter behind it.
             Ok(Redriven::AlreadyRedriven) | Err(Error::Unknown { what: "dead letter", .. }) => None,
-            Ok(Redriven::Finished) => panic!("a letter is finished with, and nobody reads the letters"),
+            Ok(other) => panic!("nobody reads the letters, and one is {other:?}"),
             Err(error) => panic!("a letter was not put back: {error}"),
         };
         (self.say)(Said::Did(Done::Redriven(copy)));

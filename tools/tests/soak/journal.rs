@@ -95,7 +95,7 @@ impl From<popstore::Settled> for Outcome {
             Settled::DeadLettered => Self::DeadLettered,
             Settled::Discarded => Self::Discarded,
             Settled::AlreadySettled => Self::AlreadySettled,
-            Settled::Unknown => Self::Unknown,
+            _ => Self::Unknown,
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use popstore::{Result, Snapshot};
+use popstore::Result;
+use popstore::inspect::Snapshot;
 
 use crate::journal::Place;
 use crate::world::{self, GROUPS, TOPICS, readings};

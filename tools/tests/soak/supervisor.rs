@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use popstore::{Clock, SystemClock};
+use popstore::clock::{Clock, SystemClock};
 use serde_json::Value;
 
 use crate::journal::{self, Kept, Line, Said};

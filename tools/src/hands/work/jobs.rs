@@ -45,7 +45,7 @@ enum Ended {
 
 impl<'a> Jobs<'a> {
     pub(super) fn new(args: &'a Args, group: Group) -> Result<Self, Failure> {
-        let lease = args.taking.invisible.unwrap_or(group.options()?.lease());
+        let lease = args.taking.invisible.unwrap_or(group.options()?.settings().invisible_for);
         let (running, progress) = (Running::default(), Progress::start());
         Ok(Self { args, group, lease, running, progress, stop: AtomicBool::new(false), told: AtomicBool::new(false) })
     }

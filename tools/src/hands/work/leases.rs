@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
-use popstore::{Clock, Delivery, Group, Settled, SystemClock};
+use popstore::clock::{Clock, SystemClock};
+use popstore::{Delivery, Group, Settled};
 
 use super::progress::Progress;
 use crate::output;

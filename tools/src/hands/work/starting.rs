@@ -55,7 +55,7 @@ impl Jobs<'_> {
     /// Gives back a message that no command has worked on.
     pub(super) fn give_back(&self, delivery: &Delivery) -> Result<Settled, Failure> {
         let options = self.group.options()?;
-        let is_last = options.policy().max_reconsume_times.is_some_and(|times| delivery.attempt() > times);
+        let is_last = options.settings().max_reconsume_times.is_some_and(|times| delivery.attempt() > times);
         if !is_last {
             return Ok(self.group.nack(delivery.receipt(), Duration::ZERO)?);
         }
