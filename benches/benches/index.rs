@@ -2,9 +2,7 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_main};
 use popstore_benches::time_on_fresh;
-use popstore_revive::{
-    Change, Counters, Decisions, GroupId, Index, Policy, QueueId, QueueIndex, Run, Time, TopicId, Verdict,
-};
+use popstore_revive::{Change, Counters, GroupId, Index, Policy, QueueId, QueueIndex, Run, Time, TopicId, Verdict};
 
 const GROUP: GroupId = GroupId(1);
 const QUEUE: QueueId = QueueId { topic: TopicId(1), queue: 0 };
@@ -25,7 +23,7 @@ fn empty() -> Index {
 
 fn pop(index: &mut Index, runs: &mut Vec<Run>) {
     runs.clear();
-    index.pick(GROUP, QUEUE, POP, QueueIndex(0), QueueIndex(u64::MAX / 2), runs);
+    index.pick(GROUP, QUEUE, POP, (QueueIndex(0), QueueIndex(u64::MAX / 2)), Time(0), runs);
     index.apply(&Change::Popped { group: GROUP, generation: 1, at: Time(0), due: DUE, runs });
 }
 
@@ -59,13 +57,13 @@ fn lease_cycle(c: &mut Criterion) {
 
 /// All leases are due: every one is decided, and the decision applied.
 fn expire(index: &mut Index) {
-    let (mut decided, mut revived) = (Decisions::default(), 0);
+    let (mut decided, mut revived) = (Vec::new(), 0);
     loop {
-        index.advance(DUE, BLOCKS_MAX, &mut decided);
-        if decided.endings.is_empty() {
+        index.decide_over(DUE, BLOCKS_MAX, &mut decided);
+        if decided.is_empty() {
             break;
         }
-        for ending in decided.endings.drain(..) {
+        for ending in decided.drain(..) {
             let Verdict::Redeliver { visible_at } = ending.verdict else { panic!("there are retries left") };
             let runs = [ending.run];
             revived += index.apply(&Change::Revived { group: GROUP, at: DUE, visible_at, runs: &runs });

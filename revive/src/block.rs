@@ -7,14 +7,10 @@ use crate::{Counts, EndReason, QueueId, QueueIndex, Run, Time};
 pub enum State {
     /// A consumer holds it until `due`.
     InFlight,
-    /// It has used up its deliveries; from `due` on it can be buried.
+    /// It has used up its deliveries and belongs into the dead-letter queue.
     Ended(EndReason),
-    /// It is hidden until `due`, then it can be delivered again.
+    /// It is hidden until `due`; from then on it can be delivered again.
     Waiting,
-    /// It can be delivered again now.
-    Ready,
-    /// Its burial is under way. Only in memory: an image tells it as [`State::Ended`].
-    Burying(EndReason),
 }
 
 /// Messages of one block with the same history.
@@ -26,7 +22,7 @@ pub struct Cohort {
     pub popped_at: Time,
     /// When `due` was set.
     pub since: Time,
-    /// When the state ends by itself.
+    /// When the lease ends, or the message becomes visible.
     pub due: Time,
     /// The attempt of the last delivery.
     pub attempt: u32,
@@ -37,12 +33,14 @@ pub struct Cohort {
 }
 
 impl Cohort {
-    /// When something must be done about it, unless nothing ever must.
-    pub(crate) fn timer(&self) -> Option<Time> {
-        match self.state {
-            State::InFlight | State::Ended(_) | State::Waiting => Some(self.due),
-            State::Ready | State::Burying(_) => None,
-        }
+    /// Whether its messages can be delivered at `now`.
+    pub(crate) fn is_ready(&self, now: Time) -> bool {
+        self.state == State::Waiting && self.due <= now
+    }
+
+    /// Whether its lease is over at `at`.
+    pub(crate) fn is_over(&self, at: Time) -> bool {
+        self.state == State::InFlight && self.due <= at
     }
 
     /// The places of its messages, in a block of this number.
@@ -59,13 +57,9 @@ impl Cohort {
 /// The unsettled messages of one block.
 ///
 /// Invariant: the masks of the cohorts are not empty and do not overlap.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Block {
     pub(crate) cohorts: Vec<Cohort>,
-    /// The entry this block has among the index's timers.
-    pub(crate) timer: Option<Time>,
-    /// The entry this block has among its queue's ready blocks.
-    pub(crate) ready_turn: Option<u64>,
 }
 
 impl Block {
@@ -84,25 +78,19 @@ impl Block {
         self.cohorts.iter().find(|cohort| cohort.mask & bit != 0)
     }
 
-    /// The earliest time at which something must be done.
-    pub(crate) fn next_due(&self) -> Option<Time> {
-        self.cohorts.iter().filter_map(Cohort::timer).min()
+    /// When the first of its leases ends.
+    pub(crate) fn lease_end(&self) -> Option<Time> {
+        self.cohorts.iter().filter(|cohort| cohort.state == State::InFlight).map(|cohort| cohort.due).min()
     }
 
-    /// Brings the block's timer in line with what it holds.
-    pub(crate) fn retime(&mut self) -> Retimed {
-        let (timer, due) = (self.timer, self.next_due());
-        // A timer that fires too early costs one look; moving it with every extension would cost more.
-        if timer.is_some() && due.is_some() && timer <= due {
-            return Retimed { before: None, now: None };
-        }
-        self.timer = due;
-        Retimed { before: timer, now: due }
+    /// When its hidden messages become visible, once for each cohort of them.
+    pub(crate) fn waits(&self) -> impl Iterator<Item = Time> {
+        self.cohorts.iter().filter(|cohort| cohort.state == State::Waiting).map(|cohort| cohort.due)
     }
 
-    /// Whether a message can be delivered again.
-    pub(crate) fn has_ready(&self) -> bool {
-        self.cohorts.iter().any(|cohort| cohort.state == State::Ready)
+    /// Whether a message has used up its deliveries.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.cohorts.iter().any(|cohort| matches!(cohort.state, State::Ended(_)))
     }
 
     /// Adds a cohort for messages that were not held before.
@@ -152,15 +140,6 @@ impl Block {
             }
         }
     }
-}
-
-/// What becomes of a block's entry among the timers.
-#[must_use]
-pub(crate) struct Retimed {
-    /// The entry that goes.
-    pub(crate) before: Option<Time>,
-    /// The entry that comes.
-    pub(crate) now: Option<Time>,
 }
 
 /// The step does not apply to this cohort.

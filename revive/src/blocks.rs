@@ -14,7 +14,7 @@ const PER_CHUNK: u64 = 64;
 /// Blocks by number.
 ///
 /// Invariant: a chunk's blocks are in the order of their numbers; between two calls no chunk and no block is empty.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Blocks {
     chunks: BTreeMap<u64, Vec<(u64, Block)>>,
 }

@@ -1,6 +1,6 @@
 //! The changes a POP index can go through: what happens live, and what the checkpoint log tells again.
 
-use crate::{GroupId, Policy, QueueId, QueueImage, QueueIndex, Time};
+use crate::{GroupId, Policy, QueueId, QueueImage, QueueIndex, Time, Verdict};
 
 /// Some of the 64 neighbours of one block of a queue, all at the same attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,7 +80,9 @@ pub struct Counters {
 /// One step of the POP index.
 ///
 /// Changes that name messages touch only those which are where the change expects them: at the attempt the run names,
-/// or, for [`Change::Popped`], before it. The rest of a run is ignored. That makes every change idempotent.
+/// or, for [`Change::Popped`], before it; and in a state from which the change can come. A message that has used up its
+/// deliveries can only be buried. The rest of a run is ignored. That makes every change idempotent, and one that was
+/// overtaken harmless.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change<'a> {
     /// A group exists with this policy, and has done this much.
@@ -129,18 +131,18 @@ pub enum Change<'a> {
         /// Which.
         runs: &'a [Run],
     },
-    /// Messages were given back. Without a time they have used up their deliveries and wait for their burial.
+    /// Leased messages were given back.
     Nacked {
         /// The group.
         group: GroupId,
         /// When.
         at: Time,
-        /// When they become visible again.
-        visible_at: Option<Time>,
+        /// What becomes of them.
+        verdict: Verdict,
         /// Which.
         runs: &'a [Run],
     },
-    /// Leases were given another end.
+    /// Running leases, or such as nobody has ended yet, were given another end.
     Extended {
         /// The group.
         group: GroupId,
@@ -151,22 +153,32 @@ pub enum Change<'a> {
         /// Which.
         runs: &'a [Run],
     },
-    /// Leases ended and their messages will be delivered again.
+    /// Leases that were over ended, and their messages will be delivered again.
     Revived {
         /// The group.
         group: GroupId,
-        /// When.
+        /// When: not before the ends of the leases.
         at: Time,
         /// When they become visible again.
         visible_at: Time,
         /// Which.
         runs: &'a [Run],
     },
-    /// Leases ended and their messages left the group.
+    /// Leases that were over ended, and their messages have used up their deliveries: they belong into the dead-letter queue.
+    Ended {
+        /// The group.
+        group: GroupId,
+        /// When: not before the ends of the leases.
+        at: Time,
+        /// Which.
+        runs: &'a [Run],
+    },
+    /// Messages left the group. They are dead-lettered only where their deliveries are used up, and discarded there or
+    /// where their leases are over.
     Buried {
         /// The group.
         group: GroupId,
-        /// When; information only.
+        /// When.
         at: Time,
         /// Where to.
         burial: Burial,
@@ -177,6 +189,20 @@ pub enum Change<'a> {
     Redriven {
         /// Which, in their dead-letter queue.
         runs: &'a [Run],
+    },
+    /// Dead letters do not exist any more: it is forgotten which of them were put back.
+    Forgotten {
+        /// Their dead-letter queue.
+        queue: QueueId,
+        /// The first letter that exists where it was written.
+        first: QueueIndex,
+        /// Letters before it that exist elsewhere; the attempts mean nothing.
+        runs: &'a [Run],
+    },
+    /// The clock may have been set back: no wait lasts longer from now on than it was set to last.
+    Reanchored {
+        /// Now.
+        at: Time,
     },
     /// The queue ends here: whatever the index holds about places from `end` on is void.
     Truncated {

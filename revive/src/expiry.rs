@@ -1,22 +1,11 @@
-//! The merge: what is due now, and what the group's rules say about it.
+//! The passing of time: which leases are over, what the group's rules say about them, and what is to be buried.
+//!
+//! All of it only reads. What was decided happens when it comes back as a [`crate::Change`].
 
-use crate::block::Untouched;
-use crate::index::{Index, retime};
-use crate::{Cohort, EndReason, Ending, GroupId, QueueId, Run, State, Time};
+use crate::index::Index;
+use crate::{EndReason, Ending, GroupId, Place, Policy, QueueId, Run, State, Time};
 
-/// Everything one call of [`Index::advance`] decided.
-#[derive(Clone, Debug, Default)]
-pub struct Decisions {
-    /// Leases that ended. The caller records and applies each verdict before it advances again.
-    pub endings: Vec<Decision>,
-    /// Messages to be copied to their group's dead-letter queue. They cannot be settled otherwise until the caller
-    /// reports back with [`crate::Change::Buried`] or [`Index::postpone`].
-    pub burials: Vec<Burying>,
-    /// Queues in which something became visible again.
-    pub woken: Vec<(GroupId, QueueId)>,
-}
-
-/// A lease that ended.
+/// A lease that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// Whose.
@@ -27,15 +16,17 @@ pub struct Decision {
     pub verdict: Verdict,
 }
 
-/// What becomes of messages whose lease ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What becomes of messages whose lease ended without an ack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
-    /// Delivered again from then on.
+    /// They are delivered again.
     Redeliver {
         /// When they become visible.
         visible_at: Time,
     },
-    /// Dropped for the group.
+    /// They have used up their deliveries and belong into the dead-letter queue.
+    DeadLetter,
+    /// They have used up their deliveries and are dropped for the group.
     Discard,
 }
 
@@ -52,100 +43,60 @@ pub struct Burying {
     pub popped_at: Time,
 }
 
+impl Policy {
+    /// What becomes of the `attempt`-th delivery when its lease ends without an ack at `now`.
+    pub fn verdict(&self, attempt: u32, now: Time) -> Verdict {
+        match self.end_lease(attempt) {
+            Ending::Redeliver { after } => Verdict::Redeliver { visible_at: now.after(after) },
+            Ending::DeadLetter => Verdict::DeadLetter,
+            Ending::Discard => Verdict::Discard,
+        }
+    }
+}
+
 impl Index {
-    /// When the next thing is due; a little early at times, never late.
-    pub fn next_due(&self) -> Option<Time> {
-        self.timers.first().map(|timer| timer.0)
+    /// When the next lease ends, or the next message becomes visible after `after`. A lease that is over already is due
+    /// until it is decided.
+    pub fn next_due(&self, after: Time) -> Option<Time> {
+        self.agenda.next_due(after)
     }
 
-    /// Looks at up to `blocks_max` blocks that are due at `now` and adds to `out` what is to be done. When the verdicts
-    /// are applied and something is still due, it is to be called again.
+    /// Decides about the leases that are over at `now` in the first `blocks_max` blocks, and adds that to `out`: neighbours
+    /// of one group with one verdict can be one change. When those are applied and a lease is still over, there is more.
     ///
-    /// This is the only place where a lease ends by time, and [`crate::Policy::end_lease`] looks at the limit in that
-    /// same step. What is hidden for a backoff becomes visible here, too; that needs no record.
-    pub fn advance(&mut self, now: Time, blocks_max: usize, out: &mut Decisions) {
-        // Taken out first: a block whose verdicts are not applied yet stays due, for the next call.
-        let due = self.timers.iter().take_while(|timer| timer.0 <= now);
-        let due: Vec<_> = due.take(blocks_max).copied().collect();
-        for timer in due {
-            self.timers.remove(&timer);
-            let (_, group, queue, block) = timer;
-            self.look_at(group, queue, block, now, out);
-        }
-    }
-
-    fn look_at(&mut self, group: GroupId, queue: QueueId, number: u64, now: Time, out: &mut Decisions) {
-        let Self { groups, timers, .. } = self;
-        let Some(known) = groups.get_mut(&group) else { return };
-        let Some(held) = known.queues.get_mut(&queue) else { return };
-        let policy = &known.policy;
-        let look = |cohort: &Cohort| {
-            if cohort.timer().is_none_or(|due| due > now) {
-                return Err(Untouched);
+    /// This is the only place where a lease ends by time, and [`Policy::end_lease`] checks the limit in that same step.
+    pub fn decide_over(&self, now: Time, blocks_max: usize, out: &mut Vec<Decision>) {
+        let before = out.len();
+        for (group, queue, block) in self.agenda.over(now).take(blocks_max) {
+            let Some(known) = self.groups.get(&group) else { continue };
+            let held = known.queues.get(&queue).and_then(|queue| queue.blocks.get(block));
+            for lease in held.into_iter().flat_map(|held| &held.cohorts).filter(|lease| lease.is_over(now)) {
+                let run = Run { queue, block, mask: lease.mask, attempt: lease.attempt };
+                out.push(Decision { group, run, verdict: known.policy.verdict(lease.attempt, now) });
             }
-            let run = Run { queue, block: number, mask: cohort.mask, attempt: cohort.attempt };
-            let (reason, ending) = match cohort.state {
-                State::Waiting => {
-                    out.woken.push((group, queue));
-                    return Ok(Some(Cohort { state: State::Ready, ..*cohort }));
-                }
-                State::Ended(reason) => (reason, policy.end_lease(cohort.attempt)),
-                _ => (EndReason::Expired, policy.end_lease(cohort.attempt)),
-            };
-            let verdict = match ending {
-                Ending::DeadLetter => {
-                    out.burials.push(Burying { group, run, reason, popped_at: cohort.popped_at });
-                    return Ok(Some(Cohort { state: State::Burying(reason), ..*cohort }));
-                }
-                Ending::Discard => Verdict::Discard,
-                Ending::Redeliver { after } => Verdict::Redeliver { visible_at: now.after(after) },
-            };
-            out.endings.push(Decision { group, run, verdict });
-            Err(Untouched)
-        };
-        let changed = held.change(number, |block, counts| {
-            block.timer = None;
-            block.edit(u64::MAX, counts, look);
-        });
-        if let Some(((), retimed)) = changed {
-            retime(timers, &retimed, (group, queue, number));
         }
+        out[before..].sort_by_key(|decision| (decision.group, decision.verdict));
     }
 
-    /// A burial could not be done: it is due again at `retry_at`.
-    pub fn postpone(&mut self, group: GroupId, run: &Run, now: Time, retry_at: Time) {
-        self.edit(group, run, |cohort| match cohort.state {
-            State::Burying(reason) => {
-                Ok(Some(Cohort { state: State::Ended(reason), since: now, due: retry_at, ..*cohort }))
+    /// The queues in which something becomes visible after `after`, and at `through` at the latest.
+    pub fn became_visible(&self, after: Time, through: Time) -> impl Iterator<Item = (GroupId, QueueId)> {
+        self.agenda.visible(after, through)
+    }
+
+    /// The blocks with messages that belong into a dead-letter queue.
+    pub fn to_bury(&self) -> impl Iterator<Item = Place> {
+        self.agenda.ended()
+    }
+
+    /// What of a block belongs into the group's dead-letter queue.
+    pub fn burials(&self, (group, queue, block): Place) -> impl Iterator<Item = Burying> {
+        let cohorts = self.block(group, queue, block).into_iter().flat_map(|held| &held.cohorts);
+        cohorts.filter_map(move |cohort| match cohort.state {
+            State::Ended(reason) => {
+                let run = Run { queue, block, mask: cohort.mask, attempt: cohort.attempt };
+                Some(Burying { group, run, reason, popped_at: cohort.popped_at })
             }
-            _ => Err(Untouched),
-        });
-    }
-
-    /// Puts every wait on a clock that may have jumped: none lasts longer from `now` on than it was set to last.
-    /// Returns whether anything had to be shortened.
-    pub fn reanchor(&mut self, now: Time) -> bool {
-        let mut shortened = false;
-        let held: Vec<_> = self.blocks().collect();
-        for (group, queue, number) in held {
-            let touched = self.change_block((group, queue, number), |block, counts| {
-                block.edit(u64::MAX, counts, |cohort| {
-                    let latest = now.after(cohort.due.since(cohort.since));
-                    if cohort.timer().is_none() || cohort.due <= latest {
-                        return Err(Untouched);
-                    }
-                    Ok(Some(Cohort { since: now, due: latest, ..*cohort }))
-                })
-            });
-            shortened |= touched != 0;
-        }
-        shortened
-    }
-
-    fn blocks(&self) -> impl Iterator<Item = (GroupId, QueueId, u64)> {
-        self.groups.iter().flat_map(|(group, known)| {
-            let queues = known.queues.iter();
-            queues.flat_map(|(queue, held)| held.blocks.iter().map(|(number, _)| (*group, *queue, number)))
+            State::InFlight | State::Waiting => None,
         })
     }
 }

@@ -9,9 +9,9 @@
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
 use crate::block::Block;
-use crate::index::{Group, Index, retime};
+use crate::index::{Group, Index};
 use crate::queue::{BURIED_MAX, Queue};
-use crate::{Buried, Change, Cohort, GroupId, QueueId, QueueIndex, State};
+use crate::{Buried, Change, Cohort, GroupId, QueueId, QueueIndex};
 
 /// What a group holds of the blocks `from..end` of a queue; nothing else of that range is unsettled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,13 +101,6 @@ impl Index {
         told
     }
 
-    /// The redriven letters, by queue and block.
-    pub fn redriven(&self) -> impl Iterator<Item = crate::Run> {
-        self.redriven.iter().flat_map(|(queue, blocks)| {
-            blocks.iter().map(|(block, mask)| crate::Run { queue: *queue, block: *block, mask: *mask, attempt: 0 })
-        })
-    }
-
     fn next_group(&self, cursor: &mut Cursor, after: Bound<GroupId>) -> Option<Change<'static>> {
         let next = self.groups.range((after, Unbounded)).next();
         cursor.0 = next.map_or(Step::Done, |(group, _)| Step::Group(*group));
@@ -129,17 +122,16 @@ impl Index {
         }
         for (number, cohort) in &image.cohorts {
             let inside = *number >= image.from && image.end.is_none_or(|end| *number < end);
-            let Self { groups, timers, .. } = self;
+            let Self { groups, agenda, .. } = self;
             let Some(known) = groups.get_mut(&image.group).filter(|_| inside) else { continue };
             let queue = known.queues.entry(image.queue).or_default();
-            let ((), retimed) = queue.change_or_make(*number, |block, counts| {
+            queue.change_or_make(agenda, (image.group, image.queue, *number), |block, counts| {
                 // An image never overlaps itself unless its bytes lie; the first word counts then.
                 let mask = cohort.mask & QueueIndex::possible(*number) & !block.mask();
                 if mask != 0 {
                     block.insert(Cohort { mask, ..*cohort }, counts);
                 }
             });
-            retime(timers, &retimed, (image.group, image.queue, *number));
         }
     }
 }
@@ -153,7 +145,7 @@ impl Group {
 fn piece(group: GroupId, id: QueueId, queue: &Queue, from: u64, blocks_max: usize) -> QueueImage {
     let mut blocks = queue.blocks.range(from, None);
     let told: Vec<(u64, &Block)> = blocks.by_ref().take(blocks_max).collect();
-    let cohorts = told.iter().flat_map(|(number, block)| block.cohorts.iter().map(|cohort| (*number, lasting(cohort))));
+    let cohorts = told.iter().flat_map(|(number, block)| block.cohorts.iter().map(|cohort| (*number, *cohort)));
     let end = blocks.next().map(|(number, _)| number);
     QueueImage {
         group,
@@ -165,14 +157,4 @@ fn piece(group: GroupId, id: QueueId, queue: &Queue, from: u64, blocks_max: usiz
         buried: if end.is_none() { queue.buried.iter().copied().collect() } else { Vec::new() },
         begun: if end.is_none() { queue.begun } else { QueueIndex(0) },
     }
-}
-
-/// What of a cohort outlives the process: the ready list and a burial under way are made again from these.
-fn lasting(cohort: &Cohort) -> Cohort {
-    let state = match cohort.state {
-        State::Ready => State::Waiting,
-        State::Burying(reason) => State::Ended(reason),
-        other => other,
-    };
-    Cohort { state, ..*cohort }
 }

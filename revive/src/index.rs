@@ -1,29 +1,26 @@
 //! The POP index: every group's leases, and the one function that changes them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::block::{Block, Retimed, Untouched};
+use crate::agenda::{Agenda, Place};
+use crate::block::{Block, Untouched};
 use crate::queue::Queue;
 use crate::{
     Burial, Buried, Change, Cohort, Counters, Counts, EndReason, GroupId, Policy, QueueId, QueueIndex, Run, Standing,
-    State, Time,
+    State, Time, Verdict,
 };
 
 /// Who holds which message until when: per group and queue, in memory, rebuilt from the checkpoint log.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
     pub(crate) groups: BTreeMap<GroupId, Group>,
-    /// One entry per block that waits for a time. An entry may be earlier than needed, never later.
-    pub(crate) timers: BTreeSet<Timer>,
+    pub(crate) agenda: Agenda,
     /// Dead letters that were put back, per dead-letter queue and block.
     pub(crate) redriven: BTreeMap<QueueId, BTreeMap<u64, u64>>,
 }
 
-/// A time at which a block must be looked at.
-pub(crate) type Timer = (Time, GroupId, QueueId, u64);
-
 /// A group's rules, its work so far, and its queues.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
     pub(crate) policy: Policy,
     pub(crate) counters: Counters,
@@ -42,7 +39,7 @@ impl Index {
             }
             Change::GroupRemoved { group } => {
                 self.groups.remove(group);
-                self.timers.retain(|timer| timer.1 != *group);
+                self.agenda.forget(*group);
                 0
             }
             Change::Positioned { group, queue, position } => {
@@ -65,19 +62,31 @@ impl Index {
                 runs.iter().map(|run| self.hand_out(*group, run, &lease)).sum()
             }
             Change::Acked { group, runs, .. } => {
-                self.edit_all(*group, runs, |counters, n| add(&mut counters.acked, n), |_| Ok(None))
-            }
-            Change::Nacked { group, at, visible_at, runs } => {
-                let (due, state) = match visible_at {
-                    Some(due) => (*due, if due <= at { State::Ready } else { State::Waiting }),
-                    None => (*at, State::Ended(EndReason::Nacked)),
-                };
-                let nacked = |counters: &mut Counters, n| add(&mut counters.nacked, n);
-                self.edit_all(*group, runs, nacked, |lease| match lease.state {
-                    State::InFlight => Ok(Some(Cohort { since: *at, due, state, ..*lease })),
-                    _ => Err(Untouched),
+                let acked = |counters: &mut Counters, n| add(&mut counters.acked, n);
+                self.edit_all(*group, runs, acked, |held| match held.state {
+                    State::InFlight | State::Waiting => Ok(None),
+                    State::Ended(_) => Err(Untouched),
                 })
             }
+            Change::Nacked { group, at, verdict, runs } => match verdict {
+                Verdict::Discard => {
+                    let gone = |held: &Cohort| if held.state == State::InFlight { Ok(None) } else { Err(Untouched) };
+                    let n = runs.iter().map(|run| self.bury(*group, run, Burial::Discarded, gone)).sum();
+                    self.count(*group, |counters| add(&mut counters.nacked, n));
+                    n
+                }
+                Verdict::Redeliver { .. } | Verdict::DeadLetter => {
+                    let (due, state) = match verdict {
+                        Verdict::Redeliver { visible_at } => (*visible_at, State::Waiting),
+                        _ => (*at, State::Ended(EndReason::Nacked)),
+                    };
+                    let nacked = |counters: &mut Counters, n| add(&mut counters.nacked, n);
+                    self.edit_all(*group, runs, nacked, |lease| match lease.state {
+                        State::InFlight => Ok(Some(Cohort { since: *at, due, state, ..*lease })),
+                        _ => Err(Untouched),
+                    })
+                }
+            },
             Change::Extended { group, at, due, runs } => self.edit_all(
                 *group,
                 runs,
@@ -87,28 +96,30 @@ impl Index {
                     _ => Err(Untouched),
                 },
             ),
-            Change::Revived { group, at, visible_at, runs } => self.edit_all(
-                *group,
-                runs,
-                |_, _| {},
-                |lease| match lease.state {
-                    State::InFlight | State::Ended(_) => {
-                        let state = if visible_at <= at { State::Ready } else { State::Waiting };
-                        Ok(Some(Cohort { since: *at, due: *visible_at, state, ..*lease }))
-                    }
+            Change::Revived { group, at, visible_at, runs } => {
+                self.end(*group, runs, *at, |lease| Cohort { due: *visible_at, state: State::Waiting, ..*lease })
+            }
+            Change::Ended { group, at, runs } => {
+                let state = State::Ended(EndReason::Expired);
+                self.end(*group, runs, *at, |lease| Cohort { due: *at, state, ..*lease })
+            }
+            Change::Buried { group, at, burial, runs } => {
+                let gone = |held: &Cohort| match (held.state, burial) {
+                    (State::Ended(_), _) => Ok(None),
+                    (_, Burial::Discarded) if held.is_over(*at) => Ok(None),
                     _ => Err(Untouched),
-                },
-            ),
-            Change::Buried { group, burial, runs, .. } => runs.iter().map(|run| self.bury(*group, run, *burial)).sum(),
+                };
+                runs.iter().map(|run| self.bury(*group, run, *burial, gone)).sum()
+            }
             Change::Redriven { runs } => {
-                for run in *runs {
-                    let mask = run.mask & QueueIndex::possible(run.block);
-                    if mask != 0 {
-                        *self.redriven.entry(run.queue).or_default().entry(run.block).or_default() |= mask;
-                    }
-                }
+                self.redrive(runs);
                 0
             }
+            Change::Forgotten { queue, first, runs } => {
+                self.forget_letters(*queue, *first, runs);
+                0
+            }
+            Change::Reanchored { at } => self.reanchor(*at),
             Change::Truncated { queue, end } => self.truncate(*queue, *end),
             Change::Image(image) => {
                 self.apply_image(image);
@@ -117,21 +128,22 @@ impl Index {
         }
     }
 
-    /// Chooses up to `limit` messages of `queue` to hand out among those in `first..end`: redeliveries first, then new
-    /// ones. Nothing changes until the runs come back in a [`Change::Popped`].
+    /// Chooses up to `limit` messages of `queue` to hand out at `now`: redeliveries first, by the time at which they
+    /// became visible and then by place, then new ones of those in `span`. Nothing changes until the runs come back in a
+    /// [`Change::Popped`].
     pub fn pick(
         &self,
         group: GroupId,
         queue: QueueId,
         limit: u32,
-        first: QueueIndex,
-        end: QueueIndex,
+        span: (QueueIndex, QueueIndex),
+        now: Time,
         out: &mut Vec<Run>,
     ) {
         let Some(known) = self.groups.get(&group) else { return };
         match known.queues.get(&queue) {
-            Some(held) => held.pick(queue, known.policy.ordered, limit, (first, end), out),
-            None => Queue::default().pick(queue, known.policy.ordered, limit, (first, end), out),
+            Some(held) => held.pick(queue, known.policy.ordered, limit, span, now, out),
+            None => Queue::default().pick(queue, known.policy.ordered, limit, span, now, out),
         }
     }
 
@@ -185,14 +197,14 @@ impl Index {
         self.queue(group, queue).map(|queue| queue.position)
     }
 
-    /// How many messages of a queue a group holds, by state.
-    pub fn counts(&self, group: GroupId, queue: QueueId) -> Counts {
-        self.queue(group, queue).map(|queue| queue.counts).unwrap_or_default()
+    /// How many messages of a queue a group holds at `now`, by state. Visits every block with something to deliver again.
+    pub fn counts(&self, group: GroupId, queue: QueueId, now: Time) -> Counts {
+        self.queue(group, queue).map(|queue| queue.counts(now)).unwrap_or_default()
     }
 
-    /// Whether a group has messages of a queue to deliver again.
-    pub fn has_ready(&self, group: GroupId, queue: QueueId) -> bool {
-        self.queue(group, queue).is_some_and(Queue::has_ready)
+    /// Whether a group has messages of a queue to deliver again at `now`.
+    pub fn has_ready(&self, group: GroupId, queue: QueueId, now: Time) -> bool {
+        self.queue(group, queue).is_some_and(|queue| queue.has_ready(now))
     }
 
     /// Everything a group was given before this place of a queue is settled.
@@ -202,7 +214,11 @@ impl Index {
 
     /// The history of one unsettled message.
     pub fn held(&self, group: GroupId, queue: QueueId, index: QueueIndex) -> Option<&Cohort> {
-        self.queue(group, queue)?.blocks.get(index.block())?.cohort(index.bit())
+        self.block(group, queue, index.block())?.cohort(index.bit())
+    }
+
+    pub(crate) fn block(&self, group: GroupId, queue: QueueId, number: u64) -> Option<&Block> {
+        self.queue(group, queue)?.blocks.get(number)
     }
 
     /// The unsettled messages of a group in a queue, by block.
@@ -218,27 +234,9 @@ impl Index {
         cohorts.filter(|cohort| cohort.state == State::InFlight).map(|cohort| cohort.popped_at).min()
     }
 
-    /// Whether a dead letter was put back to where it came from.
-    pub fn is_redriven(&self, queue: QueueId, index: QueueIndex) -> bool {
-        let block = self.redriven.get(&queue).and_then(|blocks| blocks.get(&index.block()));
-        block.is_some_and(|mask| mask & index.bit() != 0)
-    }
-
     /// The groups, in order.
     pub fn groups(&self) -> impl Iterator<Item = GroupId> {
         self.groups.keys().copied()
-    }
-
-    /// Forgets the redriven letters before `first`, which do not exist any more; but not those that were moved on.
-    pub fn forget_letters(&mut self, queue: QueueId, first: QueueIndex, moved: impl Iterator<Item = QueueIndex>) {
-        let Some(blocks) = self.redriven.get_mut(&queue) else { return };
-        let left = blocks.split_off(&first.block());
-        let before = std::mem::replace(blocks, left);
-        for index in moved {
-            if before.get(&index.block()).is_some_and(|mask| mask & index.bit() != 0) {
-                *blocks.entry(index.block()).or_default() |= index.bit();
-            }
-        }
     }
 
     fn queue(&self, group: GroupId, queue: QueueId) -> Option<&Queue> {
@@ -247,11 +245,15 @@ impl Index {
 
     /// Hands out what of the run is new to the group or comes from an earlier attempt.
     fn hand_out(&mut self, group: GroupId, run: &Run, lease: &Cohort) -> u64 {
-        let Self { groups, timers, .. } = self;
+        let Self { groups, agenda, .. } = self;
         let Some(known) = groups.get_mut(&group) else { return 0 };
         let queue = known.queues.entry(run.queue).or_default();
+        let place = (group, run.queue, run.block);
         let lease = Cohort { attempt: run.attempt, ..*lease };
-        let again = |held: &Cohort| if held.attempt < run.attempt { Ok(Some(lease)) } else { Err(Untouched) };
+        let again = |held: &Cohort| match held.state {
+            State::InFlight | State::Waiting if held.attempt < run.attempt => Ok(Some(lease)),
+            _ => Err(Untouched),
+        };
         let ahead = run.mask & QueueIndex::possible(run.block) & at_or_after(run.block, queue.position);
         let change = |block: &mut Block, counts: &mut Counts| {
             let redelivered = block.edit(run.mask, counts, again);
@@ -263,11 +265,10 @@ impl Index {
             (redelivered, new)
         };
         let changed = match ahead {
-            0 => queue.change(run.block, change),
-            _ => Some(queue.change_or_make(run.block, change)),
+            0 => queue.change(agenda, place, change),
+            _ => Some(queue.change_or_make(agenda, place, change)),
         };
-        let Some(((redelivered, new), retimed)) = changed else { return 0 };
-        retime(timers, &retimed, (group, run.queue, run.block));
+        let Some((redelivered, new)) = changed else { return 0 };
         if ahead != 0 {
             let at = |bit| QueueIndex(QueueIndex::of_block(run.block).0.saturating_add(u64::from(bit)));
             queue.go_on(at(ahead.trailing_zeros()), at(64 - ahead.leading_zeros()));
@@ -278,8 +279,15 @@ impl Index {
         n
     }
 
-    fn bury(&mut self, group: GroupId, run: &Run, burial: Burial) -> u64 {
-        let touched = self.edit(group, run, |_| Ok(None));
+    fn bury(
+        &mut self,
+        group: GroupId,
+        run: &Run,
+        burial: Burial,
+        gone: impl Fn(&Cohort) -> Result<Option<Cohort>, Untouched>,
+    ) -> u64 {
+        let Self { groups, agenda, .. } = self;
+        let touched = groups.get_mut(&group).map_or(0, |known| edit(known, agenda, group, run, gone));
         let Some(known) = self.groups.get_mut(&group) else { return 0 };
         if touched != 0 {
             let queue = known.queues.entry(run.queue).or_default();
@@ -295,6 +303,19 @@ impl Index {
         n
     }
 
+    /// Ends leases that are over at `at`.
+    fn end(&mut self, group: GroupId, runs: &[Run], at: Time, next: impl Fn(&Cohort) -> Cohort) -> u64 {
+        self.edit_all(
+            group,
+            runs,
+            |_, _| {},
+            |lease| match lease.is_over(at) {
+                true => Ok(Some(Cohort { since: at, ..next(lease) })),
+                false => Err(Untouched),
+            },
+        )
+    }
+
     fn edit_all(
         &mut self,
         group: GroupId,
@@ -302,37 +323,28 @@ impl Index {
         count: impl Fn(&mut Counters, u64),
         step: impl Fn(&Cohort) -> Result<Option<Cohort>, Untouched>,
     ) -> u64 {
-        let Self { groups, timers, .. } = self;
+        let Self { groups, agenda, .. } = self;
         let Some(known) = groups.get_mut(&group) else { return 0 };
-        let touched = runs.iter().map(|run| u64::from(edit(known, timers, group, run, &step).count_ones())).sum();
+        let touched = runs.iter().map(|run| u64::from(edit(known, agenda, group, run, &step).count_ones())).sum();
         count(&mut known.counters, touched);
         touched
     }
 
-    /// Edits what of the run is held at the run's attempt.
-    pub(crate) fn edit(
-        &mut self,
-        group: GroupId,
-        run: &Run,
-        step: impl Fn(&Cohort) -> Result<Option<Cohort>, Untouched>,
-    ) -> u64 {
-        let Self { groups, timers, .. } = self;
-        groups.get_mut(&group).map_or(0, |known| edit(known, timers, group, run, step))
+    fn count(&mut self, group: GroupId, count: impl FnOnce(&mut Counters)) {
+        if let Some(known) = self.groups.get_mut(&group) {
+            count(&mut known.counters);
+        }
     }
 
-    /// Changes a block, and the timers with it.
+    /// Changes a block, and the agenda with it.
     pub(crate) fn change_block<T: Default>(
         &mut self,
-        (group, queue, number): (GroupId, QueueId, u64),
+        place: Place,
         change: impl FnOnce(&mut Block, &mut Counts) -> T,
     ) -> T {
-        let Self { groups, timers, .. } = self;
-        let known = groups.get_mut(&group).and_then(|group| group.queues.get_mut(&queue));
-        let Some((changed, retimed)) = known.and_then(|known| known.change(number, change)) else {
-            return T::default();
-        };
-        retime(timers, &retimed, (group, queue, number));
-        changed
+        let Self { groups, agenda, .. } = self;
+        let known = groups.get_mut(&place.0).and_then(|group| group.queues.get_mut(&place.1));
+        known.and_then(|known| known.change(agenda, place, change)).unwrap_or_default()
     }
 
     /// Drops messages whatever their attempt, and says how many.
@@ -342,29 +354,19 @@ impl Index {
     }
 }
 
+/// Edits what of the run is held at the run's attempt.
 fn edit(
     known: &mut Group,
-    timers: &mut BTreeSet<Timer>,
+    agenda: &mut Agenda,
     group: GroupId,
     run: &Run,
     step: impl Fn(&Cohort) -> Result<Option<Cohort>, Untouched>,
 ) -> u64 {
     let Some(queue) = known.queues.get_mut(&run.queue) else { return 0 };
-    let changed = queue.change(run.block, |block, counts| {
+    let changed = queue.change(agenda, (group, run.queue, run.block), |block, counts| {
         block.edit(run.mask, counts, |held| if held.attempt == run.attempt { step(held) } else { Err(Untouched) })
     });
-    let Some((touched, retimed)) = changed else { return 0 };
-    retime(timers, &retimed, (group, run.queue, run.block));
-    touched
-}
-
-pub(crate) fn retime(timers: &mut BTreeSet<Timer>, retimed: &Retimed, (group, queue, block): (GroupId, QueueId, u64)) {
-    if let Some(at) = retimed.before {
-        timers.remove(&(at, group, queue, block));
-    }
-    if let Some(at) = retimed.now {
-        timers.insert((at, group, queue, block));
-    }
+    changed.unwrap_or(0)
 }
 
 /// A counter read from a disk may be anything.

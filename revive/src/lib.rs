@@ -10,7 +10,8 @@
 //! - a change seen twice in a row changes nothing the second time (counters included);
 //! - a replay that starts at any complete image gives the same state as one from the beginning;
 //! - a replay split anywhere, with a snapshot in between, gives the same merge;
-//! - a change that speaks of something the index does not know is ignored, it never panics.
+//! - a change that speaks of something the index does not know is ignored, it never panics;
+//! - nothing but a change changes the state: time passes as an argument, and what is ready follows from it.
 //!
 //! Messages are named by [`Run`]s: 64 neighbours of one queue and a bitmap over them. A pop, an ack or an expiry of many
 //! messages is therefore one change and one edit of a few machine words.
@@ -24,18 +25,20 @@
 //!
 //! // Three messages exist; one consumer takes two of them for a second.
 //! let mut runs = Vec::new();
-//! index.pick(group, queue, 2, QueueIndex(0), QueueIndex(3), &mut runs);
+//! index.pick(group, queue, 2, (QueueIndex(0), QueueIndex(3)), Time(0), &mut runs);
 //! let (at, due) = (Time(0), Time(1_000_000));
 //! index.apply(&Change::Popped { group, generation: 1, at, due, runs: &runs });
-//! assert_eq!(index.next_due(), Some(due));
+//! assert_eq!(index.next_due(at), Some(due));
 //!
 //! // Nobody acks: with no retries allowed the one thing that can happen is the dead-letter queue.
-//! let mut decided = Decisions::default();
-//! index.advance(due, 100, &mut decided);
-//! assert_eq!(decided.burials.len(), 1);
-//! assert_eq!(decided.burials[0].run.mask, 0b11);
+//! let mut decided = Vec::new();
+//! index.decide_over(due, 100, &mut decided);
+//! assert_eq!(decided[0].verdict, Verdict::DeadLetter);
+//! index.apply(&Change::Ended { group, at: due, runs: &[decided[0].run] });
+//! assert_eq!(index.to_bury().count(), 1);
 //! ```
 
+mod agenda;
 mod block;
 mod blocks;
 mod change;
@@ -43,15 +46,18 @@ mod expiry;
 mod ids;
 mod image;
 mod index;
+mod letters;
 mod policy;
 mod queue;
 mod readers;
+mod reanchor;
 mod time;
 mod truncate;
 
+pub use agenda::Place;
 pub use block::{Cohort, State};
 pub use change::{Burial, Change, Counters, EndReason, Run};
-pub use expiry::{Burying, Decision, Decisions, Verdict};
+pub use expiry::{Burying, Decision, Verdict};
 pub use ids::{GroupId, QueueId, QueueIndex, TopicId};
 pub use image::{Cursor, QueueImage, Told};
 pub use index::Index;

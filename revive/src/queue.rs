@@ -1,8 +1,9 @@
 //! What one group holds of one queue: its position, its unsettled blocks, and what it buried last.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
-use crate::block::{Block, Retimed};
+use crate::agenda::{Agenda, Place};
+use crate::block::Block;
 use crate::blocks::Blocks;
 use crate::{Burial, Cohort, QueueId, QueueIndex, Run, State, Time};
 
@@ -16,7 +17,7 @@ pub struct Counts {
     pub in_flight: u64,
     /// Hidden until their next delivery.
     pub waiting: u64,
-    /// Visible again.
+    /// Visible again. A queue counts these as waiting until it is asked at a time.
     pub ready: u64,
     /// At the limit, on the way out.
     pub ending: u64,
@@ -40,8 +41,7 @@ impl Counts {
         match state {
             State::InFlight => &mut self.in_flight,
             State::Waiting => &mut self.waiting,
-            State::Ready => &mut self.ready,
-            State::Ended(_) | State::Burying(_) => &mut self.ending,
+            State::Ended(_) => &mut self.ending,
         }
     }
 }
@@ -80,44 +80,18 @@ pub enum Standing {
     Unknown,
 }
 
-/// Blocks with messages to deliver again, by the turn they became so.
-#[derive(Clone, Debug, Default)]
-struct Turns {
-    ready: BTreeMap<u64, u64>,
-    next: u64,
-}
-
-impl Turns {
-    /// Changes a block, and its turn with it. Returns what the change returns, and what it means for the timers.
-    fn follow<T>(&mut self, number: u64, block: &mut Block, change: impl FnOnce(&mut Block) -> T) -> (T, Retimed) {
-        let changed = change(block);
-        match (block.has_ready(), block.ready_turn) {
-            (true, None) => {
-                block.ready_turn = Some(self.next);
-                self.ready.insert(self.next, number);
-                self.next += 1;
-            }
-            (false, Some(turn)) => {
-                block.ready_turn = None;
-                self.ready.remove(&turn);
-            }
-            _ => {}
-        }
-        (changed, block.retime())
-    }
-}
-
 /// A group's state in one queue.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Queue {
     /// The next message that was never handed out.
     pub(crate) position: QueueIndex,
     /// The first message that was handed out; the position before that.
     pub(crate) begun: QueueIndex,
     pub(crate) blocks: Blocks,
-    turns: Turns,
+    /// The blocks with hidden or ready messages, by every time at which some of them become visible.
+    waiting: BTreeSet<(Time, u64)>,
     pub(crate) buried: VecDeque<Buried>,
-    pub(crate) counts: Counts,
+    counts: Counts,
     /// How many cohorts all its blocks hold.
     pub(crate) cohorts: u64,
 }
@@ -136,44 +110,51 @@ fn counted<T>(
 }
 
 impl Queue {
-    /// Whether it has messages to deliver again.
-    pub(crate) fn has_ready(&self) -> bool {
-        !self.turns.ready.is_empty()
+    /// Whether it has messages to deliver again at `now`.
+    pub(crate) fn has_ready(&self, now: Time) -> bool {
+        self.waiting.first().is_some_and(|(due, _)| *due <= now)
     }
 
-    /// Chooses up to `limit` messages to hand out from those in `first..end`.
+    /// How many messages are in which state at `now`. Visits every block with something to deliver again.
+    pub(crate) fn counts(&self, now: Time) -> Counts {
+        let ready: u64 = self.ready(now).map(|(_, cohort)| u64::from(cohort.mask.count_ones())).sum();
+        Counts { ready, waiting: self.counts.waiting - ready, ..self.counts }
+    }
+
+    /// What can be delivered again at `now`, by the time at which it became visible and then by place.
+    fn ready(&self, now: Time) -> impl Iterator<Item = (u64, &Cohort)> {
+        let due = self.waiting.iter().take_while(move |(due, _)| *due <= now);
+        due.flat_map(|(due, number)| {
+            let cohorts = self.blocks.get(*number).into_iter().flat_map(|block| &block.cohorts);
+            let ready = cohorts.filter(move |cohort| cohort.state == State::Waiting && cohort.due == *due);
+            ready.map(move |cohort| (*number, cohort))
+        })
+    }
+
+    /// Chooses up to `limit` messages to hand out at `now` from those in `first..end`.
     pub(crate) fn pick(
         &self,
         id: QueueId,
         ordered: bool,
         limit: u32,
         span: (QueueIndex, QueueIndex),
+        now: Time,
         out: &mut Vec<Run>,
     ) {
         if ordered {
-            self.pick_in_order(id, limit, span, out);
+            self.pick_in_order(id, limit, span, now, out);
             return;
         }
         let mut left = limit;
-        for block in self.turns.ready.values() {
-            left -= self.pick_ready(id, *block, left, out);
+        for (block, cohort) in self.ready(now) {
             if left == 0 {
                 return;
             }
+            let mask = lowest_bits(cohort.mask, left);
+            left -= mask.count_ones();
+            out.push(Run { queue: id, block, mask, attempt: cohort.attempt.saturating_add(1) });
         }
         self.pick_new(id, left, span, out);
-    }
-
-    fn pick_ready(&self, queue: QueueId, block: u64, limit: u32, out: &mut Vec<Run>) -> u32 {
-        let mut taken = 0;
-        for cohort in self.blocks.get(block).into_iter().flat_map(|block| &block.cohorts) {
-            if cohort.state == State::Ready && taken < limit {
-                let mask = lowest_bits(cohort.mask, limit - taken);
-                taken += mask.count_ones();
-                out.push(Run { queue, block, mask, attempt: cohort.attempt.saturating_add(1) });
-            }
-        }
-        taken
     }
 
     fn pick_new(&self, queue: QueueId, limit: u32, (first, end): (QueueIndex, QueueIndex), out: &mut Vec<Run>) {
@@ -189,12 +170,12 @@ impl Queue {
     }
 
     /// One message at a time: the lowest unsettled one if it is its turn, or the next new one.
-    fn pick_in_order(&self, queue: QueueId, limit: u32, span: (QueueIndex, QueueIndex), out: &mut Vec<Run>) {
+    fn pick_in_order(&self, queue: QueueId, limit: u32, span: (QueueIndex, QueueIndex), now: Time, out: &mut Vec<Run>) {
         let Some((block, held)) = self.blocks.iter().next() else {
             return self.pick_new(queue, limit.min(1), span, out);
         };
         let bit = lowest_bits(held.mask(), 1);
-        if let Some(cohort) = held.cohort(bit).filter(|cohort| cohort.state == State::Ready && limit > 0) {
+        if let Some(cohort) = held.cohort(bit).filter(|cohort| cohort.is_ready(now) && limit > 0) {
             out.push(Run { queue, block, mask: bit, attempt: cohort.attempt.saturating_add(1) });
         }
     }
@@ -233,30 +214,35 @@ impl Queue {
         }
         match cohort.state {
             State::InFlight if cohort.due > now => Standing::Leased { due: cohort.due },
-            State::InFlight | State::Ended(_) | State::Waiting | State::Ready => Standing::Over,
-            State::Burying(_) => Standing::Buried(Burial::DeadLettered),
+            State::InFlight | State::Waiting => Standing::Over,
+            // Nothing but its burial can become of it.
+            State::Ended(_) => Standing::Buried(Burial::DeadLettered),
         }
     }
 
-    /// Changes a block if it holds something. Returns what the change returns, and what that means for the timers.
+    /// Changes a block if it holds something, and the agenda with it. Returns what the change returns.
     pub(crate) fn change<T>(
         &mut self,
-        number: u64,
+        agenda: &mut Agenda,
+        place: Place,
         change: impl FnOnce(&mut Block, &mut Counts) -> T,
-    ) -> Option<(T, Retimed)> {
-        let Self { blocks, turns, counts, cohorts, .. } = self;
-        blocks.change(number, |block| turns.follow(number, block, |block| counted(block, cohorts, counts, change)))
+    ) -> Option<T> {
+        let Self { blocks, waiting, counts, cohorts, .. } = self;
+        blocks.change(place.2, |block| {
+            agenda.follow(place, block, waiting, |block| counted(block, cohorts, counts, change))
+        })
     }
 
     /// The same for a block that may hold nothing yet.
     pub(crate) fn change_or_make<T>(
         &mut self,
-        number: u64,
+        agenda: &mut Agenda,
+        place: Place,
         change: impl FnOnce(&mut Block, &mut Counts) -> T,
-    ) -> (T, Retimed) {
-        let Self { blocks, turns, counts, cohorts, .. } = self;
-        blocks.change_or_make(number, |block| {
-            turns.follow(number, block, |block| counted(block, cohorts, counts, change))
+    ) -> T {
+        let Self { blocks, waiting, counts, cohorts, .. } = self;
+        blocks.change_or_make(place.2, |block| {
+            agenda.follow(place, block, waiting, |block| counted(block, cohorts, counts, change))
         })
     }
 

@@ -45,6 +45,9 @@ impl Index {
                 blocks.insert(end.block(), mask);
             }
             blocks.retain(|_, mask| *mask != 0);
+            if blocks.is_empty() {
+                self.redriven.remove(&queue);
+            }
         }
         dropped
     }

@@ -28,18 +28,18 @@ fn an_ack_after_the_lease_but_before_the_next_delivery_cancels_that_delivery() {
 }
 
 #[test]
-fn a_limit_of_zero_is_one_delivery_and_not_a_burial_before_its_lease_ends() {
+fn a_limit_of_zero_is_one_delivery_and_no_end_before_that_of_its_lease() {
     let mut desk = Desk::limited(0);
     assert_eq!(desk.pop(9, 1), places(0..1));
-    assert!(desk.wait(9).burials.is_empty());
-    let burials = desk.wait(1).burials;
-    assert_eq!(burials.len(), 1);
-    assert_eq!(burials[0].reason, EndReason::Expired);
+    assert_eq!(desk.wait(9), []);
+    assert_eq!(desk.burials(), []);
+    assert_eq!(desk.wait(1)[0].verdict, Verdict::DeadLetter);
+    assert_eq!(desk.burials()[0].reason, EndReason::Expired);
     assert_eq!(desk.standing(0, 1), Standing::Buried(Burial::DeadLettered));
     assert_eq!(desk.pop(9, 1), NOTHING);
     assert_eq!(desk.bury(0, 1), 1);
     assert_eq!(desk.standing(0, 1), Standing::Buried(Burial::DeadLettered));
-    assert_eq!(desk.index.counts(GROUP, QUEUE), Counts::default());
+    assert_eq!(desk.index.counts(GROUP, QUEUE, desk.now), Counts::default());
 }
 
 #[test]
@@ -48,31 +48,52 @@ fn a_nack_at_the_limit_waits_for_its_burial_and_is_not_delivered_meanwhile() {
     desk.pop(1, 1);
     assert_eq!(desk.nack(0, 1, None), 1);
     assert_eq!(desk.pop(9, 1), NOTHING);
-    assert_eq!(desk.standing(0, 1), Standing::Over);
-    assert_eq!(desk.wait(0).burials[0].reason, EndReason::Nacked);
+    assert_eq!(desk.standing(0, 1), Standing::Buried(Burial::DeadLettered));
+    assert_eq!(desk.burials()[0].reason, EndReason::Nacked);
+    assert_eq!(desk.index.next_due(desk.now), None, "a burial waits for no time");
 }
 
 #[test]
-fn a_burial_that_was_put_off_is_due_again_at_its_time_and_can_be_acked_until_then() {
-    let mut desk = Desk::limited(0);
-    desk.pop(2, 2);
-    let run = desk.wait(10).burials[0].run;
-    desk.index.postpone(GROUP, &run, desk.now, Time(150));
-    assert_eq!(desk.index.next_due(), Some(Time(150)));
-    assert_eq!(desk.ack(0, 1), 1);
-    assert!(desk.wait(39).burials.is_empty());
-    assert_eq!(desk.wait(1).burials[0].run.mask, 0b10);
-}
-
-#[test]
-fn a_limit_raised_before_the_burial_allows_another_delivery() {
+fn what_has_used_up_its_deliveries_can_only_be_buried() {
     let mut desk = Desk::limited(0);
     desk.pop(1, 1);
-    desk.nack(0, 1, None);
+    desk.wait(10);
     let (policy, counters) = (Policy::default(), desk.counters());
     desk.apply(Change::Group { group: GROUP, policy, counters });
-    assert!(desk.wait(0).burials.is_empty());
-    assert_eq!(desk.pop(9, 1), places(0..1));
+    assert_eq!(desk.wait(0), [], "a raised limit is for the next lease that ends");
+    let (group, at, due) = (GROUP, desk.now, Time(500));
+    let runs = || vec![Run::one(QUEUE, QueueIndex(0), 1)].leak();
+    let later: &[Run] = &[Run::one(QUEUE, QueueIndex(0), 2)];
+    let overtaken = [
+        Change::Acked { group, at, runs: runs() },
+        Change::Nacked { group, at, verdict: Verdict::Redeliver { visible_at: at }, runs: runs() },
+        Change::Extended { group, at, due, runs: runs() },
+        Change::Revived { group, at, visible_at: at, runs: runs() },
+        Change::Popped { group, generation: 1, at, due, runs: later.to_vec().leak() },
+    ];
+    for change in overtaken {
+        assert_eq!(desk.apply(change.clone()), 0, "{change:?}");
+    }
+    assert_eq!(desk.burials().len(), 1);
+    assert_eq!(desk.bury(0, 1), 1);
+}
+
+#[test]
+fn a_verdict_on_a_lease_that_runs_changes_nothing() {
+    let mut desk = Desk::limited(0);
+    desk.pop(1, 1);
+    let (group, at) = (GROUP, Time(desk.now.0 + 9));
+    let runs = || vec![Run::one(QUEUE, QueueIndex(0), 1)].leak();
+    let early = [
+        Change::Revived { group, at, visible_at: at, runs: runs() },
+        Change::Ended { group, at, runs: runs() },
+        Change::Buried { group, at, burial: Burial::Discarded, runs: runs() },
+        Change::Buried { group, at: Time::MAX, burial: Burial::DeadLettered, runs: runs() },
+    ];
+    for change in early {
+        assert_eq!(desk.apply(change.clone()), 0, "{change:?}");
+    }
+    assert_eq!(desk.standing(0, 1), Standing::Leased { due: Time(110) });
 }
 
 #[test]
@@ -83,26 +104,45 @@ fn a_lowered_limit_is_looked_at_when_the_running_lease_ends() {
     desk.pop(1, 1);
     let policy = Policy { max_reconsume_times: Some(0), ..Policy::default() };
     desk.apply(Change::Group { group: GROUP, policy, counters: desk.counters() });
-    assert_eq!(desk.wait(10).burials[0].run.attempt, 2);
+    desk.wait(10);
+    assert_eq!(desk.burials()[0].run.attempt, 2);
 }
 
 #[test]
 fn a_group_that_discards_drops_at_the_limit_and_tells_a_late_handler_so() {
     let mut desk = Desk::new(Policy { max_reconsume_times: Some(0), at_limit: AtLimit::Discard, ..Policy::default() });
-    desk.pop(1, 1);
-    let endings = desk.wait(10).endings;
-    assert!(matches!(endings[..], [Decision { verdict: Verdict::Discard, .. }]));
-    let runs = vec![endings[0].run].leak();
-    assert_eq!(desk.apply(Change::Buried { group: GROUP, at: Time(0), burial: Burial::Discarded, runs }), 1);
+    desk.pop(2, 2);
+    let runs = vec![Run::one(QUEUE, QueueIndex(1), 1)].leak();
+    let (at, verdict) = (desk.now, Verdict::Discard);
+    assert_eq!(desk.apply(Change::Nacked { group: GROUP, at, verdict, runs }), 1);
+    assert_eq!(desk.standing(1, 1), Standing::Buried(Burial::Discarded));
+    assert_eq!(desk.wait(10).len(), 1);
     assert_eq!(desk.standing(0, 1), Standing::Buried(Burial::Discarded));
-    assert_eq!(desk.counters().discarded, 1);
+    assert_eq!(desk.counters(), Counters { popped: 2, nacked: 1, discarded: 2, ..Counters::default() });
+}
+
+#[test]
+fn redeliveries_come_in_the_order_in_which_they_became_visible() {
+    let mut desk = Desk::limited(3);
+    desk.pop(192, 192);
+    for (index, visible_at) in [(0, 104), (70, 102), (3, 102), (130, 103), (140, 200)] {
+        desk.nack(index, 1, Some(Time(visible_at)));
+    }
+    let mut replayed = Desk { now: Time(105), log: Vec::new(), index: desk.replayed(0) };
+    desk.now = Time(105);
+    let order = [3, 70, 130, 0].map(QueueIndex);
+    assert_eq!(desk.index.became_visible(Time(102), Time(104)).count(), 2);
+    assert_eq!(desk.index.next_due(Time(102)), Some(Time(103)));
+    assert_eq!(desk.pop(3, 192), order[..3]);
+    assert_eq!(replayed.pop(9, 192), order);
 }
 
 #[test]
 fn of_many_burials_the_last_are_remembered_and_the_others_are_settled() {
     let mut desk = Desk::limited(0);
     desk.pop(300, 300);
-    let runs: Vec<Run> = desk.wait(10).burials.into_iter().map(|burying| burying.run).collect();
+    desk.wait(10);
+    let runs: Vec<Run> = desk.burials().into_iter().map(|burying| burying.run).collect();
     let burial = Burial::DeadLettered;
     assert_eq!(desk.apply(Change::Buried { group: GROUP, at: Time(0), burial, runs: runs.leak() }), 300);
     assert_eq!(desk.standing(43, 1), Standing::Settled);
@@ -127,7 +167,7 @@ fn a_pop_across_a_border_of_blocks_is_a_run_for_each() {
     let mut desk = Desk::limited(1);
     assert_eq!(desk.pop(60, 300), places(0..60));
     assert_eq!(desk.pop(140, 300), places(60..200));
-    assert_eq!(desk.index.counts(GROUP, QUEUE).in_flight, 200);
+    assert_eq!(desk.index.counts(GROUP, QUEUE, desk.now).in_flight, 200);
     assert_eq!(desk.index.done_through(GROUP, QUEUE), Some(QueueIndex(0)));
 }
 
@@ -136,22 +176,23 @@ fn one_look_at_the_time_decides_every_lease_once() {
     let mut desk = Desk::limited(3);
     desk.pop(200, 200);
     let decided = desk.wait(10);
-    assert_eq!(decided.endings.iter().map(|ending| ending.run.len()).sum::<u32>(), 200);
-    assert_eq!(desk.index.next_due(), None);
+    assert_eq!(decided.iter().map(|decision| decision.run.len()).sum::<u32>(), 200);
+    assert_eq!(desk.index.next_due(desk.now), None);
 }
 
 #[test]
 fn a_look_at_few_blocks_leaves_the_others_due_for_the_next() {
     let mut desk = Desk::limited(3);
     desk.pop(192, 192);
+    desk.now = Time(110);
     let mut blocks = Vec::new();
     for next_due in [Some(Time(110)), None] {
-        let mut decided = Decisions::default();
-        desk.index.advance(Time(110), 2, &mut decided);
-        blocks.extend(decided.endings.iter().map(|ending| ending.run.block));
-        desk.now = Time(110);
-        desk.revive(&decided);
-        assert_eq!(desk.index.next_due(), next_due);
+        let decided = desk.decide(2);
+        blocks.extend(decided.iter().map(|decision| decision.run.block));
+        for decision in &decided {
+            desk.end(decision);
+        }
+        assert_eq!(desk.index.next_due(desk.now), next_due);
     }
     assert_eq!(blocks, [0, 1, 2]);
 }
@@ -160,11 +201,8 @@ fn a_look_at_few_blocks_leaves_the_others_due_for_the_next() {
 fn a_verdict_that_was_not_recorded_is_given_again() {
     let mut desk = Desk::limited(3);
     desk.pop(1, 1);
-    for _ in 0..2 {
-        let mut decided = Decisions::default();
-        desk.index.advance(Time(110), 9, &mut decided);
-        assert_eq!(decided.endings.len(), 1);
-    }
+    desk.now = Time(110);
+    assert_eq!([desk.decide(9).len(), desk.decide(9).len()], [1, 1]);
 }
 
 #[test]
@@ -175,10 +213,14 @@ fn what_is_acked_and_buried_during_a_walk_is_in_its_counters_and_its_burials() {
     desk.tell(&mut cursor);
     desk.tell(&mut cursor);
     desk.ack(64, 1);
+    desk.nack(128, 1, None);
     desk.bury(128, 1);
     while desk.tell(&mut cursor) {}
     let replayed = desk.replayed(from);
-    assert_eq!(replayed.counters(GROUP), Some(Counters { popped: 192, acked: 1, dead_lettered: 1, ..desk.counters() }));
+    assert_eq!(
+        replayed.counters(GROUP),
+        Some(Counters { popped: 192, acked: 1, nacked: 1, dead_lettered: 1, ..desk.counters() })
+    );
     let standing = replayed.standing(GROUP, QUEUE, QueueIndex(128), 1, 1, desk.now);
     assert_eq!(standing, Standing::Buried(Burial::DeadLettered));
 }
@@ -220,7 +262,7 @@ fn a_receipt_from_before_a_truncation_is_not_good_for_the_message_that_took_the_
     assert_eq!(desk.standing(2, 1), Standing::Unknown);
     assert!(matches!(desk.standing(0, 1), Standing::Leased { .. }));
     let mut runs = Vec::new();
-    desk.index.pick(GROUP, QUEUE, 9, QueueIndex(0), QueueIndex(3), &mut runs);
+    desk.index.pick(GROUP, QUEUE, 9, (QueueIndex(0), QueueIndex(3)), desk.now, &mut runs);
     let (at, due, runs) = (desk.now, Time(200), runs.leak());
     assert_eq!(desk.apply(Change::Popped { group: GROUP, generation: 2, at, due, runs }), 2);
     assert_eq!(desk.standing(2, 1), Standing::Unknown);
@@ -252,7 +294,7 @@ fn redriven_letters_are_remembered_until_they_do_not_exist() {
     desk.apply(Change::Redriven { runs: runs.leak() });
     let known = |desk: &Desk| [63, 64].map(|at| desk.index.is_redriven(QUEUE, QueueIndex(at)));
     assert_eq!(known(&desk), [true, true]);
-    desk.index.forget_letters(QUEUE, QueueIndex(64), std::iter::empty());
+    desk.apply(Change::Forgotten { queue: QUEUE, first: QueueIndex(64), runs: &[] });
     assert_eq!(known(&desk), [false, true]);
     desk.apply(Change::Truncated { queue: QUEUE, end: QueueIndex(64) });
     assert_eq!(known(&desk), [false, false]);
@@ -317,6 +359,6 @@ fn a_false_image_of_what_nobody_was_given_yet_is_not_handed_out_over_it() {
     };
     desk.apply(Change::Image(image));
     desk.pop(3, 3);
-    assert_eq!(desk.index.counts(GROUP, QUEUE).in_flight, 3);
+    assert_eq!(desk.index.counts(GROUP, QUEUE, desk.now).in_flight, 3);
     assert_eq!(desk.index.position(GROUP, QUEUE), Some(QueueIndex(3)));
 }

@@ -42,7 +42,7 @@ fn a_lease_ends_at_its_own_time_and_not_at_that_of_its_neighbour() {
     desk.pop(1, 2);
     desk.wait(5);
     desk.pop(1, 2);
-    let ended = desk.wait(5).endings;
+    let ended = desk.wait(5);
     assert_eq!(ended.iter().map(|ending| ending.run.mask).collect::<Vec<_>>(), [0b01], "these leases ended");
     assert_eq!(desk.standing(1, 1), Standing::Leased { due: Time(115) });
 }
@@ -52,6 +52,7 @@ fn a_burial_is_remembered_only_of_what_it_buried() {
     let mut desk = Desk::limited(0);
     desk.pop(2, 2);
     assert_eq!(desk.ack(0, 1), 1);
+    desk.wait(10);
     let runs = vec![Run { queue: QUEUE, block: 0, mask: 0b11, attempt: 1 }].leak();
     let buried = Change::Buried { group: GROUP, at: Time(0), burial: Burial::DeadLettered, runs };
     assert_eq!(desk.apply(buried), 1);
@@ -98,7 +99,8 @@ fn of_forgotten_letters_those_that_were_moved_on_are_remembered() {
     let mut desk = Desk::limited(0);
     let runs = vec![Run { queue: QUEUE, block: 0, mask: 0b101_000, attempt: 0 }].leak();
     desk.apply(Change::Redriven { runs });
-    desk.index.forget_letters(QUEUE, QueueIndex(64), [3, 4].map(QueueIndex).into_iter());
+    let runs = vec![Run { queue: QUEUE, block: 0, mask: 0b011_000, attempt: 0 }].leak();
+    desk.apply(Change::Forgotten { queue: QUEUE, first: QueueIndex(64), runs });
     let known = [3, 4, 5].map(|at| desk.index.is_redriven(QUEUE, QueueIndex(at)));
     assert_eq!(known, [true, false, false]);
 }

@@ -35,7 +35,7 @@ impl Desk {
     /// Pops up to `n` of the messages before `end`, and says which.
     pub(crate) fn pop(&mut self, n: u32, end: u64) -> Vec<QueueIndex> {
         let mut runs = Vec::new();
-        self.index.pick(GROUP, QUEUE, n, QueueIndex(0), QueueIndex(end), &mut runs);
+        self.index.pick(GROUP, QUEUE, n, (QueueIndex(0), QueueIndex(end)), self.now, &mut runs);
         let popped = runs.iter().flat_map(Run::indexes).collect();
         let (at, due) = (self.now, self.now.after(Duration::from_micros(10)));
         self.apply(Change::Popped { group: GROUP, generation: 1, at, due, runs: runs.leak() });
@@ -46,35 +46,47 @@ impl Desk {
         self.apply(Change::Acked { group: GROUP, at: Time(0), runs: one(index, attempt) })
     }
 
+    /// Gives a message back; without a time it has used up its deliveries.
     pub(crate) fn nack(&mut self, index: u64, attempt: u32, visible_at: Option<Time>) -> u64 {
         let (at, runs) = (self.now, one(index, attempt));
-        self.apply(Change::Nacked { group: GROUP, at, visible_at, runs })
+        let verdict = visible_at.map_or(Verdict::DeadLetter, |visible_at| Verdict::Redeliver { visible_at });
+        self.apply(Change::Nacked { group: GROUP, at, verdict, runs })
     }
 
     pub(crate) fn bury(&mut self, index: u64, attempt: u32) -> u64 {
-        self.apply(Change::Buried {
-            group: GROUP,
-            at: Time(0),
-            burial: Burial::DeadLettered,
-            runs: one(index, attempt),
-        })
+        let (at, burial) = (self.now, Burial::DeadLettered);
+        self.apply(Change::Buried { group: GROUP, at, burial, runs: one(index, attempt) })
     }
 
-    /// Time passes, and what is redelivered is recorded.
-    pub(crate) fn wait(&mut self, micros: u64) -> Decisions {
+    /// Time passes, and what becomes of the leases that are over happens.
+    pub(crate) fn wait(&mut self, micros: u64) -> Vec<Decision> {
         self.now.0 += micros;
-        let mut decided = Decisions::default();
-        self.index.advance(self.now, 100, &mut decided);
-        self.revive(&decided);
+        let decided = self.decide(100);
+        for decision in &decided {
+            self.end(decision);
+        }
         decided
     }
 
-    pub(crate) fn revive(&mut self, decided: &Decisions) {
-        for Decision { group, run, verdict } in decided.endings.iter().copied() {
-            if let Verdict::Redeliver { visible_at } = verdict {
-                self.apply(Change::Revived { group, at: self.now, visible_at, runs: vec![run].leak() });
-            }
-        }
+    pub(crate) fn decide(&self, blocks_max: usize) -> Vec<Decision> {
+        let mut decided = Vec::new();
+        self.index.decide_over(self.now, blocks_max, &mut decided);
+        decided
+    }
+
+    pub(crate) fn end(&mut self, decision: &Decision) -> u64 {
+        let Decision { group, run, verdict } = *decision;
+        let (at, runs) = (self.now, vec![run].leak());
+        self.apply(match verdict {
+            Verdict::Redeliver { visible_at } => Change::Revived { group, at, visible_at, runs },
+            Verdict::DeadLetter => Change::Ended { group, at, runs },
+            Verdict::Discard => Change::Buried { group, at, burial: Burial::Discarded, runs },
+        })
+    }
+
+    /// What is to be buried.
+    pub(crate) fn burials(&self) -> Vec<Burying> {
+        self.index.to_bury().flat_map(|place| self.index.burials(place)).collect()
     }
 
     pub(crate) fn standing(&self, index: u64, attempt: u32) -> Standing {

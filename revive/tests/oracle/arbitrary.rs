@@ -55,12 +55,15 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         8 => (ago(), few(), soon()).prop_map(|(ago, n, delay)| Op::Nack { ago, n, delay }),
         4 => (ago(), few(), soon()).prop_map(|(ago, n, lease)| Op::Extend { ago, n, lease }),
         14 => (soon(), 1_u8..5).prop_map(|(by, blocks_max)| Op::Advance { by, blocks_max }),
-        5 => (1_u8..4, option::weighted(0.3, soon())).prop_map(|(n, postpone_by)| Op::Bury { n, postpone_by }),
+        5 => (1_u8..4).prop_map(|n| Op::Bury { n }),
+        2 => (ago(), few(), verdict()).prop_map(|(ago, n, verdict)| Op::Overtaken { ago, n, verdict }),
         3 => (slot(), policy()).prop_map(|(group, policy)| Op::ChangePolicy { group, policy }),
         1 => (slot(), policy()).prop_map(|(group, policy)| Op::ReplaceGroup { group, policy }),
         2 => (slot(), slot(), 1_u8..100).prop_map(|(group, queue, by)| Op::Jump { group, queue, by }),
         2 => (slot(), 0_u8..80).prop_map(|(queue, by)| Op::Truncate { queue, by }),
         1 => (slot(), 0_u8..3, any::<u64>()).prop_map(|(queue, block, mask)| Op::Redrive { queue, block, mask }),
+        1 => (slot(), 0_u8..200, any::<u64>()).prop_map(|(queue, first, mask)| Op::Forget { queue, first, mask }),
+        1 => soon().prop_map(|by| Op::Reanchor { by }),
         8 => (1_u8..3, 1_u8..4).prop_map(|(blocks_max, pieces)| Op::Walk { blocks_max, pieces }),
         1 => (1_u8..4).prop_map(|blocks_max| Op::Reopen { blocks_max }),
         2 => Just(Op::Crash),
@@ -136,11 +139,14 @@ fn change() -> impl Strategy<Value = Change<'static>> {
         12 => (group(), 0_u32..3, time(), time())
             .prop_map(move |(group, generation, at, due)| Change::Popped { group, generation, at, due, runs }),
         3 => (group(), time()).prop_map(move |(group, at)| Change::Acked { group, at, runs }),
-        4 => (group(), time(), option::of(time()))
-            .prop_map(move |(group, at, visible_at)| Change::Nacked { group, at, visible_at, runs }),
+        4 => (group(), time(), verdict())
+            .prop_map(move |(group, at, verdict)| Change::Nacked { group, at, verdict, runs }),
         2 => (group(), time(), time()).prop_map(move |(group, at, due)| Change::Extended { group, at, due, runs }),
         4 => (group(), time(), time())
             .prop_map(move |(group, at, visible_at)| Change::Revived { group, at, visible_at, runs }),
+        3 => (group(), time()).prop_map(move |(group, at)| Change::Ended { group, at, runs }),
+        1 => time().prop_map(|at| Change::Reanchored { at }),
+        1 => (queue(), place()).prop_map(move |(queue, first)| Change::Forgotten { queue, first, runs }),
         3 => (group(), time(), burial()).prop_map(move |(group, at, burial)| Change::Buried { group, at, burial, runs }),
         2 => Just(Change::Redriven { runs }),
         2 => (queue(), place()).prop_map(|(queue, end)| Change::Truncated { queue, end }),
@@ -148,15 +154,17 @@ fn change() -> impl Strategy<Value = Change<'static>> {
     ]
 }
 
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        2 => time().prop_map(|visible_at| Verdict::Redeliver { visible_at }),
+        1 => Just(Verdict::DeadLetter),
+        1 => Just(Verdict::Discard),
+    ]
+}
+
 fn image() -> impl Strategy<Value = QueueImage> {
     let reason = || prop_oneof![Just(EndReason::Expired), Just(EndReason::Nacked)];
-    let state = prop_oneof![
-        Just(State::InFlight),
-        reason().prop_map(State::Ended),
-        Just(State::Waiting),
-        Just(State::Ready),
-        reason().prop_map(State::Burying),
-    ];
+    let state = prop_oneof![Just(State::InFlight), reason().prop_map(State::Ended), Just(State::Waiting)];
     let cohort = (mask(), time(), time(), time(), attempt(), 0_u32..3, state).prop_map(
         |(mask, popped_at, since, due, attempt, generation, state)| Cohort {
             mask,

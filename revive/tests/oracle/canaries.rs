@@ -7,7 +7,7 @@ use proptest::test_runner::{TestError, TestRunner};
 use super::arbitrary::{config, ops, policy};
 use super::checks::{check_counts, check_due, check_groups, check_held, check_index};
 use super::scene::{Op, Scene, queue_of};
-use super::{Flaw, replay, same};
+use super::{Flaw, replay};
 
 const POP: Op = Op::Pop { group: 0, queue: 0, limit: 5, lease: 10, skip: 0 };
 
@@ -33,6 +33,9 @@ fn random_histories_find_every_flaw_of_an_oracle() {
         Flaw::PositionSkipsOne,
         Flaw::TruncationSparesOne,
         Flaw::RedeliveryUncounted,
+        Flaw::VerdictBeforeItsTime,
+        Flaw::EndedComesBack,
+        Flaw::ReanchorForgotten,
     ];
     for flaw in flaws {
         // The rarest takes some thirty histories; the search ends with the first that shows the flaw.
@@ -48,7 +51,7 @@ fn random_histories_find_every_flaw_of_an_oracle() {
 fn a_pick_of_the_wrong_messages_is_caught() {
     let check = |scene: &Scene, limit, runs: &[Run]| {
         let span = QueueIndex(0)..QueueIndex(70);
-        scene.oracle.check_pick((scene.group(0), queue_of(0)), limit, span, runs)
+        scene.oracle.check_pick((scene.group(0), queue_of(0)), limit, span, scene.now, runs)
     };
     let mut scene = played(Policy::default());
     let five_new = run(0b11111 << 10, 1);
@@ -73,8 +76,8 @@ fn a_pick_behind_an_unsettled_message_of_an_ordered_group_is_caught() {
     scene.run(&[Op::Append { queue: 0, n: 70 }, POP]).expect("nothing is wrong so far");
     let at = (scene.group(0), queue_of(0));
     let span = QueueIndex(0)..QueueIndex(70);
-    assert_eq!(scene.oracle.check_pick(at, 5, span.clone(), &[]), Ok(()));
-    assert!(scene.oracle.check_pick(at, 5, span, &[run(0b10, 1)]).is_err());
+    assert_eq!(scene.oracle.check_pick(at, 5, span.clone(), scene.now, &[]), Ok(()));
+    assert!(scene.oracle.check_pick(at, 5, span, scene.now, &[run(0b10, 1)]).is_err());
 }
 
 #[test]
@@ -98,12 +101,12 @@ fn a_message_in_another_state_is_caught_by_what_looks_at_it() {
     let first = |scene: &mut Scene, state| scene.oracle.held.values_mut().take(1).for_each(|held| held.state = state);
     let scene = tampered(&|scene| first(scene, State::Waiting));
     assert!(check_held(&scene.index, &scene.oracle).is_err());
-    assert!(check_counts(&scene.index, &scene.oracle).is_err());
+    assert!(check_counts(&scene.index, &scene.oracle, scene.now).is_err());
 
     let scene = tampered(&|scene| scene.oracle.held.values_mut().for_each(|held| held.due.0 -= 1));
-    assert!(check_due(&scene.index, &scene.oracle).is_err());
+    assert!(check_due(&scene.index, &scene.oracle, scene.now).is_err());
     let scene = tampered(&|scene| scene.oracle.held.clear());
-    assert!(check_due(&scene.index, &scene.oracle).is_err());
+    assert!(check_due(&scene.index, &scene.oracle, scene.now).is_err());
 
     let scene = tampered(&|scene| scene.oracle.groups.values_mut().for_each(|group| group.1.nacked += 1));
     assert!(check_groups(&scene.index, &scene.oracle).is_err());
@@ -132,7 +135,7 @@ fn a_log_that_lacks_a_change_is_caught() {
 fn a_change_that_is_not_idempotent_would_be_caught() {
     let scene = played(Policy::default());
     for from in 1..scene.log.len() {
-        assert!(!same(&replay(&scene.log[..from]), &replay(&scene.log[..=from])), "{from} changes nothing");
+        assert!(replay(&scene.log[..from]) != replay(&scene.log[..=from]), "{from} changes nothing");
     }
 }
 
@@ -140,8 +143,8 @@ fn a_change_that_is_not_idempotent_would_be_caught() {
 fn a_wait_put_on_another_clock_is_caught() {
     let mut scene = played(Policy::default());
     scene.oracle.reanchor(Time(500));
-    scene.index.reanchor(Time(500));
-    assert_eq!(check_index(&scene.index, &scene.oracle), Ok(()));
+    scene.index.apply(&Change::Reanchored { at: Time(500) });
+    assert_eq!(check_index(&scene.index, &scene.oracle, scene.now), Ok(()));
     scene.oracle.reanchor(Time(400));
-    assert!(check_index(&scene.index, &scene.oracle).is_err());
+    assert!(check_index(&scene.index, &scene.oracle, scene.now).is_err());
 }

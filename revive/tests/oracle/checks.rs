@@ -10,7 +10,7 @@ use super::{Held, Oracle, ensure, held, replay};
 impl Scene {
     /// Everything that can be asked of the index.
     pub(crate) fn check(&self) -> Checked {
-        check_index(&self.index, &self.oracle)?;
+        check_index(&self.index, &self.oracle, self.now)?;
         self.check_receipts()
     }
 
@@ -43,23 +43,22 @@ impl Scene {
     /// The log rebuilds the index from its beginning and from the last complete walk alike.
     pub(crate) fn check_replays(&self) -> Checked {
         for from in [0, self.walked_from] {
-            let replayed = Oracle::of(&replay(&self.log[from..])).recorded(self.now);
-            let live = self.oracle.clone().recorded(self.now);
-            ensure!(replayed == live, "replayed from {from}:\n{replayed:#?}\nlive:\n{live:#?}");
+            let replayed = replay(&self.log[from..]);
+            ensure!(replayed == self.index, "replayed from {from}:\n{replayed:#?}\nlive:\n{:#?}", self.index);
         }
         Ok(())
     }
 }
 
 /// Holds an index against the oracle.
-pub(crate) fn check_index(index: &Index, oracle: &Oracle) -> Checked {
+pub(crate) fn check_index(index: &Index, oracle: &Oracle, now: Time) -> Checked {
     check_held(index, oracle)?;
-    check_counts(index, oracle)?;
+    check_counts(index, oracle, now)?;
     check_groups(index, oracle)?;
-    check_due(index, oracle)?;
+    check_due(index, oracle, now)?;
     check_finished(index, oracle)?;
     check_told(index)?;
-    let (told, live) = (Oracle::of(index).lasting(), oracle.clone().lasting());
+    let (told, live) = (Oracle::of(index).plain(), oracle.clone().plain());
     ensure!(told == live, "the images tell {told:#?}\ninstead of {live:#?}");
     Ok(())
 }
@@ -91,7 +90,7 @@ pub(crate) fn check_held(index: &Index, oracle: &Oracle) -> Checked {
 }
 
 /// Per queue: the counts are those of the oracle and of the cohorts, whose masks do not overlap.
-pub(crate) fn check_counts(index: &Index, oracle: &Oracle) -> Checked {
+pub(crate) fn check_counts(index: &Index, oracle: &Oracle, now: Time) -> Checked {
     for (group, queue) in oracle.positions.keys() {
         let mut by_cohort = Counts::default();
         let mut seen = BTreeSet::new();
@@ -100,14 +99,14 @@ pub(crate) fn check_counts(index: &Index, oracle: &Oracle) -> Checked {
             let bits = (0..64).filter(|bit| cohort.mask >> bit & 1 == 1);
             for bit in bits {
                 ensure!(seen.insert((block, bit)), "two cohorts hold bit {bit} of block {block}");
-                *counter(&mut by_cohort, cohort.state) += 1;
+                *counter(&mut by_cohort, &Held::from(&cohort), now) += 1;
             }
         }
         let mut expected = Counts::default();
-        oracle.queue(*group, *queue).values().for_each(|held| *counter(&mut expected, held.state) += 1);
-        let found = index.counts(*group, *queue);
+        oracle.queue(*group, *queue).values().for_each(|held| *counter(&mut expected, held, now) += 1);
+        let found = index.counts(*group, *queue, now);
         ensure!(found == expected && found == by_cohort, "counts {found:?}, {expected:?}, {by_cohort:?}");
-        let has_ready = index.has_ready(*group, *queue);
+        let has_ready = index.has_ready(*group, *queue, now);
         ensure!(has_ready == (expected.ready > 0), "has_ready is {has_ready} with {expected:?}");
     }
     Ok(())
@@ -141,11 +140,23 @@ pub(crate) fn check_groups(index: &Index, oracle: &Oracle) -> Checked {
     Ok(())
 }
 
-/// The index wakes up in time, and not at all when there is nothing to wake up for.
-pub(crate) fn check_due(index: &Index, oracle: &Oracle) -> Checked {
-    let (found, expected) = (index.next_due(), oracle.next_due());
-    let in_time = found.is_some() == expected.is_some() && found <= expected;
-    ensure!(in_time, "next due at {found:?}, truly at {expected:?}");
+/// The index says what is due when, and to what queues that matters.
+pub(crate) fn check_due(index: &Index, oracle: &Oracle, now: Time) -> Checked {
+    for after in [Time(0), now, Time(now.0.saturating_add(7))] {
+        let (found, expected) = (index.next_due(after), oracle.next_due(after));
+        ensure!(found == expected, "due after {after:?} at {found:?}, truly at {expected:?}");
+        let found: BTreeSet<_> = index.became_visible(after, Time(after.0.saturating_add(9))).collect();
+        let expected = oracle.became_visible(after, Time(after.0.saturating_add(9)));
+        ensure!(found == expected, "visible in {found:?} after {after:?}, truly in {expected:?}");
+    }
+    let burials = index.to_bury().flat_map(|place| index.burials(place));
+    let mut found: Vec<_> = burials
+        .flat_map(|Burying { group, run, reason, popped_at }| {
+            super::indexes(&run).map(move |at| ((group, run.queue, at), run.attempt, reason, popped_at))
+        })
+        .collect();
+    found.sort();
+    ensure!(found == oracle.to_bury(), "to bury: {found:?} instead of {:?}", oracle.to_bury());
     Ok(())
 }
 
@@ -166,11 +177,11 @@ fn check_finished(index: &Index, oracle: &Oracle) -> Checked {
     Ok(())
 }
 
-fn counter(counts: &mut Counts, state: State) -> &mut u64 {
-    match state {
+fn counter<'c>(counts: &'c mut Counts, held: &Held, now: Time) -> &'c mut u64 {
+    match held.state {
         State::InFlight => &mut counts.in_flight,
-        State::Waiting => &mut counts.waiting,
-        State::Ready => &mut counts.ready,
-        State::Ended(_) | State::Burying(_) => &mut counts.ending,
+        State::Waiting if held.due > now => &mut counts.waiting,
+        State::Waiting => &mut counts.ready,
+        State::Ended(_) => &mut counts.ending,
     }
 }

@@ -1,4 +1,4 @@
-//! The oracle: what an index should hold, told message by message, with no bitmaps, no timers and no cohorts.
+//! The oracle: what an index should hold, told message by message, with no bitmaps, no agenda and no cohorts.
 //!
 //! It is slow and plain on purpose: every rule is a walk over one map from places to messages.
 
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use popstore_revive::*;
 
-pub(crate) use told::{Logged, held, indexes, outcomes, pieces, replay, same, snapshot};
+pub(crate) use told::{Logged, held, indexes, outcomes, pieces, replay, snapshot};
 
 /// Leaves the function with a message when a claim does not hold.
 macro_rules! ensure {
@@ -50,14 +50,6 @@ impl From<&Cohort> for Held {
     }
 }
 
-/// What becomes of a message that is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Outcome {
-    Redelivered { visible_at: Time },
-    Discarded,
-    Burying { reason: EndReason, popped_at: Time },
-}
-
 /// A mistake the oracle makes on purpose, so that it can be seen to be caught.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum Flaw {
@@ -70,6 +62,9 @@ pub(crate) enum Flaw {
     PositionSkipsOne,
     TruncationSparesOne,
     RedeliveryUncounted,
+    VerdictBeforeItsTime,
+    EndedComesBack,
+    ReanchorForgotten,
 }
 
 /// The whole state of an index.
@@ -132,36 +127,57 @@ impl Oracle {
                 runs.iter().map(|run| self.hand_out(*group, run, lease(run.attempt))).sum()
             }
             Change::Acked { group, runs, .. } => {
-                let n = self.edit(*group, runs, |_| true, |_| None);
+                let n = self.edit(*group, runs, |held| !is_ended(held), |_| None);
                 self.count(*group, n, |counters| &mut counters.acked);
                 n
             }
-            Change::Nacked { group, at, visible_at, runs } => {
-                let (due, state) = match visible_at {
-                    Some(due) if due <= at => (*due, State::Ready),
-                    Some(due) => (*due, State::Waiting),
-                    None => (*at, State::Ended(EndReason::Nacked)),
+            Change::Nacked { group, at, verdict, runs } => {
+                let (due, state) = match verdict {
+                    Verdict::Redeliver { visible_at } => (*visible_at, State::Waiting),
+                    Verdict::DeadLetter | Verdict::Discard => (*at, State::Ended(EndReason::Nacked)),
                 };
                 let next = |held: &Held| Some(Held { state, since: *at, due, ..*held });
-                let n = self.edit(*group, runs, |state| state == State::InFlight, next);
+                let n = match verdict {
+                    Verdict::Discard => {
+                        runs.iter().map(|run| self.bury(*group, run, Burial::Discarded, is_leased)).sum()
+                    }
+                    _ => self.edit(*group, runs, is_leased, next),
+                };
                 self.count(*group, n, |counters| &mut counters.nacked);
                 n
             }
             Change::Extended { group, at, due, runs } => {
                 let forgotten = self.flaw == Flaw::ExtensionForgotten;
                 let next = |held: &Held| Some(if forgotten { *held } else { Held { since: *at, due: *due, ..*held } });
-                self.edit(*group, runs, |state| state == State::InFlight, next)
+                self.edit(*group, runs, is_leased, next)
             }
             Change::Revived { group, at, visible_at, runs } => {
-                let state = if visible_at <= at { State::Ready } else { State::Waiting };
-                let next = |held: &Held| Some(Held { state, since: *at, due: *visible_at, ..*held });
-                self.edit(*group, runs, |state| matches!(state, State::InFlight | State::Ended(_)), next)
+                let (early, back) = (self.flaw == Flaw::VerdictBeforeItsTime, self.flaw == Flaw::EndedComesBack);
+                let next = |held: &Held| Some(Held { state: State::Waiting, since: *at, due: *visible_at, ..*held });
+                let over = |held: &Held| is_leased(held) && (held.due <= *at || early) || is_ended(held) && back;
+                self.edit(*group, runs, over, next)
             }
-            Change::Buried { group, burial, runs, .. } => runs.iter().map(|run| self.bury(*group, run, *burial)).sum(),
+            Change::Ended { group, at, runs } => {
+                let state = State::Ended(EndReason::Expired);
+                let next = |held: &Held| Some(Held { state, since: *at, due: *at, ..*held });
+                self.edit(*group, runs, |held| is_leased(held) && held.due <= *at, next)
+            }
+            Change::Buried { group, at, burial, runs } => {
+                let over = |held: &Held| *burial == Burial::Discarded && is_leased(held) && held.due <= *at;
+                let applies = |held: &Held| is_ended(held) || over(held);
+                runs.iter().map(|run| self.bury(*group, run, *burial, applies)).sum()
+            }
             Change::Redriven { runs } => {
                 self.redriven.extend(runs.iter().flat_map(|run| indexes(run).map(move |at| (run.queue, at))));
                 0
             }
+            Change::Forgotten { queue, first, runs } => {
+                let moved: BTreeSet<_> =
+                    runs.iter().flat_map(|run| indexes(run).map(move |at| (run.queue, at))).collect();
+                self.redriven.retain(|at| at.0 != *queue || at.1 >= first.0 || moved.contains(at));
+                0
+            }
+            Change::Reanchored { at } => self.reanchor(*at),
             Change::Truncated { queue, end } => {
                 let before = self.held.len();
                 let spared = u64::from(self.flaw == Flaw::TruncationSparesOne);
@@ -186,7 +202,7 @@ impl Oracle {
         let (before, mut n) = (*position, 0);
         for at in indexes(run) {
             match self.held.get_mut(&(group, run.queue, at)) {
-                Some(held) if held.attempt < run.attempt => *held = lease,
+                Some(held) if held.attempt < run.attempt && !is_ended(held) => *held = lease,
                 None if at >= before => drop(self.held.insert((group, run.queue, at), lease)),
                 _ => continue,
             }
@@ -209,7 +225,7 @@ impl Oracle {
         &mut self,
         group: GroupId,
         runs: &[Run],
-        applies: impl Fn(State) -> bool,
+        applies: impl Fn(&Held) -> bool,
         next: impl Fn(&Held) -> Option<Held>,
     ) -> u64 {
         let mut n = 0;
@@ -217,7 +233,7 @@ impl Oracle {
             let place = (group, run.queue, at);
             let Some(held) = self.held.get(&place) else { continue };
             let stale_too = self.flaw == Flaw::StaleAckSettles && next(held).is_none();
-            if (held.attempt == run.attempt || stale_too) && applies(held.state) {
+            if (held.attempt == run.attempt || stale_too) && applies(held) {
                 n += 1;
                 match next(held) {
                     Some(next) => self.held.insert(place, next),
@@ -228,10 +244,11 @@ impl Oracle {
         n
     }
 
-    fn bury(&mut self, group: GroupId, run: &Run, burial: Burial) -> u64 {
+    fn bury(&mut self, group: GroupId, run: &Run, burial: Burial, applies: impl Fn(&Held) -> bool) -> u64 {
         let mut n = 0;
         for at in indexes(run) {
-            if self.held.get(&(group, run.queue, at)).is_some_and(|held| held.attempt == run.attempt) {
+            let held = self.held.get(&(group, run.queue, at));
+            if held.is_some_and(|held| held.attempt == run.attempt && applies(held)) {
                 self.held.remove(&(group, run.queue, at));
                 let buried = self.buried.entry((group, run.queue)).or_default();
                 buried.push(Buried { index: QueueIndex(at), attempt: run.attempt, burial });
@@ -274,4 +291,12 @@ impl Oracle {
             *count = count.saturating_add(n);
         }
     }
+}
+
+fn is_leased(held: &Held) -> bool {
+    held.state == State::InFlight
+}
+
+fn is_ended(held: &Held) -> bool {
+    matches!(held.state, State::Ended(_))
 }

@@ -5,68 +5,60 @@ use std::ops::Range;
 
 use popstore_revive::*;
 
-use super::{Flaw, Held, Oracle, Outcome, Place, ensure, indexes};
+use super::{Flaw, Held, Oracle, Place, ensure, indexes, is_leased};
 
 impl Oracle {
-    /// Ends what is due at `now` as far as that needs no record, and says what becomes of each message.
-    pub(crate) fn end_leases(&mut self, now: Time) -> Vec<(Place, u32, Outcome)> {
+    /// What becomes of each lease that is over at `now`.
+    pub(crate) fn decide_over(&self, now: Time) -> Vec<(Place, u32, Verdict)> {
         let (late, off) = (u64::from(self.flaw == Flaw::LeaseEndsLate), u32::from(self.flaw == Flaw::LimitOffByOne));
-        let mut outcomes = Vec::new();
-        for (place, held) in &mut self.held {
-            if due(held).is_none_or(|due| due.0.saturating_add(late) > now.0) {
-                continue;
-            }
-            let reason = match held.state {
-                State::Waiting => {
-                    held.state = State::Ready;
-                    continue;
-                }
-                State::Ended(reason) => reason,
-                _ => EndReason::Expired,
-            };
+        let over = self.held.iter().filter(|(_, held)| is_leased(held) && held.due.0.saturating_add(late) <= now.0);
+        let decided = over.map(|(place, held)| {
             let (policy, attempt) = (&self.groups[&place.0].0, held.attempt.saturating_sub(off));
             // Counted here and not by the policy itself, whose mistakes would be shared.
             let used_up = attempt > policy.max_reconsume_times.unwrap_or(u32::MAX).min(ATTEMPT_MAX - 1);
-            let outcome = match policy.at_limit {
-                _ if !used_up => Outcome::Redelivered { visible_at: now.after(policy.backoff.after(attempt)) },
-                AtLimit::Discard => Outcome::Discarded,
-                AtLimit::DeadLetter => {
-                    held.state = State::Burying(reason);
-                    Outcome::Burying { reason, popped_at: held.popped_at }
-                }
+            let verdict = match policy.at_limit {
+                _ if !used_up => Verdict::Redeliver { visible_at: now.after(policy.backoff.after(attempt)) },
+                AtLimit::Discard => Verdict::Discard,
+                AtLimit::DeadLetter => Verdict::DeadLetter,
             };
-            outcomes.push((*place, held.attempt, outcome));
-        }
-        outcomes
+            (*place, held.attempt, verdict)
+        });
+        decided.collect()
     }
 
-    /// A burial could not be done.
-    pub(crate) fn postpone(&mut self, group: GroupId, run: &Run, now: Time, retry_at: Time) {
-        for at in indexes(run) {
-            match self.held.get_mut(&(group, run.queue, at)) {
-                Some(held) if held.attempt == run.attempt => {
-                    if let State::Burying(reason) = held.state {
-                        *held = Held { state: State::Ended(reason), since: now, due: retry_at, ..*held };
-                    }
-                }
-                _ => {}
-            }
-        }
+    /// What belongs into a dead-letter queue.
+    pub(crate) fn to_bury(&self) -> Vec<(Place, u32, EndReason, Time)> {
+        let ended = self.held.iter().filter_map(|(place, held)| match held.state {
+            State::Ended(reason) => Some((*place, held.attempt, reason, held.popped_at)),
+            _ => None,
+        });
+        ended.collect()
     }
 
-    /// No wait lasts longer from `now` on than it was set to last.
-    pub(crate) fn reanchor(&mut self, now: Time) {
-        for held in self.held.values_mut().filter(|held| due(held).is_some()) {
+    /// The queues in which something becomes visible.
+    pub(crate) fn became_visible(&self, after: Time, through: Time) -> BTreeSet<(GroupId, QueueId)> {
+        let waits = self.held.iter().filter(|(_, held)| held.state == State::Waiting);
+        let visible = waits.filter(|(_, held)| held.due > after && held.due <= through);
+        visible.map(|(place, _)| (place.0, place.1)).collect()
+    }
+
+    /// No wait lasts longer from `now` on than it was set to last. Says how many were shortened.
+    pub(crate) fn reanchor(&mut self, now: Time) -> u64 {
+        let mut shortened = 0;
+        for held in self.held.values_mut().filter(|_| self.flaw != Flaw::ReanchorForgotten) {
             let longest = Time(now.0.saturating_add(held.due.0.saturating_sub(held.since.0)));
             if held.due > longest {
                 (held.since, held.due) = (now, longest);
+                shortened += 1;
             }
         }
+        shortened
     }
 
-    /// When the next thing is truly due.
-    pub(crate) fn next_due(&self) -> Option<Time> {
-        self.held.values().filter_map(due).min()
+    /// When the next lease ends, or something becomes visible after `after`.
+    pub(crate) fn next_due(&self, after: Time) -> Option<Time> {
+        let counts = |held: &&Held| is_leased(held) || held.state == State::Waiting && held.due > after;
+        self.held.values().filter(counts).map(|held| held.due).min()
     }
 
     /// What a group holds of a queue.
@@ -91,22 +83,27 @@ impl Oracle {
         (group, queue): (GroupId, QueueId),
         limit: u32,
         span: Range<QueueIndex>,
+        now: Time,
         runs: &[Run],
     ) -> Result<(), String> {
         let held = self.queue(group, queue);
         let ordered = self.groups.get(&group).is_some_and(|(policy, _)| policy.ordered);
         let position = self.positions.get(&(group, queue)).copied().unwrap_or(0);
         let new = position.max(span.start.0)..span.end.0;
-        let ready = held.values().filter(|held| held.state == State::Ready).count() as u64;
+        let is_ready = |held: &Held| held.state == State::Waiting && held.due <= now;
+        let ready = held.values().filter(|held| is_ready(held)).count() as u64;
 
         ensure!(!runs.iter().any(Run::is_empty), "an empty run among {runs:?}");
-        let (mut again, mut fresh) = (BTreeSet::new(), BTreeSet::new());
+        let (mut again, mut fresh, mut last) = (BTreeSet::new(), BTreeSet::new(), (Time(0), 0));
         for (run, at) in runs.iter().flat_map(|run| indexes(run).map(move |at| (run, at))) {
             ensure!(run.queue == queue, "{run:?} is of another queue");
             ensure!(!ordered || held.range(..at).next().is_none(), "{at} was picked behind an unsettled message");
             let (attempt, unseen) = match held.get(&at) {
                 Some(held) => {
-                    ensure!(held.state == State::Ready, "{at} was picked while {:?}", held.state);
+                    ensure!(is_ready(held), "{at} was picked while {:?}", held.state);
+                    let order = (held.due, at / 64);
+                    ensure!(last <= order, "{at} was picked too late");
+                    last = order;
                     (held.attempt + 1, again.insert(at))
                 }
                 None => {
@@ -119,9 +116,12 @@ impl Oracle {
         let unpicked = new.clone().find(|at| !fresh.contains(at)).unwrap_or(new.end);
         ensure!(fresh.iter().all(|at| *at < unpicked), "{unpicked} was left behind");
         ensure!(fresh.is_empty() || again.len() as u64 == ready, "new messages came before redeliveries");
+        let passed_over = held.iter().filter(|(at, held)| is_ready(held) && !again.contains(at) && !ordered);
+        let first = passed_over.map(|(at, held)| (held.due, at / 64)).min();
+        ensure!(limit == 0 || first.is_none_or(|first| last <= first), "{first:?} was passed over for {last:?}");
 
         let offered = match held.values().next() {
-            Some(lowest) if ordered => u64::from(lowest.state == State::Ready),
+            Some(lowest) if ordered => u64::from(is_ready(lowest)),
             None if ordered => new.count().min(1) as u64,
             _ => ready + new.count() as u64,
         };
@@ -146,46 +146,16 @@ impl Oracle {
         match held.state {
             _ if held.attempt > attempt => Standing::HandedOutAgain { attempt: held.attempt },
             _ if held.attempt < attempt || held.generation != generation => Standing::Unknown,
-            State::Burying(_) => Standing::Buried(Burial::DeadLettered),
+            State::Ended(_) => Standing::Buried(Burial::DeadLettered),
             State::InFlight if now < held.due => Standing::Leased { due: held.due },
             _ => Standing::Over,
         }
     }
 
-    /// What an image keeps: the ready list and the burials under way are made again after a restart.
-    pub(crate) fn lasting(mut self) -> Self {
-        for held in self.held.values_mut() {
-            held.state = match held.state {
-                State::Ready => State::Waiting,
-                State::Burying(reason) => State::Ended(reason),
-                other => other,
-            };
-        }
-        // A queue without burials and one that was never asked for them are the same.
+    /// A queue without burials and one that was never asked for them are the same.
+    pub(crate) fn plain(mut self) -> Self {
         self.buried.retain(|_, buried| !buried.is_empty());
         self.flaw = Flaw::None;
         self
-    }
-
-    /// What every replay must tell alike: a lease that ran out needs no record before a verdict has one, and neither
-    /// does a postponed burial, so of those a replay knows only that they are over.
-    pub(crate) fn recorded(self, now: Time) -> Self {
-        let mut told = self.lasting();
-        for held in told.held.values_mut() {
-            if held.state == State::InFlight && held.due <= now {
-                held.state = State::Ended(EndReason::Expired);
-            }
-            if let State::Ended(_) = held.state {
-                (held.since, held.due) = Default::default();
-            }
-        }
-        told
-    }
-}
-
-fn due(held: &Held) -> Option<Time> {
-    match held.state {
-        State::InFlight | State::Ended(_) | State::Waiting => Some(held.due),
-        State::Ready | State::Burying(_) => None,
     }
 }

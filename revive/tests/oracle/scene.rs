@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use popstore_revive::*;
 
-use super::{Flaw, Logged, Oracle, Place, ensure, held, indexes, outcomes, replay, same, snapshot};
+use super::{Flaw, Logged, Oracle, Place, ensure, indexes, outcomes, replay, snapshot};
 
 /// Something happens to the store. Groups and queues are told by slot, receipts by how long ago they were given.
 #[derive(Clone, Debug)]
@@ -18,12 +18,15 @@ pub(crate) enum Op {
     Nack { ago: u16, n: u8, delay: u8 },
     Extend { ago: u16, n: u8, lease: u8 },
     Advance { by: u8, blocks_max: u8 },
-    Bury { n: u8, postpone_by: Option<u8> },
+    Bury { n: u8 },
+    Overtaken { ago: u16, n: u8, verdict: Verdict },
     ChangePolicy { group: u8, policy: Policy },
     ReplaceGroup { group: u8, policy: Policy },
     Jump { group: u8, queue: u8, by: u8 },
     Truncate { queue: u8, by: u8 },
     Redrive { queue: u8, block: u8, mask: u64 },
+    Forget { queue: u8, first: u8, mask: u64 },
+    Reanchor { by: u8 },
     Walk { blocks_max: u8, pieces: u8 },
     Reopen { blocks_max: u8 },
     Crash,
@@ -72,7 +75,6 @@ pub(crate) struct Scene {
     slots: [GroupId; 2],
     groups_made: u32,
     ends: BTreeMap<QueueId, QueueIndex>,
-    burials: Vec<Burying>,
     walk: Option<Walk>,
 }
 
@@ -110,7 +112,8 @@ impl Scene {
             Op::Nack { ago, n, delay } => self.nack(ago, n, self.later(delay))?,
             Op::Extend { ago, n, lease } => self.extend(ago, n, self.later(lease))?,
             Op::Advance { by, blocks_max } => self.advance(self.later(by), usize::from(blocks_max))?,
-            Op::Bury { n, postpone_by } => self.bury(usize::from(n), postpone_by.map(|by| self.later(by)))?,
+            Op::Bury { n } => self.bury(usize::from(n))?,
+            Op::Overtaken { ago, n, verdict } => self.overtaken(ago, n, verdict)?,
             Op::ChangePolicy { group, ref policy } => self.change_policy(self.group(group), policy.clone())?,
             Op::ReplaceGroup { group, ref policy } => {
                 self.record(Change::GroupRemoved { group: self.group(group) }, vec![])?;
@@ -124,6 +127,12 @@ impl Scene {
                 let run = Run { mask: letters.fold(0, |mask, at| mask | 1 << (at % 64)), ..run };
                 self.record(Change::Redriven { runs: &[] }, vec![run])?;
             }
+            Op::Forget { queue, first, mask } => {
+                let (queue, first) = (queue_of(queue), QueueIndex(u64::from(first)));
+                let moved = Run { queue, block: first.block(), mask, attempt: 0 };
+                self.record(Change::Forgotten { queue, first, runs: &[] }, vec![moved])?;
+            }
+            Op::Reanchor { by } => self.reanchor(Time(self.now.0.saturating_sub(u64::from(by))))?,
             Op::Walk { blocks_max, pieces } => self.walk(usize::from(blocks_max), pieces)?,
             Op::Reopen { blocks_max } => self.reopen(usize::from(blocks_max)),
             Op::Crash => self.crash()?,
@@ -152,7 +161,7 @@ impl Scene {
         ensure!(touched == expected, "{logged:?} touched {touched} messages instead of {expected}");
         let mut twice = self.index.clone();
         twice.apply(&logged.told());
-        ensure!(same(&self.index, &twice), "{logged:?} changed something the second time");
+        ensure!(self.index == twice, "{logged:?} changed something the second time");
         self.log.push(logged);
         Ok(touched)
     }
@@ -162,8 +171,8 @@ impl Scene {
         let position = self.index.position(group, queue).unwrap_or_default();
         let first = QueueIndex((position.0 + u64::from(skip)).min(end.0));
         let mut runs = Vec::new();
-        self.index.pick(group, queue, limit, first, end, &mut runs);
-        self.oracle.check_pick((group, queue), limit, first..end, &runs)?;
+        self.index.pick(group, queue, limit, (first, end), self.now, &mut runs);
+        self.oracle.check_pick((group, queue), limit, first..end, self.now, &runs)?;
 
         for (run, at) in runs.iter().flat_map(|run| indexes(run).map(move |at| (run, at))) {
             let place = (group, queue, at);
@@ -190,7 +199,9 @@ impl Scene {
     fn ack(&mut self, ago: u16, n: u8) -> Checked {
         let presented = self.presented(ago, n);
         let good = |standing: &Standing| matches!(standing, Standing::Leased { .. } | Standing::Over);
-        let stale = |standing: &Standing| matches!(standing, Standing::HandedOutAgain { .. } | Standing::Settled);
+        let stale = |standing: &Standing| {
+            matches!(standing, Standing::HandedOutAgain { .. } | Standing::Settled | Standing::Buried(_))
+        };
         let expected = presented.iter().filter(|(_, standing)| good(standing)).count();
         let told = presented.iter().filter(|(_, standing)| good(standing) || stale(standing));
         let Some((group, runs)) = runs_of(told.map(|(receipt, _)| receipt)) else { return Ok(()) };
@@ -201,15 +212,18 @@ impl Scene {
 
     /// Gives back what is leased; the group's rules say whether it comes again. Stale receipts must change nothing.
     fn nack(&mut self, ago: u16, n: u8, visible_at: Time) -> Checked {
-        let mut by_ending: BTreeMap<Option<Time>, Vec<Receipt>> = BTreeMap::new();
+        let mut by_verdict: BTreeMap<Verdict, Vec<Receipt>> = BTreeMap::new();
         for receipt in self.leased_or_stale(ago, n) {
             let Some(policy) = self.index.policy(receipt.place.0) else { continue };
-            let again = matches!(policy.end_lease(receipt.attempt), Ending::Redeliver { .. });
-            by_ending.entry(again.then_some(visible_at)).or_default().push(receipt);
+            let verdict = match policy.verdict(receipt.attempt, self.now) {
+                Verdict::Redeliver { .. } => Verdict::Redeliver { visible_at },
+                at_limit => at_limit,
+            };
+            by_verdict.entry(verdict).or_default().push(receipt);
         }
-        for (visible_at, receipts) in by_ending {
+        for (verdict, receipts) in by_verdict {
             let Some((group, runs)) = runs_of(&receipts) else { continue };
-            self.record(Change::Nacked { group, at: self.now, visible_at, runs: &[] }, runs)?;
+            self.record(Change::Nacked { group, at: self.now, verdict, runs: &[] }, runs)?;
         }
         Ok(())
     }
@@ -221,66 +235,87 @@ impl Scene {
     }
 
     fn leased_or_stale(&self, ago: u16, n: u8) -> Vec<Receipt> {
-        let told = |s: Standing| matches!(s, Standing::Leased { .. } | Standing::HandedOutAgain { .. });
+        let told =
+            |s: Standing| matches!(s, Standing::Leased { .. } | Standing::HandedOutAgain { .. } | Standing::Buried(_));
         self.presented(ago, n).into_iter().filter(|(_, standing)| told(*standing)).map(|(receipt, _)| receipt).collect()
     }
 
     /// Time passes, and every verdict on it is recorded.
     pub(crate) fn advance(&mut self, now: Time, blocks_max: usize) -> Checked {
+        let visible = self.oracle.became_visible(self.now, now);
+        let found: BTreeSet<_> = self.index.became_visible(self.now, now).collect();
+        ensure!(found == visible, "visible in {found:?} instead of {visible:?}");
         self.now = now;
-        let waiting = self.oracle.held.iter().filter(|(_, held)| held.state == State::Waiting && held.due <= now);
-        let woken_expected: BTreeSet<_> = waiting.map(|(place, _)| (place.0, place.1)).collect();
-        let mut expected = self.oracle.end_leases(now);
+        let mut expected = self.oracle.decide_over(now);
         expected.sort();
 
-        let (mut found, mut woken) = (Vec::new(), BTreeSet::new());
-        // A timer may fire once too early after a verdict: two looks at each block are enough.
-        let mut rounds_left = 2 * self.oracle.held.len() + 1;
+        let mut found = Vec::new();
+        let mut rounds_left = self.oracle.held.len() + 1;
         loop {
-            let mut decided = Decisions::default();
-            self.index.advance(now, blocks_max, &mut decided);
-            found.extend(outcomes(&decided));
-            woken.extend(decided.woken);
-            self.burials.extend(decided.burials);
-            for ending in &decided.endings {
-                self.end_lease(ending)?;
-            }
-            if self.index.next_due().is_none_or(|due| due > now) {
+            let mut decided = Vec::new();
+            self.index.decide_over(now, blocks_max, &mut decided);
+            if decided.is_empty() {
                 break;
+            }
+            let mut alike = decided.clone();
+            alike.dedup_by_key(|decision| (decision.group, decision.verdict));
+            let unlike: BTreeSet<_> = alike.iter().map(|decision| (decision.group, decision.verdict)).collect();
+            ensure!(alike.len() == unlike.len(), "what is alike does not lie together in {decided:?}");
+            found.extend(outcomes(&decided));
+            for decision in &decided {
+                self.end_lease(decision)?;
             }
             ensure!(rounds_left > 0, "time comes to no end: {found:?}");
             rounds_left -= 1;
         }
         found.sort();
         ensure!(found == expected, "decided {found:?}\ninstead of {expected:?}");
-        ensure!(woken == woken_expected, "woke {woken:?} instead of {woken_expected:?}");
         Ok(())
     }
 
-    fn end_lease(&mut self, ending: &Decision) -> Checked {
-        let Decision { group, run, verdict } = *ending;
-        let change = match verdict {
-            Verdict::Redeliver { visible_at } => Change::Revived { group, at: self.now, visible_at, runs: &[] },
-            Verdict::Discard => Change::Buried { group, at: self.now, burial: Burial::Discarded, runs: &[] },
-        };
-        self.record(change, vec![run]).map(drop)
+    fn end_lease(&mut self, decision: &Decision) -> Checked {
+        let touched = self.decided(decision.group, decision.verdict, vec![decision.run])?;
+        ensure!(touched == u64::from(decision.run.len()), "{decision:?} touched {touched} messages");
+        Ok(())
     }
 
-    /// Up to `n` burials under way are done, or put off.
-    fn bury(&mut self, n: usize, retry_at: Option<Time>) -> Checked {
-        for burying in self.burials.drain(..n.min(self.burials.len())).collect::<Vec<_>>() {
-            let Burying { group, run, .. } = burying;
-            match retry_at {
-                Some(retry_at) => {
-                    self.index.postpone(group, &run, self.now, retry_at);
-                    self.oracle.postpone(group, &run, self.now, retry_at);
-                }
-                None => {
-                    let burial = Burial::DeadLettered;
-                    self.record(Change::Buried { group, at: self.now, burial, runs: &[] }, vec![run])?;
-                }
-            }
+    fn decided(&mut self, group: GroupId, verdict: Verdict, of: Vec<Run>) -> Result<u64, String> {
+        let (at, runs): (_, &[Run]) = (self.now, &[]);
+        let change = match verdict {
+            Verdict::Redeliver { visible_at } => Change::Revived { group, at, visible_at, runs },
+            Verdict::DeadLetter => Change::Ended { group, at, runs },
+            Verdict::Discard => Change::Buried { group, at, burial: Burial::Discarded, runs },
+        };
+        self.record(change, of)
+    }
+
+    /// Up to `n` cohorts whose deliveries are used up are buried.
+    fn bury(&mut self, n: usize) -> Checked {
+        let burials: Vec<_> = self.index.to_bury().flat_map(|place| self.index.burials(place)).take(n).collect();
+        for Burying { group, run, .. } in burials {
+            let burial = Burial::DeadLettered;
+            let buried = self.record(Change::Buried { group, at: self.now, burial, runs: &[] }, vec![run])?;
+            ensure!(buried == u64::from(run.len()), "{buried} of {run:?} were buried");
         }
+        Ok(())
+    }
+
+    /// The process starts again, with its clock set back.
+    fn reanchor(&mut self, at: Time) -> Checked {
+        let outlasts = self.index.outlasts(at);
+        let shortened = self.record(Change::Reanchored { at }, vec![])?;
+        ensure!(outlasts == (shortened > 0), "{shortened} waits were shortened, and some had to be: {outlasts}");
+        self.now = at;
+        Ok(())
+    }
+
+    /// Verdicts on leases that run, or that are no longer what they were: they come too early or too late.
+    fn overtaken(&mut self, ago: u16, n: u8, verdict: Verdict) -> Checked {
+        let presented = self.presented(ago, n);
+        let not_over = presented.iter().filter(|(_, standing)| *standing != Standing::Over);
+        let Some((group, runs)) = runs_of(not_over.map(|(receipt, _)| receipt)) else { return Ok(()) };
+        let touched = self.decided(group, verdict, runs)?;
+        ensure!(touched == 0 || verdict == Verdict::Discard, "{verdict:?} touched {touched} messages of {presented:?}");
         Ok(())
     }
 
@@ -334,8 +369,6 @@ impl Scene {
     fn reopen(&mut self, blocks_max: usize) {
         self.log = snapshot(&self.index, blocks_max);
         self.index = replay(&self.log);
-        let flaw = self.oracle.flaw;
-        self.oracle = Oracle { flaw, ..std::mem::take(&mut self.oracle).lasting() };
         self.walked_from = 0;
         self.start();
     }
@@ -344,14 +377,12 @@ impl Scene {
     fn crash(&mut self) -> Checked {
         self.check_replays()?;
         self.index = replay(&self.log[self.walked_from..]);
-        self.oracle.held = held(&self.index);
         self.start();
         Ok(())
     }
 
-    /// Burials and walks under way do not outlive the process.
+    /// A walk under way does not outlive the process.
     fn start(&mut self) {
-        self.burials.clear();
         self.walk = None;
         self.generation += 1;
     }

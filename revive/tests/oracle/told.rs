@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use popstore_revive::*;
 
-use super::{Held, Oracle, Outcome, Place};
+use super::{Held, Place};
 
 /// The places a run names; no queue ever reaches the last number there is.
 pub(crate) fn indexes(run: &Run) -> impl Iterator<Item = u64> + use<> {
@@ -34,27 +34,13 @@ pub(crate) fn held(index: &Index) -> BTreeMap<Place, Held> {
 }
 
 /// What an index decided, message by message.
-pub(crate) fn outcomes(decided: &Decisions) -> Vec<(Place, u32, Outcome)> {
-    let each = |group, run: Run, outcome| indexes(&run).map(move |at| ((group, run.queue, at), run.attempt, outcome));
-    let ended = decided.endings.iter().flat_map(|ending| {
-        let outcome = match ending.verdict {
-            Verdict::Redeliver { visible_at } => Outcome::Redelivered { visible_at },
-            Verdict::Discard => Outcome::Discarded,
-        };
-        each(ending.group, ending.run, outcome)
+pub(crate) fn outcomes(decided: &[Decision]) -> Vec<(Place, u32, Verdict)> {
+    let each = decided.iter().flat_map(|Decision { group, run, verdict }| {
+        indexes(run).map(move |at| ((*group, run.queue, at), run.attempt, *verdict))
     });
-    let burying = decided.burials.iter().flat_map(|burying| {
-        let Burying { group, run, reason, popped_at } = *burying;
-        each(group, run, Outcome::Burying { reason, popped_at })
-    });
-    let mut outcomes: Vec<_> = ended.chain(burying).collect();
+    let mut outcomes: Vec<_> = each.collect();
     outcomes.sort();
     outcomes
-}
-
-/// Whether two indexes hold the same, in memory and in their images.
-pub(crate) fn same(a: &Index, b: &Index) -> bool {
-    held(a) == held(b) && Oracle::of(a).lasting() == Oracle::of(b).lasting()
 }
 
 /// A change that owns its runs.
@@ -79,6 +65,8 @@ impl Logged {
             | Change::Nacked { runs, .. }
             | Change::Extended { runs, .. }
             | Change::Revived { runs, .. }
+            | Change::Ended { runs, .. }
+            | Change::Forgotten { runs, .. }
             | Change::Buried { runs, .. }
             | Change::Redriven { runs } => *runs = &self.runs,
             _ => {}

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use popstore_revive::{Burying, GroupId, QueueId, QueueIndex, Run, Time};
+use popstore_revive::{Burying, GroupId, QueueId, QueueIndex, Run, State, Time};
 
 use crate::engine::{Engine, Unrecorded};
 use crate::error::{Error, Result};
@@ -127,20 +127,26 @@ impl Engine {
         self.ledger().log().sync_all()?;
         let topic = self.messages().make_topic(&name, 1, room)?;
         let buried_at = self.context().now();
+        let log = self.messages().log();
+        // Order matters: what has its letter already, or was given up meanwhile, is no longer at its limit then.
+        self.record_settlements()?;
+        let letters = self.still_to_bury(letters);
+        if letters.is_empty() {
+            return Ok(());
+        }
         let records = letters.iter().map(|(_, letter)| MessageRecord {
             appended_at: buried_at,
             queue: QueueId { topic: topic.id, queue: 0 },
             settlement: Some(letter.settlement),
             ..letter.original.record()
         });
-        let log = self.messages().log();
         let settling = self.letters().begin(|| log.appended());
         let end = self.messages().append(&topic, records, room, |_| {})?;
         // Order matters: the copy is durable before the original is settled, in every mode.
         log.sync_through(end)?;
         topic.signal.raise();
         let mut buried = Gathered::default();
-        for (burying, _) in letters {
+        for (burying, _) in &letters {
             buried.add(burying.run);
         }
         let runs = buried.into_runs();
@@ -151,13 +157,25 @@ impl Engine {
         Ok(())
     }
 
+    /// The letters of messages that have used up their deliveries and are not buried yet.
+    fn still_to_bury<'l>(&self, letters: &'l [(Burying, Letter)]) -> Vec<&'l (Burying, Letter)> {
+        let consumers = self.consumers();
+        let ended = |Burying { group, run, .. }: &Burying| {
+            let mut held = run.indexes().filter_map(|index| consumers.index().held(*group, run.queue, index));
+            held.any(|held| matches!(held.state, State::Ended(_)) && held.attempt == run.attempt)
+        };
+        letters.iter().filter(|(burying, _)| ended(burying)).collect()
+    }
+
     /// All of them are due again at one time, so that they are tried, and reported, together.
     fn delay(&self, late: Late) {
         let now: Time = self.context().now();
         let mut consumers = self.consumers();
         let mut delayed: BTreeMap<(String, String), u32> = BTreeMap::new();
+        if !late.is_empty() {
+            consumers.retry_burials_at(now.after(RETRY_AFTER));
+        }
         for (burying, reason) in late {
-            consumers.postpone(&burying, now, now.after(RETRY_AFTER));
             let group = consumers.groups().get(&burying.group).map_or("", |entry| &entry.name).to_string();
             *delayed.entry((group, reason)).or_default() += burying.run.len();
         }

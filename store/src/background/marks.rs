@@ -168,10 +168,7 @@ impl Marks {
 
 /// How far a mark may go: what settles others lies before it only if that is on record.
 fn bound(engine: &Engine, place: impl FnOnce() -> u64) -> Result<u64> {
-    let record = |settled: &crate::engine::Unrecorded| {
-        engine.consumers().change_all(&settled.runs, |runs| settled.change(runs)).map(|_| ())
-    };
-    engine.letters().bound(record, place)
+    engine.letters().bound(|settled| engine.record_settlement(settled), place)
 }
 
 fn write(engine: &Engine, mark: Mark) -> Result<u64> {

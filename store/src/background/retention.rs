@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use popstore_revive::{QueueId, QueueIndex, Time};
+use popstore_revive::{Change, QueueId, QueueIndex, Run, Time};
 
 use crate::background::ages::Ages;
 use crate::background::marks::Marks;
@@ -19,7 +19,9 @@ use crate::error::{Error, Result};
 use crate::format::commit::CommitRecord;
 use crate::format::frame::{END_FRAME, KIND_END};
 use crate::format::header::SEGMENT_HEADER;
+use crate::ledger::Gathered;
 use crate::log::Segment;
+use crate::messages::ConsumeQueue;
 
 /// How many segments go by one mark.
 const SEGMENTS_MAX: usize = 16;
@@ -69,14 +71,17 @@ impl Retention {
             let Some(end) = marks.move_to(engine, base)? else { return Ok(()) };
             engine.ledger().log().sync_through(end)?;
             // Order matters: a mark from before would lead to files that are gone, and opening would read the whole log.
-            for (id, first) in firsts {
-                if let Some(queue) = engine.messages().topics().queue(id) {
-                    queue.retire_before(engine.messages().disk(), first)?;
-                    let moved = queue.relocated().into_iter().map(|(index, _)| index);
-                    engine.consumers().forget_letters(id, first, moved);
+            for (id, first) in &firsts {
+                if let Some(queue) = engine.messages().topics().queue(*id) {
+                    queue.retire_before(engine.messages().disk(), *first)?;
                 }
             }
             engine.messages().log().retire_before(base)?;
+            // Order matters: only now, for a full disk may have no room for a record, and gets it by what is deleted.
+            for (id, first) in firsts {
+                let queue = engine.messages().topics().queue(id);
+                queue.map_or(Ok(()), |queue| forget_letters(engine, &queue, first))?;
+            }
             // What is left is for the next round: the other tasks of the keeper come between.
             let _ = engine.context().wakes.keep.try_send(());
         }
@@ -153,6 +158,29 @@ impl Retention {
         }
         Ok(rules.when_done.then_some(Letters::Stay))
     }
+}
+
+/// Records that the redriven letters before `first` are gone, but for those that were moved on.
+fn forget_letters(engine: &Engine, queue: &ConsumeQueue, first: QueueIndex) -> Result<()> {
+    let mut consumers = engine.consumers();
+    if !consumers.index().has_redriven_before(queue.id, first) {
+        return Ok(());
+    }
+    let mut moved = Gathered::default();
+    let relocated = queue.relocated().into_iter().map(|(index, _)| index).filter(|index| *index < first);
+    for index in relocated.filter(|index| consumers.index().is_redriven(queue.id, *index)) {
+        moved.add(Run::one(queue.id, index, 0));
+    }
+    let runs = moved.into_runs();
+    let runs_max = engine.ledger().runs_max();
+    // As far as one record can name what was moved on; the rest of the letters are forgotten later.
+    let (runs, first) = match runs.get(runs_max) {
+        Some(next) => (&runs[..runs_max], QueueIndex::of_block(next.block)),
+        None => (&runs[..], first),
+    };
+    let end = consumers.change(Change::Forgotten { queue: queue.id, first, runs })?.end;
+    drop(consumers);
+    engine.make_records_durable(end)
 }
 
 /// What can be read of a segment up to the first frame that is damaged, and where that is or the segment ends.

@@ -1,6 +1,6 @@
 //! The reviver: asks the index what is due, records what it decided, buries what has used up its deliveries.
 
-use popstore_revive::{Burial, Burying, Change, Decision, QueueId, Run, Time, Verdict};
+use popstore_revive::{Burial, Burying, Change, Decision, Run, Time, Verdict};
 
 use crate::engine::Engine;
 use crate::error::Result;
@@ -34,8 +34,8 @@ impl Engine {
             }
             let now = self.context().now();
             self.ledger().set_alarm(Some(now));
-            let (next_due, burials) = match self.revive_some(now) {
-                Ok(done) => done,
+            let burials = match self.revive_some(now) {
+                Ok(burials) => burials,
                 Err(error) => {
                     let retry_at = now.after(RETRY_AFTER);
                     self.ledger().set_alarm(Some(retry_at));
@@ -45,11 +45,12 @@ impl Engine {
             };
             self.ensure_checkpoint_room();
             self.bury(&burials);
-            if burials.is_empty() && next_due.is_none_or(|due| due > now) {
+            let next_due = self.consumers().next_due();
+            if next_due.is_none_or(|due| due > now) {
                 // Order matters: the alarm is set before a last check, so that a lease given between is seen by
                 // either side.
                 self.ledger().set_alarm(next_due);
-                let next_due = self.consumers().index().next_due();
+                let next_due = self.consumers().next_due();
                 if next_due.is_none_or(|due| due > now) {
                     return next_due;
                 }
@@ -57,28 +58,26 @@ impl Engine {
         }
     }
 
-    fn revive_some(&self, now: Time) -> Result<(Option<Time>, Vec<Burying>)> {
+    /// Ends the leases that are over, wakes who waits for what became visible, and returns what is to be buried.
+    fn revive_some(&self, now: Time) -> Result<Vec<Burying>> {
         let mut consumers = self.consumers();
-        let mut decided = consumers.advance(now, BLOCKS_MAX);
-        let mut visible: Vec<QueueId> = decided.woken.iter().map(|(_, queue)| *queue).collect();
-        decided.endings.sort_by_key(|decision| (decision.group, verdict_order(&decision.verdict)));
+        let mut visible = consumers.became_visible(now);
+        let mut decided = Vec::new();
+        consumers.index().decide_over(now, BLOCKS_MAX, &mut decided);
         let alike = |one: &Decision, other: &Decision| one.group == other.group && one.verdict == other.verdict;
-        for endings in decided.endings.chunk_by(alike) {
-            if let Err(error) = self.end_leases(&mut consumers, endings, now) {
-                // What has no record stays due; what was to be buried must become so again.
-                for burying in &decided.burials {
-                    consumers.postpone(burying, now, now.after(RETRY_AFTER));
-                }
-                drop(consumers);
-                self.messages().raise(visible);
-                return Err(error);
+        let mut ended = Ok(());
+        for endings in decided.chunk_by(alike) {
+            ended = self.end_leases(&mut consumers, endings, now);
+            if ended.is_err() {
+                // What has no record stays due.
+                break;
             }
             visible.extend(endings.iter().map(|decision| decision.run.queue));
         }
-        let next_due = consumers.index().next_due();
+        let burials = ended.map(|()| consumers.take_burials(now, BLOCKS_MAX));
         drop(consumers);
         self.messages().raise(visible);
-        Ok((next_due, decided.burials))
+        burials
     }
 
     fn end_leases(&self, consumers: &mut Locked<'_>, endings: &[Decision], at: Time) -> Result<()> {
@@ -87,15 +86,9 @@ impl Engine {
         let verdict = endings[0].verdict;
         consumers.change_all(&runs, |runs| match verdict {
             Verdict::Redeliver { visible_at } => Change::Revived { group, at, visible_at, runs },
+            Verdict::DeadLetter => Change::Ended { group, at, runs },
             Verdict::Discard => Change::Buried { group, at, burial: Burial::Discarded, runs },
         })?;
         Ok(())
-    }
-}
-
-fn verdict_order(verdict: &Verdict) -> Option<Time> {
-    match verdict {
-        Verdict::Redeliver { visible_at } => Some(*visible_at),
-        Verdict::Discard => None,
     }
 }

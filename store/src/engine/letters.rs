@@ -30,6 +30,16 @@ struct State {
     unrecorded: Vec<Unrecorded>,
 }
 
+impl State {
+    fn record_all<E>(&mut self, record: &mut impl FnMut(&Unrecorded) -> Result<(), E>) -> Result<(), E> {
+        while let Some(settled) = self.unrecorded.last() {
+            record(settled)?;
+            self.unrecorded.pop();
+        }
+        Ok(())
+    }
+}
+
 /// A settlement under way, from before the first byte of its messages to its record.
 pub(crate) struct Settling<'l> {
     letters: &'l Letters,
@@ -96,14 +106,16 @@ impl Letters {
         end: impl FnOnce() -> u64,
     ) -> Result<u64, E> {
         let mut state = self.state.hold();
-        while let Some(settled) = state.unrecorded.last() {
-            record(settled)?;
-            state.unrecorded.pop();
-        }
+        state.record_all(&mut record)?;
         Ok(state.from.values().copied().fold(end(), u64::min))
     }
 
-    /// Notes a settlement that could not be recorded. It is before the next mark.
+    /// Records what could not be recorded when it happened.
+    pub(crate) fn record_all<E>(&self, mut record: impl FnMut(&Unrecorded) -> Result<(), E>) -> Result<(), E> {
+        self.state.hold().record_all(&mut record)
+    }
+
+    /// Notes a settlement that could not be recorded. It is before the next letter and the next mark.
     pub(crate) fn add_unrecorded(&self, settled: Unrecorded) {
         self.state.hold().unrecorded.push(settled);
     }

@@ -3,7 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use popstore_revive::{ATTEMPT_MAX, Burial, Change, Counters, GroupId, QueueId, QueueIndex, Run, Time, TopicId};
+use popstore_revive::{
+    ATTEMPT_MAX, Burial, Change, Counters, GroupId, QueueId, QueueIndex, Run, Time, TopicId, Verdict,
+};
 
 use super::extent::MarkPart;
 use super::frame::{Frame, KIND_END};
@@ -23,6 +25,9 @@ const KIND_BURIED: u8 = 10;
 const KIND_REDRIVEN: u8 = 11;
 const KIND_TRUNCATED: u8 = 12;
 const KIND_IMAGE: u8 = 13;
+const KIND_ENDED: u8 = 14;
+const KIND_REANCHORED: u8 = 15;
+const KIND_FORGOTTEN: u8 = 16;
 const KIND_SNAPSHOT_BEGIN: u8 = 20;
 const KIND_SNAPSHOT_END: u8 = 21;
 const KIND_MARK_TOPIC: u8 = 22;
@@ -123,6 +128,9 @@ impl CheckpointRecord<'_> {
                 Change::Redriven { .. } => KIND_REDRIVEN,
                 Change::Truncated { .. } => KIND_TRUNCATED,
                 Change::Image(_) => KIND_IMAGE,
+                Change::Ended { .. } => KIND_ENDED,
+                Change::Reanchored { .. } => KIND_REANCHORED,
+                Change::Forgotten { .. } => KIND_FORGOTTEN,
             },
         }
     }
@@ -187,15 +195,20 @@ fn put_change(change: &Change<'_>, out: &mut Vec<u8>) {
             put_span(*at, *due, out);
             put_runs(runs, out);
         }
-        Change::Acked { group, at, runs } => {
+        Change::Acked { group, at, runs } | Change::Ended { group, at, runs } => {
             put(out, u64::from(group.0));
             put(out, at.0);
             put_runs(runs, out);
         }
-        Change::Nacked { group, at, visible_at, runs } => {
+        Change::Nacked { group, at, verdict, runs } => {
+            let (code, end) = match verdict {
+                Verdict::DeadLetter => (0, at),
+                Verdict::Redeliver { visible_at } => (1, visible_at),
+                Verdict::Discard => (2, at),
+            };
             put(out, u64::from(group.0));
-            put(out, u64::from(visible_at.is_some()));
-            put_span(*at, visible_at.unwrap_or(*at), out);
+            put(out, code);
+            put_span(*at, *end, out);
             put_runs(runs, out);
         }
         Change::Extended { group, at, due: end, runs } | Change::Revived { group, at, visible_at: end, runs } => {
@@ -210,6 +223,12 @@ fn put_change(change: &Change<'_>, out: &mut Vec<u8>) {
             put_runs(runs, out);
         }
         Change::Redriven { runs } => put_runs(runs, out),
+        Change::Reanchored { at } => put(out, at.0),
+        Change::Forgotten { queue, first, runs } => {
+            put_queue(*queue, out);
+            put(out, first.0);
+            put_runs(runs, out);
+        }
         Change::Truncated { queue, end } => {
             put_queue(*queue, out);
             put(out, end.0);
@@ -231,6 +250,11 @@ fn change<'a>(kind: u8, mut fields: Fields<'_>, into: &'a mut Vec<Run>) -> Resul
         let runs = runs(&mut fields, into, 0..=0)?;
         return fields.end().map(|()| Change::Redriven { runs });
     }
+    if kind == KIND_FORGOTTEN {
+        let (queue, first) = (queue(&mut fields)?, QueueIndex(fields.u64()?));
+        let runs = runs(&mut fields, into, 0..=0)?;
+        return fields.end().map(|()| Change::Forgotten { queue, first, runs });
+    }
     let group = |fields: &mut Fields<'_>| fields.u32().map(GroupId);
     let change = match kind {
         KIND_GROUP_REMOVED => Change::GroupRemoved { group: group(&mut fields)? },
@@ -249,15 +273,15 @@ fn change<'a>(kind: u8, mut fields: Fields<'_>, into: &'a mut Vec<Run>) -> Resul
         }
         KIND_NACKED => {
             let group = group(&mut fields)?;
-            let visible = match fields.u64()? {
-                0 => false,
-                1 => true,
+            let code = fields.u64()?;
+            let (at, visible_at) = span(&mut fields)?;
+            let (verdict, attempts) = match code {
+                0 => (Verdict::DeadLetter, ATTEMPTS),
+                1 => (Verdict::Redeliver { visible_at }, ATTEMPTS_BUT_LAST),
+                2 => (Verdict::Discard, ATTEMPTS),
                 _ => return Err(Rule::Field("nack")),
             };
-            let (at, visible_at) = span(&mut fields)?;
-            let visible_at = visible.then_some(visible_at);
-            let attempts = if visible { ATTEMPTS_BUT_LAST } else { ATTEMPTS };
-            Change::Nacked { group, at, visible_at, runs: runs(&mut fields, into, attempts)? }
+            Change::Nacked { group, at, verdict, runs: runs(&mut fields, into, attempts)? }
         }
         KIND_EXTENDED => {
             let group = group(&mut fields)?;
@@ -274,6 +298,11 @@ fn change<'a>(kind: u8, mut fields: Fields<'_>, into: &'a mut Vec<Run>) -> Resul
             let burial: Burial = image::burial(&mut fields)?;
             Change::Buried { group, at, burial, runs: runs(&mut fields, into, ATTEMPTS)? }
         }
+        KIND_ENDED => {
+            let (group, at) = (group(&mut fields)?, Time(fields.u64()?));
+            Change::Ended { group, at, runs: runs(&mut fields, into, ATTEMPTS)? }
+        }
+        KIND_REANCHORED => Change::Reanchored { at: Time(fields.u64()?) },
         kind => return Err(Rule::Kind(kind)),
     };
     fields.end().map(|()| change)

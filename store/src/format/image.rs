@@ -97,9 +97,9 @@ fn cohort(fields: &mut Fields<'_>) -> Result<Cohort, Rule> {
 fn state_code(state: State) -> u64 {
     match state {
         State::InFlight => 1,
-        State::Ended(EndReason::Expired) | State::Burying(EndReason::Expired) => 2,
-        State::Ended(EndReason::Nacked) | State::Burying(EndReason::Nacked) => 3,
-        State::Waiting | State::Ready => 4,
+        State::Ended(EndReason::Expired) => 2,
+        State::Ended(EndReason::Nacked) => 3,
+        State::Waiting => 4,
     }
 }
 

@@ -38,10 +38,8 @@ pub struct HeldMessage {
 pub enum HeldState {
     /// A consumer has it until its lease ends.
     InFlight,
-    /// It is hidden until its next delivery.
+    /// It is hidden until `due_at`; from then on it can be delivered again.
     Waiting,
-    /// It can be delivered again.
-    Ready,
     /// It used up its deliveries and is about to leave the group.
     Ending(EndReason),
 }
@@ -64,8 +62,7 @@ impl Snapshot {
                     state: match cohort.state {
                         State::InFlight => HeldState::InFlight,
                         State::Waiting => HeldState::Waiting,
-                        State::Ready => HeldState::Ready,
-                        State::Ended(reason) | State::Burying(reason) => HeldState::Ending(reason),
+                        State::Ended(reason) => HeldState::Ending(reason),
                     },
                     attempt: cohort.attempt,
                     popped_at: clock::wall(cohort.popped_at),

@@ -210,7 +210,7 @@ impl Snapshot {
         let now = SystemClock::start().now();
         let groups = consumers.groups().values().map(|entry| {
             let oldest_lease_for = consumers.index().oldest_lease(entry.id).map(|popped_at| now.since(popped_at));
-            GroupStats { oldest_lease_for, ..self.state.group(entry.id, &entry.name) }
+            GroupStats { oldest_lease_for, ..self.state.group(entry.id, &entry.name, now) }
         });
         groups.collect()
     }

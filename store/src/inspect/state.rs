@@ -101,14 +101,15 @@ impl State {
         (queue.queue < queues.count()).then(|| queues.get(queue.queue).unwrap_or(&EMPTY))
     }
 
-    pub(super) fn group(&self, id: GroupId, name: &str) -> GroupStats {
+    pub(super) fn group(&self, id: GroupId, name: &str, now: Time) -> GroupStats {
         let index = self.consumers.index();
         let mut stats = GroupStats::of(name, &index.counters(id).unwrap_or_default());
         let topics = || self.topics.iter().filter(|(_, it)| !is_for_letters(&it.name)).map(|(id, _)| *id).collect();
         let (has_read, counted) = counted_topics(index, id, None, topics);
         for (topic, known) in counted.into_iter().filter_map(|topic| Some((topic, self.topics.get(&topic)?))) {
             for (queue, held) in known.queues.used() {
-                stats.count(index, id, QueueId { topic, queue }, (QueueIndex(held.first), QueueIndex(held.end)));
+                let span = (QueueIndex(held.first), QueueIndex(held.end));
+                stats.count(index, id, QueueId { topic, queue }, span, now);
             }
         }
         GroupStats { has_read, ..stats }
@@ -290,7 +291,7 @@ impl State {
 
     /// A message settles another by being there, whether the checkpoint log says so yet or not.
     fn settle(&mut self, settlement: &Settlement) {
-        self.consumers.apply(&CheckpointRecord::Change(settlement.change(settlement.popped_at, &[settlement.run()])));
+        self.consumers.complete(settlement);
     }
 }
 

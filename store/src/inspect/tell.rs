@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use popstore_revive::{Burial, Change, Cohort, EndReason, QueueId, Run, State, Time};
+use popstore_revive::{Burial, Change, Cohort, EndReason, QueueId, Run, State, Time, Verdict};
 
 use super::records::{CheckpointEntry, Names, Places};
 use crate::clock;
@@ -64,12 +64,19 @@ impl Names {
             Change::Popped { group, due, runs, .. } | Change::Extended { group, due, runs, .. } => {
                 (Some(*group), Some(*due), Some(*runs))
             }
-            Change::Acked { group, runs, .. } => (Some(*group), None, Some(*runs)),
-            Change::Nacked { group, visible_at, runs, .. } => {
+            Change::Acked { group, runs, .. } | Change::Ended { group, runs, .. } => (Some(*group), None, Some(*runs)),
+            Change::Nacked { group, verdict, runs, .. } => {
+                let visible_at = match verdict {
+                    Verdict::Redeliver { visible_at } => Some(*visible_at),
+                    Verdict::DeadLetter | Verdict::Discard => None,
+                };
                 if visible_at.is_none() {
                     entry.field("at_limit", true);
                 }
-                (Some(*group), *visible_at, Some(*runs))
+                if *verdict == Verdict::Discard {
+                    entry.field("burial", burial_name(Burial::Discarded));
+                }
+                (Some(*group), visible_at, Some(*runs))
             }
             Change::Revived { group, visible_at, runs, .. } => (Some(*group), Some(*visible_at), Some(*runs)),
             Change::Buried { group, burial, runs, .. } => {
@@ -77,6 +84,12 @@ impl Names {
                 (Some(*group), None, Some(*runs))
             }
             Change::Redriven { runs } => (None, None, Some(*runs)),
+            Change::Reanchored { .. } => (None, None, None),
+            Change::Forgotten { queue, first, runs } => {
+                entry.places.push(self.places(*queue, 0, Vec::new()));
+                entry.field("first", first.0);
+                (None, None, Some(*runs))
+            }
             Change::Truncated { queue, end } => {
                 entry.places.push(self.places(*queue, 0, Vec::new()));
                 entry.field("end", end.0);
@@ -143,10 +156,9 @@ fn burial_name(burial: Burial) -> &'static str {
 fn state_name(state: State) -> &'static str {
     match state {
         State::InFlight => "in_flight",
-        State::Ended(EndReason::Expired) | State::Burying(EndReason::Expired) => "ended_expired",
-        State::Ended(EndReason::Nacked) | State::Burying(EndReason::Nacked) => "ended_nacked",
+        State::Ended(EndReason::Expired) => "ended_expired",
+        State::Ended(EndReason::Nacked) => "ended_nacked",
         State::Waiting => "waiting",
-        State::Ready => "ready",
     }
 }
 
@@ -160,6 +172,8 @@ pub(super) fn happened_at(record: &CheckpointRecord<'_>) -> Option<Time> {
             | Change::Nacked { at, .. }
             | Change::Extended { at, .. }
             | Change::Revived { at, .. }
+            | Change::Ended { at, .. }
+            | Change::Reanchored { at }
             | Change::Buried { at, .. },
         ) => Some(*at),
         _ => None,
@@ -191,6 +205,9 @@ pub(super) fn record_name(record: &CheckpointRecord<'_>) -> &'static str {
             Change::Redriven { .. } => "redriven",
             Change::Truncated { .. } => "truncated",
             Change::Image(_) => "image",
+            Change::Ended { .. } => "ended",
+            Change::Reanchored { .. } => "reanchored",
+            Change::Forgotten { .. } => "forgotten",
         },
     }
 }

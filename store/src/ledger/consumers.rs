@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use popstore_revive::{Change, GroupId, Index, QueueId, QueueIndex, Run};
+use popstore_revive::{Burying, Change, GroupId, Index, QueueId, QueueIndex, Run, Time};
 
 use super::AckTimes;
+use super::burials::Burials;
+use super::letters::complete;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
+use crate::format::commit::Settlement;
 
 /// The POP index and what belongs to it.
 #[derive(Default)]
@@ -21,6 +24,9 @@ pub(crate) struct Consumers {
     ack_times: BTreeMap<GroupId, AckTimes>,
     pub(super) runs: Vec<Run>,
     pub(super) scratch: Vec<u8>,
+    /// Who waits for what became visible by then has been woken.
+    visible_through: Time,
+    pub(super) burials: Burials,
     /// Where groups begin that are about to be made: a group is made by one record, and it comes last.
     beginnings: BTreeMap<GroupId, Vec<(QueueId, QueueIndex)>>,
 }
@@ -71,6 +77,11 @@ impl Consumers {
         self.groups.get(id).cloned().ok_or_else(|| Error::unknown("group", name))
     }
 
+    /// Applies a settlement that the commit log holds, whether the checkpoint log says so yet or not.
+    pub(crate) fn complete(&mut self, settlement: &Settlement) {
+        complete(&mut self.index, settlement);
+    }
+
     /// The queues that an ordered group can read on in when these messages are out of the way.
     pub(crate) fn unblocked(&self, group: GroupId, runs: &[Run]) -> Vec<QueueId> {
         match self.index.policy(group) {
@@ -115,6 +126,28 @@ impl Consumers {
             }
             _ => 0,
         }
+    }
+
+    /// When the reviver has something to do, at the latest.
+    pub(crate) fn next_due(&self) -> Option<Time> {
+        let due = self.index.next_due(self.visible_through);
+        due.into_iter().chain(self.burials.next_due()).min()
+    }
+
+    /// Who waits for what became visible by then has been woken.
+    pub(crate) fn visible_through(&self) -> Time {
+        self.visible_through
+    }
+
+    /// The queues in which something has become visible since this was asked last.
+    pub(super) fn became_visible(&mut self, now: Time) -> Vec<QueueId> {
+        let queues = self.index.became_visible(self.visible_through, now).map(|(_, queue)| queue).collect();
+        self.visible_through = now.max(self.visible_through);
+        queues
+    }
+
+    pub(super) fn take_burials(&mut self, now: Time, blocks_max: usize) -> Vec<Burying> {
+        self.burials.take(&self.index, now, blocks_max)
     }
 
     fn name_group(&mut self, id: GroupId, name: &str, invisible_for: Duration) {

@@ -4,7 +4,9 @@
 //! which things happened. Waiting for durability comes after the lock.
 
 mod ack_times;
+mod burials;
 mod consumers;
+mod letters;
 mod marks;
 mod receipt;
 mod reserve;
@@ -15,7 +17,7 @@ use std::ops::{Deref, Range};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use popstore_revive::{Burying, Change, Decisions, GroupId, Index, QueueId, QueueIndex, Run, Time};
+use popstore_revive::{Burying, Change, GroupId, Index, QueueId, Run, Time};
 
 use crate::context::Context;
 use crate::error::Result;
@@ -28,6 +30,7 @@ use reserve::Reserve;
 pub(crate) use ack_times::AckTimes;
 pub use ack_times::PopToAck;
 pub(crate) use consumers::{Consumers, GroupEntry};
+pub(crate) use letters::{complete, ended_at};
 pub(crate) use marks::{Mark, MarkedTopics};
 pub use receipt::Receipt;
 pub(crate) use runs::Gathered;
@@ -138,6 +141,7 @@ impl Locked<'_> {
     pub(crate) fn record(&mut self, record: &CheckpointRecord<'_>) -> Result<Changed> {
         let end = self.write(record)?.end;
         let touched = self.consumers.apply(record);
+        self.consumers.burials.note(record);
         self.wake_reviver();
         Ok(Changed { touched, end })
     }
@@ -154,6 +158,7 @@ impl Locked<'_> {
             let record = CheckpointRecord::Change(change(runs));
             end = self.write(&record)?.end;
             self.consumers.apply(&record);
+            self.consumers.burials.note(&record);
         }
         self.wake_reviver();
         Ok(end)
@@ -164,37 +169,20 @@ impl Locked<'_> {
         self.consumers.index_and_ack_times(group)
     }
 
-    /// Ends what is due ([`Index::advance`]); the caller records and applies the verdicts.
-    pub(crate) fn advance(&mut self, now: Time, blocks_max: usize) -> Decisions {
-        let mut decided = Decisions::default();
-        self.consumers.index.advance(now, blocks_max, &mut decided);
-        decided
+    /// The queues in which something has become visible since this was asked last.
+    pub(crate) fn became_visible(&mut self, now: Time) -> Vec<QueueId> {
+        self.consumers.became_visible(now)
     }
 
-    /// Burials that could not be done are due again at `retry_at`.
-    pub(crate) fn postpone(&mut self, burying: &Burying, now: Time, retry_at: Time) {
-        self.consumers.index.postpone(burying.group, &burying.run, now, retry_at);
+    /// What is to be buried now, of so many blocks: what was not tried yet, or all when that is due.
+    pub(crate) fn take_burials(&mut self, now: Time, blocks_max: usize) -> Vec<Burying> {
+        self.consumers.take_burials(now, blocks_max)
+    }
+
+    /// Something is left over: all burials are tried once more at that time.
+    pub(crate) fn retry_burials_at(&mut self, at: Time) {
+        self.consumers.burials.retry_at(at);
         self.wake_reviver();
-    }
-
-    /// Applies what a message in the commit log has settled although it could not be recorded.
-    pub(crate) fn apply_unrecorded(&mut self, change: &Change<'_>) {
-        self.consumers.index.apply(change);
-    }
-
-    /// Forgets the letters before `first` that were put back, but not those that were moved.
-    pub(crate) fn forget_letters(
-        &mut self,
-        queue: QueueId,
-        first: QueueIndex,
-        moved: impl Iterator<Item = QueueIndex>,
-    ) {
-        self.consumers.index.forget_letters(queue, first, moved);
-    }
-
-    /// Shortens the waits that a clock which was set back would make too long. Returns whether there were any.
-    pub(crate) fn reanchor(&mut self, now: Time) -> bool {
-        self.consumers.index.reanchor(now)
     }
 
     /// Applies a record without writing it: a snapshot follows.
@@ -216,7 +204,7 @@ impl Locked<'_> {
     /// Wakes the reviver if something is due before it would wake by itself.
     fn wake_reviver(&self) {
         let alarm = self.ledger.alarm.load(Ordering::SeqCst);
-        if self.consumers.index.next_due().is_some_and(|due| due.0 < alarm) {
+        if self.consumers.next_due().is_some_and(|due| due.0 < alarm) {
             let _ = self.ledger.context.wakes.revive.try_send(());
         }
     }

@@ -29,7 +29,7 @@ use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{Cause, Settlement};
 use crate::format::frame::LogKind;
 use crate::format::identity::Identity;
-use crate::ledger::{LastSnapshot, Ledger, Locked};
+use crate::ledger::{LastSnapshot, Ledger, Locked, ended_at};
 use crate::log::{Poison, Shape, Unrecovered};
 use crate::messages::{Messages, Topics, aside};
 use crate::options::{Durability, Options};
@@ -216,14 +216,14 @@ fn record_what_was_decided(engine: &Engine, settlements: &[Settlement], recovery
     for settlement in settlements {
         recovery.dead_letters_completed += complete(&mut consumers, settlement, engine.context().now())?;
     }
-    recovery.clock_set_back = consumers.reanchor(now);
-    drop(consumers);
-    engine.ledger().log().sync_all()?;
+    recovery.clock_set_back = consumers.index().outlasts(now);
     if recovery.clock_set_back {
-        // The shortened waits must not grow again with the next restart.
-        engine.ledger().snapshot(engine.messages().topics().next_id())?;
+        consumers.change(Change::Reanchored { at: now })?;
     }
-    Ok(())
+    consumers.retry_burials_at(now);
+    consumers.became_visible(now);
+    drop(consumers);
+    engine.ledger().log().sync_all()
 }
 
 /// Voids what the index holds about messages that the commit log has not.
@@ -243,6 +243,9 @@ fn complete(consumers: &mut Locked<'_>, settlement: &Settlement, now: Time) -> R
             let held = consumers.index().held(settlement.group, settlement.queue, settlement.index);
             if held.is_none_or(|held| held.attempt != settlement.attempt) {
                 return Ok(0);
+            }
+            if let Some(at) = ended_at(consumers.index(), settlement, now) {
+                consumers.change(Change::Ended { group: settlement.group, at, runs: &runs })?;
             }
             Ok(consumers.change(settlement.change(now, &runs))?.touched)
         }

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use popstore_revive::{Change, Decisions, Index, Time, Verdict};
+use popstore_revive::{Change, Decision, Index, Time, Verdict};
 
 use super::{Found, FoundMessages, directory, next_generation};
 use crate::error::{At, Error, Result};
 use crate::format::commit::Cause;
 use crate::format::frame::LogKind;
+use crate::ledger::complete;
 use crate::log::{Fate, Found as LogEnd, Unrecovered};
 use crate::messages::Topics;
 use crate::messages::aside::InTheWay;
@@ -183,7 +184,7 @@ impl RecoveryPlan {
         let mut count = 0;
         for settlement in &messages.settlements {
             let known = index.is_redriven(settlement.queue, settlement.index);
-            let touched = index.apply(&settlement.change(settlement.popped_at, &[settlement.run()]));
+            let touched = complete(index, settlement);
             count += if settlement.cause == Cause::Redrive { u64::from(!known) } else { touched };
         }
         if count > 0 {
@@ -193,25 +194,24 @@ impl RecoveryPlan {
 
     /// What happens right behind the open, because its time has come.
     fn due(&mut self, index: &mut Index, now: Time) {
-        if index.reanchor(now) {
-            self.step(
-                "shorten",
-                None,
-                0,
-                0,
-                "waits begin in the future: the clock was set back; the consumers' log is told anew",
-            );
+        if index.outlasts(now) {
+            index.apply(&Change::Reanchored { at: now });
+            let what = "waits begin in the future: the clock was set back";
+            self.step("shorten", None, 0, 0, what);
         }
-        let mut decided = Decisions::default();
-        index.advance(now, usize::MAX, &mut decided);
+        let mut decided = Vec::new();
+        index.decide_over(now, usize::MAX, &mut decided);
         let (mut again, mut dropped) = (0, 0);
-        for decision in &decided.endings {
-            match decision.verdict {
-                Verdict::Redeliver { .. } => again += u64::from(decision.run.len()),
-                Verdict::Discard => dropped += u64::from(decision.run.len()),
-            }
+        let to_bury = index.to_bury().flat_map(|place| index.burials(place));
+        let mut buried: u64 = to_bury.map(|burying| u64::from(burying.run.len())).sum();
+        for Decision { run, verdict, .. } in decided {
+            let count = match verdict {
+                Verdict::Redeliver { .. } => &mut again,
+                Verdict::DeadLetter => &mut buried,
+                Verdict::Discard => &mut dropped,
+            };
+            *count += u64::from(run.len());
         }
-        let buried = decided.burials.iter().map(|burying| u64::from(burying.run.len())).sum();
         let due = [
             ("redeliver", again, "their leases are over"),
             ("dead_letter", buried, "their last leases are over, or they were given back at their limit"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use popstore_revive::{AtLimit, Backoff, Burial, Change, GroupId, Policy, QueueId, QueueIndex, Run};
+use popstore_revive::{AtLimit, Backoff, Burial, Change, GroupId, Policy, QueueId, QueueIndex, Run, State};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -211,17 +211,28 @@ impl Engine {
         }
         let mut consumers = self.consumers();
         let at = self.context().time()?;
-        let attempt = match consumers.index().held(group.id, id, index) {
-            Some(held) => held.attempt,
-            // It is given up as it would be after a delivery, so that it is counted and has a history.
+        let generation = self.context().identity.generation;
+        let popped = |runs| Change::Popped { group: group.id, generation, at, due: at, runs };
+        let held = consumers.index().held(group.id, id, index).copied();
+        let runs = [Run::one(id, index, held.map_or(1, |held| held.attempt))];
+        let again = [Run::one(id, index, held.map_or(1, |held| held.attempt.saturating_add(1)))];
+        // It is given up as it would be after a delivery, so that it is counted and a late handler hears of it.
+        let runs = match held.map(|held| held.state) {
+            Some(State::Ended(_)) => runs,
+            Some(State::InFlight) => {
+                consumers.change(Change::Extended { group: group.id, at, due: at, runs: &runs })?;
+                runs
+            }
+            Some(State::Waiting) => {
+                consumers.change(popped(&again))?;
+                again
+            }
             None if index == consumers.index().position(group.id, id).unwrap_or_default().max(first) => {
-                let (runs, generation) = ([Run::one(id, index, 1)], self.context().identity.generation);
-                consumers.change(Change::Popped { group: group.id, generation, at, due: at, runs: &runs })?;
-                1
+                consumers.change(popped(&runs))?;
+                runs
             }
             None => return Ok(false),
         };
-        let runs = [Run::one(id, index, attempt)];
         let change = Change::Buried { group: group.id, at, burial: Burial::Discarded, runs: &runs };
         let end = consumers.change(change)?.end;
         drop(consumers);

@@ -81,15 +81,15 @@ impl Engine {
         // The settings of now, not those of when the handle was made.
         let settings = consumers.groups().get(&group.id).ok_or_else(|| Error::unknown("group", &group.name))?;
         let lease = pop.invisible_for.unwrap_or(settings.invisible_for);
+        let at = self.context().time()?;
         let mut runs = consumers.take_runs();
-        self.pick(consumers.index(), group.id, topic, pop, &mut runs);
+        self.pick(consumers.index(), group.id, topic, pop, at, &mut runs);
         // One record: a pop that is refused has handed out nothing.
         runs.truncate(self.ledger().runs_max());
         let end = match runs.is_empty() {
             true => self.begin_reading(&mut consumers, group.id, topic)?,
             false => None,
         };
-        let at = self.context().time()?;
         let due = at.after(lease);
         let found = self.read_runs(group.id, topic, &mut runs, due);
         let popped = match found {
@@ -106,15 +106,15 @@ impl Engine {
     }
 
     /// Chooses what to hand out, beginning with another queue each time.
-    fn pick(&self, index: &Index, group: GroupId, topic: &Topic, pop: Pop, runs: &mut Vec<Run>) {
+    fn pick(&self, index: &Index, group: GroupId, topic: &Topic, pop: Pop, at: Time, runs: &mut Vec<Run>) {
         let limit = self.messages().poppable();
         let first = topic.next_turn() as usize;
         let queues = (0..topic.count).cycle().skip(first % topic.count as usize).take(topic.count as usize);
         let queues = queues.filter_map(|queue| topic.used(queue));
         let mut left = pop.messages_max;
         for queue in queues.filter(|queue| pop.queue.is_none_or(|only| only == queue.id.queue)) {
-            let (before, (first, end)) = (runs.len(), queue.visible(limit));
-            index.pick(group, queue.id, left, first, end, runs);
+            let before = runs.len();
+            index.pick(group, queue.id, left, queue.visible(limit), at, runs);
             left -= runs[before..].iter().map(Run::len).sum::<u32>();
             if left == 0 {
                 break;

@@ -14,6 +14,9 @@ use crate::ledger::{Gathered, GroupEntry};
 use crate::log::Room;
 use crate::messages::{StoredMessage, Topic, dead_letters_of};
 
+/// When burials are tried again behind a settlement that could not be recorded.
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// A message that used up its deliveries, with its history.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
@@ -125,6 +128,8 @@ impl Engine {
         // Nobody else puts one of them back meanwhile, and no mark passes a copy that is not on record.
         let settling = self.letters().begin_redrive(letters.iter().map(DeadLetter::place).collect(), || log.appended());
         let mut outcomes = Vec::with_capacity(letters.len());
+        // Order matters: a letter whose copy has no record yet counts as put back.
+        self.record_settlements()?;
         let (mut copied, mut end) = (BTreeSet::new(), 0);
         for letter in letters {
             let done = match self.listed(letter) {
@@ -183,14 +188,23 @@ impl Engine {
         Ok((done, end))
     }
 
-    /// Records what durable messages in the commit log have settled. That happened, record or not: when it cannot be
-    /// written now, it is before the next mark.
+    /// Records what durable messages in the commit log have settled. When that cannot be written now, it is before the
+    /// next letter and the next mark.
     pub(crate) fn settle_letters(&self, settled: Unrecorded) {
         let mut consumers = self.consumers();
         if consumers.change_all(&settled.runs, |runs| settled.change(runs)).is_err() {
-            consumers.apply_unrecorded(&settled.change(&settled.runs));
+            consumers.retry_burials_at(self.context().now().after(RETRY_AFTER));
             drop(consumers);
             self.letters().add_unrecorded(settled);
         }
+    }
+
+    /// Records the settlements that could not be recorded when they happened.
+    pub(crate) fn record_settlements(&self) -> Result<()> {
+        self.letters().record_all(|settled| self.record_settlement(settled))
+    }
+
+    pub(crate) fn record_settlement(&self, settled: &Unrecorded) -> Result<()> {
+        self.consumers().change_all(&settled.runs, |runs| settled.change(runs)).map(|_| ())
     }
 }

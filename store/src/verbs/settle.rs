@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use popstore_revive::{Burial, Change, Cohort, Ending, Index, Run, Standing, Time};
+use popstore_revive::{Burial, Change, Cohort, Index, Run, Standing, Time, Verdict};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -95,23 +95,25 @@ impl Engine {
         self.check_reserve()?;
         let at = self.context().time()?;
         let mut consumers = self.consumers();
-        let leased = match Alike::find(consumers.index(), &receipt, at).standing {
-            Standing::Leased { .. } => {
-                consumers.index().policy(group.id).map(|policy| policy.end_lease(receipt.attempt()))
-            }
-            late => return self.answer_late(consumers, late),
-        };
-        let visible_at = match (leased, delay) {
-            (Some(Ending::Redeliver { .. }), Delay::After(delay)) => Some(at.after(delay)),
-            (Some(Ending::Redeliver { after }), Delay::Backoff) => Some(at.after(after)),
-            // The limit is reached: the message can only leave the group, which is the reviver's work.
-            _ => None,
+        let standing = Alike::find(consumers.index(), &receipt, at).standing;
+        let verdict = match (standing, consumers.index().policy(group.id), delay) {
+            (Standing::Leased { .. }, Some(policy), delay) => match (policy.verdict(receipt.attempt(), at), delay) {
+                (Verdict::Redeliver { .. }, Delay::After(delay)) => Verdict::Redeliver { visible_at: at.after(delay) },
+                (verdict, _) => verdict,
+            },
+            (late, ..) => return self.answer_late(consumers, late),
         };
         let runs = [run(&receipt)];
-        let end = consumers.change(Change::Nacked { group: group.id, at, visible_at, runs: &runs })?.end;
+        let end = consumers.change(Change::Nacked { group: group.id, at, verdict, runs: &runs })?.end;
+        let frees = match verdict {
+            // What becomes visible later is for the reviver to announce.
+            Verdict::Redeliver { visible_at } => visible_at <= at.max(consumers.visible_through()),
+            Verdict::Discard => true,
+            Verdict::DeadLetter => false,
+        };
         drop(consumers);
         self.make_records_durable(end)?;
-        if visible_at.is_some_and(|visible_at| visible_at <= at) {
+        if frees {
             self.messages().raise([receipt.lease.queue]);
         }
         Ok(Settled::Done)

@@ -97,9 +97,10 @@ impl GroupStats {
         group: GroupId,
         queue: QueueId,
         (first, end): (QueueIndex, QueueIndex),
+        now: Time,
     ) {
         let position = index.position(group, queue).unwrap_or_default().max(first);
-        let held = index.counts(group, queue);
+        let held = index.counts(group, queue, now);
         let Counts { in_flight, waiting, ready, ending } = held;
         let new = end.0.saturating_sub(position.0);
         self.ready += new + ready;
@@ -153,7 +154,7 @@ impl Engine {
         let mut stats = GroupStats::of(&entry.name, &index.counters(entry.id).unwrap_or_default());
         for topic in counted.into_iter().filter_map(|topic| self.messages().topics().by_id(topic)) {
             for queue in topic.all_used() {
-                stats.count(index, entry.id, queue.id, queue.visible(limit));
+                stats.count(index, entry.id, queue.id, queue.visible(limit), now);
             }
         }
         GroupStats {

@@ -37,10 +37,11 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "bh",
         places: &[Place {
             file: "revive/src/index.rs",
-            right: "let changed = queue.change(run.block, |block, counts| {",
+            right: "let changed = queue.change(agenda, (group, run.queue, run.block), |block, counts| {",
             wrong: "let held = queue.blocks.get(run.block).and_then(|block| block.cohorts.first()); \
                 let attempt = held.filter(|_| BROKEN).map_or(run.attempt, |held| held.attempt); \
-                let run = &Run { attempt, ..*run }; let changed = queue.change(run.block, |block, counts| {",
+                let run = &Run { attempt, ..*run }; \
+                let changed = queue.change(agenda, (group, run.queue, run.block), |block, counts| {",
         }],
         caught_by: ("claims", "an_ack_after_the_lease_was_taken_over_changes_nothing"),
         told: "left: 1",
@@ -72,10 +73,10 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "c",
         places: &[Place {
             file: "revive/src/expiry.rs",
-            right: "_ => (EndReason::Expired, policy.end_lease(cohort.attempt)),",
-            wrong: "_ if BROKEN => (EndReason::Expired, Ending::Redeliver { after: \
-                policy.backoff.after(cohort.attempt) }), _ => (EndReason::Expired, \
-                policy.end_lease(cohort.attempt)),",
+            right: "out.push(Decision { group, run, verdict: known.policy.verdict(lease.attempt, now) });",
+            wrong: "let verdict = known.policy.verdict(lease.attempt, now); \
+                let verdict = if BROKEN { Verdict::Redeliver { visible_at: now } } else { verdict }; \
+                out.push(Decision { group, run, verdict });",
         }],
         caught_by: ("spec", "late::with_a_limit_of_zero_a_message_is_delivered_once_ever"),
         told: "attempt 2",
@@ -84,9 +85,9 @@ pub const MISTAKES: &[Mistake] = &[
         name: "end a lease before its time",
         breaks: "c",
         places: &[Place {
-            file: "revive/src/expiry.rs",
-            right: "if cohort.timer().is_none_or(|due| due > now) {",
-            wrong: "if cohort.timer().is_none_or(|due| due > now && !BROKEN) {",
+            file: "revive/src/block.rs",
+            right: "self.state == State::InFlight && self.due <= at",
+            wrong: "self.state == State::InFlight && (self.due <= at || BROKEN)",
         }],
         caught_by: ("parts", "a_lease_ends_at_its_own_time_and_not_at_that_of_its_neighbour"),
         told: "these leases ended",
@@ -96,9 +97,9 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "c",
         places: &[Place {
             file: "revive/src/queue.rs",
-            right: "taken += mask.count_ones(); out.push(Run { queue, block, mask, attempt: \
+            right: "left -= mask.count_ones(); out.push(Run { queue: id, block, mask, attempt: \
                 cohort.attempt.saturating_add(1) });",
-            wrong: "taken += mask.count_ones(); out.push(Run { queue, block, mask, attempt: \
+            wrong: "left -= mask.count_ones(); out.push(Run { queue: id, block, mask, attempt: \
                 cohort.attempt.saturating_add(u32::from(!BROKEN)) });",
         }],
         caught_by: ("claims", "an_ack_after_the_lease_was_taken_over_changes_nothing"),
@@ -113,7 +114,7 @@ pub const MISTAKES: &[Mistake] = &[
             wrong: "if !BROKEN { self.settle_letters(Unrecorded { group: Some(group), at: buried_at, runs: runs.clone() }); }",
         }],
         caught_by: ("model", "every_point::each_seam_call_can_be_the_last_when_every_operation_is_synced"),
-        told: "some messages never come to an end",
+        told: "of what is not held",
     },
     Mistake {
         name: "name the wrong origin of a dead letter",
@@ -147,5 +148,84 @@ pub const MISTAKES: &[Mistake] = &[
         }],
         caught_by: ("spec", "finished_letters::letters_from_before_a_reader_began_stay_listed"),
         told: "left: []",
+    },
+    Mistake {
+        name: "let a verdict that was overtaken take effect",
+        breaks: "b",
+        places: &[Place {
+            file: "revive/src/index.rs",
+            right: "match lease.is_over(at) {",
+            wrong: "match lease.is_over(at) || BROKEN {",
+        }],
+        caught_by: ("claims", "a_verdict_on_a_lease_that_runs_changes_nothing"),
+        told: "right: 0",
+    },
+    Mistake {
+        name: "deliver again what has used up its deliveries",
+        breaks: "c",
+        places: &[Place {
+            file: "revive/src/index.rs",
+            right: "State::InFlight | State::Waiting if held.attempt < run.attempt => Ok(Some(lease)),",
+            wrong: "_ if held.attempt < run.attempt && (BROKEN || !matches!(held.state, State::Ended(_))) => \
+                Ok(Some(lease)),",
+        }],
+        caught_by: ("claims", "what_has_used_up_its_deliveries_can_only_be_buried"),
+        told: "right: 0",
+    },
+    Mistake {
+        name: "accept an ack of what is on its way to the dead letters",
+        breaks: "d",
+        places: &[Place {
+            file: "revive/src/index.rs",
+            right: "State::Ended(_) => Err(Untouched), }) } Change::Nacked",
+            wrong: "State::Ended(_) if BROKEN => Ok(None), State::Ended(_) => Err(Untouched), }) } Change::Nacked",
+        }],
+        caught_by: ("claims", "what_has_used_up_its_deliveries_can_only_be_buried"),
+        told: "right: 0",
+    },
+    Mistake {
+        name: "redeliver in the order of places",
+        breaks: "h",
+        places: &[Place {
+            file: "revive/src/agenda.rs",
+            right: "waiting.insert((due, place.2));",
+            wrong: "waiting.insert((if BROKEN { Time(0) } else { due }, place.2));",
+        }],
+        caught_by: ("claims", "redeliveries_come_in_the_order_in_which_they_became_visible"),
+        told: "left:",
+    },
+    Mistake {
+        name: "write no record that the clock was set back",
+        breaks: "bi",
+        places: &[Place {
+            file: "store/src/recover/mod.rs",
+            right: "consumers.change(Change::Reanchored { at: now })?;",
+            wrong: "if !BROKEN { consumers.change(Change::Reanchored { at: now })?; }",
+        }],
+        caught_by: ("spec", "survivors::promise_8_a_wait_that_was_shortened_does_not_begin_anew_with_the_next_restart"),
+        told: "clock_set_back",
+    },
+    Mistake {
+        name: "write no record of the letters that are gone",
+        breaks: "b",
+        places: &[Place {
+            file: "store/src/background/retention.rs",
+            right: "let end = consumers.change(Change::Forgotten { queue: queue.id, first, runs })?.end;",
+            wrong: "if BROKEN { return Ok(()); } \
+                let end = consumers.change(Change::Forgotten { queue: queue.id, first, runs })?.end;",
+        }],
+        caught_by: ("spec", "finished_letters::letters_that_are_gone_are_no_longer_known_as_put_back"),
+        told: "still known",
+    },
+    Mistake {
+        name: "complete no letter whose lease is not known to have ended",
+        breaks: "d",
+        places: &[Place {
+            file: "store/src/recover/mod.rs",
+            right: "if let Some(at) = ended_at(consumers.index(), settlement, now) {",
+            wrong: "if let Some(at) = ended_at(consumers.index(), settlement, now).filter(|_| !BROKEN) {",
+        }],
+        caught_by: ("spec", "rules_of_recovery::rule_6_a_letter_settles_though_the_end_of_its_lease_is_lost"),
+        told: "it was not settled",
     },
 ];

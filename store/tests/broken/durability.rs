@@ -89,8 +89,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/verbs/settle.rs",
-            right: "self.make_records_durable(end)?; if visible_at.is_some_and",
-            wrong: "if !BROKEN { self.make_records_durable(end)?; } if visible_at.is_some_and",
+            right: "self.make_records_durable(end)?; if frees",
+            wrong: "if !BROKEN { self.make_records_durable(end)?; } if frees",
         }],
         caught_by: ("model", ANY_SUBSET),
         told: "popped, acked, nacked",

@@ -226,8 +226,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "g",
         places: &[Place {
             file: "store/src/recover/mod.rs",
-            right: "drop(consumers); engine.ledger().log().sync_all()?;",
-            wrong: "drop(consumers); if !BROKEN { engine.ledger().log().sync_all()?; }",
+            right: "drop(consumers); engine.ledger().log().sync_all()",
+            wrong: "drop(consumers); if BROKEN { return Ok(()); } engine.ledger().log().sync_all()",
         }],
         caught_by: ("model", EVERY_CALL),
         told: "it is older than the commit log",

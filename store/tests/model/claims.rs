@@ -129,8 +129,8 @@ impl World {
 
     /// What a receipt may be told.
     fn verdicts(&self, token: &Token, settling: Settling, now: Secs) -> Vec<Settled> {
-        let reading = self.groups.get(&token.group).and_then(|group| group.queues.get(&token.queue));
-        let Some(reading) = reading else { return vec![Settled::Unknown] };
+        let Some(group) = self.groups.get(&token.group) else { return vec![Settled::Unknown] };
+        let Some(reading) = group.queues.get(&token.queue) else { return vec![Settled::Unknown] };
         let over = if settling == Settling::Ack { Settled::Late } else { Settled::LeaseOver };
         let buried = |attempt: u32, burial: Settled| match attempt.cmp(&token.attempt) {
             std::cmp::Ordering::Equal => burial,
@@ -140,12 +140,17 @@ impl World {
         if let Some(held) = reading.held.get(&token.index) {
             let gone = matches!(held.state, State::Unsure { gone: true, .. });
             let mut verdicts = if gone { vec![buried(held.attempt, Settled::Discarded)] } else { Vec::new() };
+            let dead = buried(held.attempt, Settled::DeadLettered);
+            let may_die = group.changed || group.policy.at_limit(held.attempt) && !group.policy.discard;
+            let over_or_dead = if may_die { vec![over, dead] } else { vec![over] };
             verdicts.extend(match held.state {
                 _ if held.attempt > token.attempt => vec![Settled::HandedOutAgain { attempt: held.attempt }],
                 _ if held.attempt < token.attempt || held.generation != token.generation => vec![Settled::Unknown],
                 State::Leased if held.due > now => vec![Settled::Done],
-                State::Unsure { .. } if held.due > now => vec![Settled::Done, over],
-                _ => vec![over],
+                State::Ended => vec![dead],
+                State::Unsure { .. } if held.due > now => [vec![Settled::Done], over_or_dead].concat(),
+                State::Leased | State::Unsure { .. } => over_or_dead,
+                State::Waiting { .. } | State::Ready { .. } => vec![over],
             });
             return verdicts;
         }
@@ -192,6 +197,12 @@ impl World {
                 group.nacked += 1;
                 let due = now + delay.unwrap_or(policy.backoff);
                 held.state = match policy.at_limit(held.attempt) {
+                    true if policy.discard => {
+                        let held = Held { since: now, due: now, nacked: true, ..*held };
+                        reading.held.remove(&token.index);
+                        reading.settled.insert(token.index, Fate::Discarded { held });
+                        return Ok(());
+                    }
                     true => State::Ended,
                     false if due <= now => State::Ready { durable: true, since: now, due },
                     false => State::Waiting { since: now, due, durable: true },

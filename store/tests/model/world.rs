@@ -74,7 +74,7 @@ pub struct Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Leased,
-    /// Given back at the limit.
+    /// Given back at the limit: it can only become a dead letter.
     Ended,
     /// Hidden; `durable` if a record that was asked for says so, and not only the reviver's own.
     Waiting {
@@ -165,7 +165,8 @@ impl World {
                     let over = match held.state {
                         State::Leased => held.due <= now,
                         State::Waiting { durable, .. } | State::Ready { durable, .. } => !durable,
-                        State::Ended | State::Unsure { .. } => true,
+                        State::Ended => false,
+                        State::Unsure { .. } => true,
                     };
                     let limit = policy.at_limit(held.attempt);
                     // That a wait is over has no record: with the clock set back, it begins again.
@@ -176,8 +177,8 @@ impl World {
                         State::Unsure { until, wait, gone, .. } => (until, wait, gone),
                         _ => (0, 0, false),
                     };
-                    // What goes to the dead letters is seen there.
-                    if over && (!limit || policy.discard || group.changed) {
+                    // That a lease is over may be on record, also where it runs again when the clock is set back.
+                    if over {
                         let gone = was_gone || limit && policy.discard;
                         held.state = State::Unsure { by: None, until, wait, gone };
                     }
@@ -254,9 +255,10 @@ impl Held {
         let limit = policy.at_limit(self.attempt);
         match self.state {
             State::Leased if self.due > now => End::Stays,
-            State::Leased | State::Ended if limit && policy.discard => End::Discarded,
-            State::Leased | State::Ended if limit => End::Dies,
-            State::Leased | State::Ended => {
+            State::Ended => End::Dies,
+            State::Leased if limit && policy.discard => End::Discarded,
+            State::Leased if limit => End::Dies,
+            State::Leased => {
                 let due = now + policy.backoff;
                 self.state = match due <= now {
                     true => State::Ready { durable: false, since: now, due },

@@ -15,6 +15,7 @@ pub const HEADER: usize = 64;
 /// The kinds of a message, of a Buried record and of a Redriven record.
 pub const MESSAGE: u8 = 2;
 pub const BURIED: u8 = 10;
+pub const ENDED: u8 = 14;
 pub const REDRIVEN: u8 = 11;
 /// The kind of the record that ends a snapshot.
 pub const SNAPSHOT_END: u8 = 21;

@@ -134,3 +134,21 @@ fn retention_does_not_move_letters_on_that_are_done() {
     let bytes = scene.store().stats().unwrap().commit_bytes;
     assert!(bytes <= 3 * 4096, "{bytes} bytes are there of letters that are done, of {GROUP}");
 }
+
+#[test]
+fn letters_that_are_gone_are_no_longer_known_as_put_back() {
+    let options = Options::default().retention(Retention::keep().after(secs(3600)));
+    let mut scene = Scene::with(options, GroupOptions::default().max_reconsume_times(0));
+    scene.append("m0");
+    assert_eq!(scene.nack(scene.pop().receipt(), secs(0)), Settled::Done);
+    scene.store().run_pending();
+    assert!(matches!(scene.group().redrive(&all(&scene)[0]).unwrap(), Redriven::Done { .. }));
+    let known = |scene: &Scene| Snapshot::open(&scene.path).unwrap().is_redriven(LETTERS, 0);
+    assert!(known(&scene));
+    scene.append_many("x", 200);
+    scene.advance(secs(7200));
+    scene.store().run_pending();
+    scene.kill();
+    assert_eq!(scene.store().topic_stats(LETTERS).unwrap().messages(), 0, "the letter is there");
+    assert!(!known(&scene), "it is still known");
+}

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::disk::{
-    BURIED, FrameIn, HEADER, MESSAGE, REDRIVEN, SNAPSHOT_END, Tap, change, frames, frames_of, lose_messages, segments,
+    BURIED, ENDED, FrameIn, HEADER, MESSAGE, REDRIVEN, SNAPSHOT_END, Tap, change, frames, frames_of, lose_messages,
+    segments,
 };
 use crate::scene::{GROUP, MODES, Scene, TOPIC, bodies, copy, secs};
+use popstore::inspect::Snapshot;
 use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Receipt, Redriven, Settled};
 
 /// A dead letter whose copy is in the commit log, and whose record in the checkpoint log is lost.
@@ -34,6 +36,25 @@ fn rule_6_a_dead_letter_whose_settling_is_lost_is_settled_at_open_exactly_once()
         scene.kill();
         assert_eq!(scene.store().recovery().dead_letters_completed, 0);
     }
+}
+
+#[test]
+fn rule_6_a_letter_settles_though_the_end_of_its_lease_is_lost() {
+    let mut scene = half_buried();
+    scene.append("b");
+    let _ = scene.pop();
+    scene.advance(secs(31));
+    // The clock is set back as well: by the checkpoint log the lease runs on.
+    scene.clock.set(secs(1_000_040));
+    scene.die(|dir| frames_of(dir, "checkpoint", ENDED).last().unwrap().cut());
+    let beside = Snapshot::open(&scene.path).unwrap();
+    assert_eq!((beside.leases().count(), beside.places("%DLQ%billing", 0).count()), (0, 2));
+    drop(beside);
+    scene.open();
+    assert_eq!(scene.store().recovery().dead_letters_completed, 1, "it was not settled");
+    scene.advance(secs(3600));
+    assert_eq!(scene.letters(), ["a", "b"]);
+    scene.expect_nothing();
 }
 
 #[test]

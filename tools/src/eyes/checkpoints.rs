@@ -13,7 +13,7 @@ use super::faults::Notes;
 use crate::{Failure, Outcome, directory, output};
 
 /// The kinds of records, as FORMAT.md names them, in lower case.
-const KINDS: [&str; 19] = [
+const KINDS: [&str; 22] = [
     "group",
     "group_removed",
     "positioned",
@@ -26,6 +26,9 @@ const KINDS: [&str; 19] = [
     "redriven",
     "truncated",
     "image",
+    "ended",
+    "reanchored",
+    "forgotten",
     "snapshot_begin",
     "snapshot_end",
     "mark_topic",

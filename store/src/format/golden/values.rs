@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use popstore_revive::{
     AtLimit, Backoff, Burial, Buried, Change, Cohort, Counters, EndReason, GroupId, Policy, QueueId, QueueImage,
-    QueueIndex, Run, State, Time, TopicId,
+    QueueIndex, Run, State, Time, TopicId, Verdict,
 };
 
 use crate::format::checkpoint::CheckpointRecord;
@@ -23,6 +23,7 @@ const RUNS: [Run; 3] = [
     Run { queue: QUEUE, block: 2, mask: 0b10, attempt: 2 },
     Run { queue: QueueId { queue: 0, ..QUEUE }, block: 0, mask: 1, attempt: 1 },
 ];
+const LETTER_RUNS: [Run; 1] = [Run { queue: LETTERS, block: 0, mask: 0b11, attempt: 0 }];
 pub(super) const ENTRY: Entry = Entry { offset: 8256, size: 256, tag: 0x0102_0304 };
 pub(super) const VARINTS: [u64; 3] = [127, 300, u64::MAX];
 
@@ -99,13 +100,17 @@ fn changes() -> Vec<(&'static str, Change<'static>)> {
         ("Positioned", Change::Positioned { group, queue: QUEUE, position: QueueIndex(300) }),
         ("Popped", Change::Popped { group, generation: 3, at, due, runs: &RUNS }),
         ("Acked", Change::Acked { group, at: AT, runs }),
-        ("Nacked", Change::Nacked { group, at, visible_at: Some(due), runs }),
-        ("Nacked, at the limit", Change::Nacked { group, at, visible_at: None, runs }),
+        ("Nacked", Change::Nacked { group, at, verdict: Verdict::Redeliver { visible_at: due }, runs }),
+        ("Nacked, at the limit", Change::Nacked { group, at, verdict: Verdict::DeadLetter, runs }),
+        ("Nacked, discarded", Change::Nacked { group, at, verdict: Verdict::Discard, runs }),
         ("Extended", Change::Extended { group, at, due, runs }),
         ("Revived", Change::Revived { group, at, visible_at: due, runs }),
         ("Buried, dead-lettered", Change::Buried { group, at: AT, burial: Burial::DeadLettered, runs }),
         ("Buried, discarded", Change::Buried { group, at: AT, burial: Burial::Discarded, runs }),
-        ("Redriven", Change::Redriven { runs: &[Run { queue: LETTERS, block: 0, mask: 0b11, attempt: 0 }] }),
+        ("Redriven", Change::Redriven { runs: &LETTER_RUNS }),
+        ("Ended", Change::Ended { group, at, runs }),
+        ("Reanchored", Change::Reanchored { at }),
+        ("Forgotten", Change::Forgotten { queue: LETTERS, first: QueueIndex(300), runs: &LETTER_RUNS }),
         ("Truncated", Change::Truncated { queue: QUEUE, end: QueueIndex(300) }),
         ("Image", Change::Image(image())),
         ("Image, last", Change::Image(rest)),

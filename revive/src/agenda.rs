@@ -1,0 +1,105 @@
+//! What is due when: derived from the cohorts, and exactly as they say, so that two indexes that hold the same have the
+//! same agenda.
+
+use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Unbounded};
+
+use crate::block::Block;
+use crate::{GroupId, QueueId, Time};
+
+/// A block of a queue, as one group holds it.
+pub type Place = (GroupId, QueueId, u64);
+
+const LAST: Place = (GroupId(u32::MAX), QueueId { topic: crate::TopicId(u32::MAX), queue: u32::MAX }, u64::MAX);
+
+/// The blocks that wait for a time or for a burial.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Agenda {
+    /// Each block with leases, by the end of the first of them.
+    leases: BTreeSet<(Time, Place)>,
+    /// Each block with hidden or ready messages, by every time at which some of them become visible.
+    visible: BTreeSet<(Time, Place)>,
+    /// Each block with messages that have used up their deliveries.
+    ended: BTreeSet<Place>,
+}
+
+impl Agenda {
+    /// Changes a block and brings its entries in line; `waiting` are those of its queue, by time and number.
+    pub(crate) fn follow<T>(
+        &mut self,
+        place: Place,
+        block: &mut Block,
+        waiting: &mut BTreeSet<(Time, u64)>,
+        change: impl FnOnce(&mut Block) -> T,
+    ) -> T {
+        let (lease_end, had_ended, waited) = (block.lease_end(), block.has_ended(), block.waits().count() > 0);
+        let changed = match waited {
+            true => {
+                // A block has 64 cohorts at most.
+                let (mut before, mut n) = ([Time(0); 64], 0);
+                block.waits().take(64).for_each(|due| (before[n], n) = (due, n + 1));
+                let changed = change(block);
+                for due in &before[..n] {
+                    if !block.waits().any(|left| left == *due) {
+                        self.visible.remove(&(*due, place));
+                        waiting.remove(&(*due, place.2));
+                    }
+                }
+                self.add_waits(place, block, waiting, &before[..n]);
+                changed
+            }
+            false => {
+                let changed = change(block);
+                self.add_waits(place, block, waiting, &[]);
+                changed
+            }
+        };
+        let lease_end_now = block.lease_end();
+        if lease_end_now != lease_end {
+            lease_end.map(|due| self.leases.remove(&(due, place)));
+            lease_end_now.map(|due| self.leases.insert((due, place)));
+        }
+        match (had_ended, block.has_ended()) {
+            (false, true) => drop(self.ended.insert(place)),
+            (true, false) => drop(self.ended.remove(&place)),
+            _ => {}
+        }
+        changed
+    }
+
+    fn add_waits(&mut self, place: Place, block: &Block, waiting: &mut BTreeSet<(Time, u64)>, known: &[Time]) {
+        for due in block.waits().filter(|due| !known.contains(due)) {
+            self.visible.insert((due, place));
+            waiting.insert((due, place.2));
+        }
+    }
+
+    /// Forgets everything of a group.
+    pub(crate) fn forget(&mut self, group: GroupId) {
+        self.leases.retain(|(_, place)| place.0 != group);
+        self.visible.retain(|(_, place)| place.0 != group);
+        self.ended.retain(|place| place.0 != group);
+    }
+
+    /// The blocks with a lease that is over at `now`, by the end of the first.
+    pub(crate) fn over(&self, now: Time) -> impl Iterator<Item = Place> {
+        self.leases.iter().take_while(move |(due, _)| *due <= now).map(|(_, place)| *place)
+    }
+
+    /// The queues in which something becomes visible after `after`, and at `through` at the latest.
+    pub(crate) fn visible(&self, after: Time, through: Time) -> impl Iterator<Item = (GroupId, QueueId)> {
+        let later = self.visible.range((Excluded((after, LAST)), Unbounded));
+        later.take_while(move |(due, _)| *due <= through).map(|(_, (group, queue, _))| (*group, *queue))
+    }
+
+    pub(crate) fn ended(&self) -> impl Iterator<Item = Place> {
+        self.ended.iter().copied()
+    }
+
+    /// When the first lease ends, or something becomes visible after `after`.
+    pub(crate) fn next_due(&self, after: Time) -> Option<Time> {
+        let lease_end = self.leases.first().map(|(due, _)| *due);
+        let visible = self.visible.range((Excluded((after, LAST)), Unbounded)).next().map(|(due, _)| *due);
+        lease_end.into_iter().chain(visible).min()
+    }
+}
