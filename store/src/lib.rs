@@ -1,9 +1,9 @@
 //! popstore: an embedded, persistent message store.
 //!
 //! Messages are appended to topics; consumers of a group **pop** them under a lease (the invisible time) and **ack**,
-//! **nack** or **extend** them. What is not acked in time is delivered again, and what has used up its deliveries goes
-//! to the group's dead-letter queue: exactly as often as the group allows, also when the process is killed or the
-//! power fails half-way.
+//! **nack** or **extend** them. A message that is not acked in time is delivered again. One that has used up its
+//! deliveries goes to the group's dead-letter queue, after exactly as many deliveries as the group allows, also when the
+//! process is killed or, with [`Durability::SyncEach`], the power fails half-way.
 //!
 //! ```
 //! # fn main() -> popstore::Result<()> {
