@@ -252,4 +252,15 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("spec", "users_code::a_clock_that_panics_fails_each_verb_and_all_after_it"),
         told: "a clock that is broken on purpose",
     },
+    Mistake {
+        name: "trust room that an open after a kill made and nobody has zeroed since",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/log/repair.rs",
+            right: "has_space { ((self.base + afresh).min(found), found) }",
+            wrong: "has_space { (if BROKEN { found } else { (self.base + afresh).min(found) }, found) }",
+        }],
+        caught_by: ("faults", "directory::room_is_zeroed_again_after_a_short_session_behind_a_kill"),
+        told: "a record where the zeroes are not proven",
+    },
 ];

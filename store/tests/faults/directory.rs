@@ -2,13 +2,14 @@
 //! outside of it is written to.
 
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use popstore::inspect::Snapshot;
-use popstore::{Durability, Error, Event, Hook, Message, Options, Retention, Store, StoreEvent};
+use popstore::{Durability, Error, Event, GroupOptions, Hook, Message, Options, Pop, Retention, Store, StoreEvent};
 
 use crate::child;
 use crate::scene::MODES;
@@ -225,6 +226,92 @@ fn room_behind_the_end_is_made_afresh_after_a_kill() {
             let made = afresh.0.load(Ordering::SeqCst);
             assert!(made != trusts, "{mode:?}, closed {closed}: the room was trusted, or made for nothing");
             drop(store);
+        }
+    }
+}
+
+/// An open after a kill makes the room afresh, and its owner may close in order before it has written the zeroes.
+#[test]
+fn room_is_zeroed_again_after_a_short_session_behind_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(Durability::SyncEach).segment_bytes(1 << 22).checkpoint_segment_bytes(1 << 20);
+    let store = options.clone().open(dir.path()).unwrap();
+    work(&store, 10);
+    let killed = tempfile::tempdir().unwrap();
+    copy_files(dir.path(), killed.path());
+    store.close().unwrap();
+    options.clone().open(killed.path()).unwrap().close().unwrap();
+    let rooms = Arc::new(Rooms::default());
+    let store = options.clone().hook(rooms.clone()).open(killed.path()).unwrap();
+    work(&store, 150);
+    let group = store.create_group("billing", GroupOptions::default()).unwrap();
+    (0..150).for_each(|_| drop(group.pop(TOPIC, Pop::up_to(1)).unwrap()));
+    drop(group);
+    store.close().unwrap();
+    for log in ["commit", "checkpoint"] {
+        let room = rooms.of(log);
+        assert!(room.written > room.page_end, "{log}: nothing is appended behind the page of the end");
+        assert_eq!(room.trusted.first(), None, "{log}: a record where the zeroes are not proven");
+    }
+}
+
+/// What is written to the first segments of the two logs, and whether the room there was zeroed and synced before.
+#[derive(Default)]
+struct Rooms(Mutex<[Room; 2]>);
+
+#[derive(Clone, Default)]
+struct Room {
+    /// The zeroes in the page of the first write are as durable as the record before it.
+    page_end: u64,
+    written: u64,
+    zeroed: Vec<Range<u64>>,
+    proven: Vec<Range<u64>>,
+    trusted: Vec<Range<u64>>,
+}
+
+impl Room {
+    fn write(&mut self, from: u64, end: u64) {
+        if self.page_end == 0 {
+            self.page_end = from.next_multiple_of(4096);
+        }
+        self.written = self.written.max(end);
+        let mut at = from.max(self.page_end);
+        while let Some(room) = self.proven.iter().find(|room| room.contains(&at)) {
+            at = room.end;
+        }
+        if at < end {
+            self.trusted.push(at..end);
+        }
+    }
+}
+
+impl Rooms {
+    fn of(&self, log: &str) -> Room {
+        self.0.lock().unwrap()[usize::from(log == "checkpoint")].clone()
+    }
+
+    fn on(&self, path: &Path, step: impl FnOnce(&mut Room)) {
+        if path.ends_with("commit/00000000000000000000") {
+            step(&mut self.0.lock().unwrap()[0]);
+        } else if path.ends_with("checkpoint/00000000000000000000") {
+            step(&mut self.0.lock().unwrap()[1]);
+        }
+    }
+}
+
+impl Hook for Rooms {
+    fn before(&self, event: &Event<'_>) -> io::Result<()> {
+        if let Event::Write { path, at, len } = event {
+            self.on(path, |room| room.write(*at, at + *len as u64));
+        }
+        Ok(())
+    }
+
+    fn after(&self, event: &Event<'_>) {
+        match event {
+            Event::Room { path, at, len } => self.on(path, |room| room.zeroed.push(*at..at + *len as u64)),
+            Event::SyncFile(path) => self.on(path, |room| room.proven.append(&mut room.zeroed)),
+            _ => {}
         }
     }
 }
