@@ -322,4 +322,15 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("spec", "rules_of_files::a_file_store_that_is_older_than_a_log_is_refused"),
         told: "older than the log",
     },
+    Mistake {
+        name: "leave the file of each segment open that is written again",
+        breaks: "",
+        places: &[Place {
+            file: "store/src/log/rewrite.rs",
+            right: "segment.close_file(); } unproven.start = unproven.end;",
+            wrong: "if !BROKEN { segment.close_file(); } } unproven.start = unproven.end;",
+        }],
+        caught_by: ("faults", "limits::segments_that_a_kill_left_unproven_need_few_open_files"),
+        told: "Too many open files",
+    },
 ];

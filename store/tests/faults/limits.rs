@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Store};
+use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Snapshot, Store};
 
 use crate::child;
-use crate::scene::secs;
+use crate::scene::{copy, secs};
 
 const TOPIC: &str = "orders";
 
@@ -32,6 +32,32 @@ fn segments_that_wait_for_a_sync_need_few_open_files() {
         let store = options.open(&dir).unwrap();
         assert!(store.recovery().clean);
         assert_eq!(store.topic_stats(TOPIC).unwrap().messages(), 1500);
+    }
+}
+
+/// Opening writes what a kill left unproven once more, and syncs it, segment by segment.
+#[test]
+fn segments_that_a_kill_left_unproven_need_few_open_files() {
+    let Some(dir) = child::dir() else {
+        let dir = tempfile::tempdir().unwrap();
+        let test = "limits::segments_that_a_kill_left_unproven_need_few_open_files";
+        return child::expect_passed(&child::run(&["env"], "ulimit -n 150", test, dir.path()));
+    };
+    let hourly = Durability::SyncEvery(Duration::from_secs(3600));
+    let options = Options::default().segment_bytes(4096).mark_every_bytes(1 << 40);
+    let store = options.clone().durability(hourly).open(dir.join("whole")).unwrap();
+    (1..=600).for_each(|end| assert_eq!(append(&store).unwrap(), end));
+    for (number, durability) in [Durability::SyncEach, hourly, Durability::Buffered].into_iter().enumerate() {
+        let killed = dir.join(format!("killed{number}"));
+        std::fs::create_dir(&killed).unwrap();
+        copy(&dir.join("whole"), &killed);
+        let (_, _, proven) = Snapshot::open(&killed).unwrap().commit_extent();
+        assert!(proven < 4096, "there is nothing to write again: {proven}");
+        let opened = options.clone().durability(durability).open(&killed).unwrap();
+        assert!(!opened.recovery().clean);
+        opened.sync().unwrap();
+        assert_eq!(append(&opened).unwrap(), 601, "{durability:?}");
+        opened.close().unwrap();
     }
 }
 
