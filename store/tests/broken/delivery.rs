@@ -228,4 +228,37 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("spec", "rules_of_recovery::rule_6_a_letter_settles_though_the_end_of_its_lease_is_lost"),
         told: "it was not settled",
     },
+    Mistake {
+        name: "settle a letter whose copy has no queue",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/verbs/redrive.rs",
+            right: "topic.queue(origin.queue).ok_or_else(gone)?;",
+            wrong: "if !BROKEN { topic.queue(origin.queue).ok_or_else(gone)?; }",
+        }],
+        caught_by: ("spec", "put_back::a_letter_that_lies_about_its_queue_is_refused_and_stays"),
+        told: "AlreadyRedriven",
+    },
+    Mistake {
+        name: "put back a letter that somebody else is putting back",
+        breaks: "d",
+        places: &[Place {
+            file: "store/src/engine/letters.rs",
+            right: "while places.iter().any(|place| state.redriving.contains(place)) {",
+            wrong: "while !BROKEN && places.iter().any(|place| state.redriving.contains(place)) {",
+        }],
+        caught_by: ("spec", "put_back::letters_that_two_threads_put_back_at_once_come_once"),
+        told: "Done",
+    },
+    Mistake {
+        name: "put back a letter that stands twice in a list twice",
+        breaks: "d",
+        places: &[Place {
+            file: "store/src/verbs/redrive.rs",
+            right: "_ if copied.contains(&letter.place()) =>",
+            wrong: "_ if copied.contains(&letter.place()) && !BROKEN =>",
+        }],
+        caught_by: ("spec", "put_back::a_letter_twice_in_a_list_is_put_back_once"),
+        told: "Done",
+    },
 ];

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Snapshot, Store};
+use popstore::inspect::Snapshot;
+use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Store};
 
 use crate::child;
 use crate::scene::{copy, secs};

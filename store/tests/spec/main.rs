@@ -22,6 +22,7 @@ mod plans;
 mod policies;
 mod promises;
 mod promises_of_life;
+mod put_back;
 mod retention;
 mod rules;
 mod rules_of_files;
