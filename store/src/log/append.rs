@@ -17,7 +17,7 @@ pub(crate) fn room_max(capacity: u64) -> u64 {
 }
 
 /// The right to append, with room for what was asked for. Nothing between the first frame and [`Appender::finish`] can
-/// fail: whoever panics there leaves what a kill at that point leaves.
+/// fail: whoever panics there leaves what a kill at that point leaves, and the log is poisoned.
 pub(crate) struct Appender<'a> {
     log: &'a Log,
     head: MutexGuard<'a, Head>,
@@ -262,6 +262,17 @@ impl Appender<'_> {
     }
 }
 
+impl Drop for Appender<'_> {
+    /// Frames that are in the file, or about to be, and not in the log: what is appended next would lie across them.
+    fn drop(&mut self) {
+        if self.position > self.head.end {
+            let left = std::io::Error::other("an append ended half-way");
+            self.log.shape.poison.set(self.head.segment.path.clone(), left);
+            self.log.room.notify_all();
+        }
+    }
+}
+
 impl Log {
     /// Nothing is appended from here on.
     pub(crate) fn shut(&self) {
@@ -275,5 +286,65 @@ impl Log {
     pub(crate) fn attend(&self, attended: bool) {
         self.head.hold().unattended = !attended;
         self.room.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use popstore_revive::TopicId;
+
+    use super::super::{Shape, Unrecovered};
+    use super::*;
+    use crate::clock::Timeline;
+    use crate::format::commit::{TopicRecord, encode_topic};
+    use crate::segment::Disk;
+
+    fn log(dir: &Path, staged: bool) -> Log {
+        let disk = Disk::make_root(dir, 0o600, None).unwrap();
+        let dir = disk.root().join("commit");
+        std::fs::create_dir(&dir).unwrap();
+        let empty = Unrecovered::inspect(dir.clone(), LogKind::Commit, 1).unwrap();
+        let found = empty.scan(0, 0, 1, |_, _| Ok(())).unwrap();
+        let shape = Shape {
+            kind: LogKind::Commit,
+            dir,
+            store: 1,
+            generation: 1,
+            segment_bytes: 4096,
+            ready_bytes: 0,
+            moves_segments: false,
+            staged,
+            lazy: !staged,
+            was_closed: false,
+            poison: Arc::default(),
+            clock: Timeline::start(None, || ()),
+            wake: crossbeam_channel::bounded(1).0,
+        };
+        empty.recover(&found, shape, disk).unwrap()
+    }
+
+    fn push(appender: &mut Appender<'_>) {
+        appender.push_one(|out| encode_topic(&TopicRecord { topic: TopicId(0), queues: 1, name: "orders" }, out), &[]);
+    }
+
+    #[test]
+    fn an_append_that_ends_half_way_poisons_the_log() {
+        for staged in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let log = log(dir.path(), staged);
+            drop(log.reserve(100, Room::Free).unwrap());
+            let mut whole = log.reserve(100, Room::Free).unwrap();
+            push(&mut whole);
+            let end = whole.finish();
+            log.sync_all().unwrap();
+            let mut half = log.reserve(100, Room::Free).unwrap();
+            push(&mut half);
+            drop(half);
+            let refused = log.reserve(100, Room::Free).map(drop);
+            assert!(matches!(refused, Err(Error::Poisoned { .. })), "staged {staged}: {refused:?}");
+            assert_eq!((log.appended(), log.durable()), (end, end), "staged {staged}: it is no part of the log");
+        }
     }
 }

@@ -24,12 +24,19 @@ pub(super) struct SyncState {
     company: usize,
 }
 
-/// One sync is under way. It ends also when its thread panics: who waits for it goes on, and finds the store poisoned.
-struct Leading<'l>(&'l Log);
+/// One sync is under way. It ends also when its thread panics: who waits for it goes on, and finds the store poisoned, since
+/// what the sync took from the log to write it is lost.
+struct Leading<'l> {
+    log: &'l Log,
+    has_returned: bool,
+}
 
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
-        let Self(log) = self;
+        let Self { log, has_returned } = self;
+        if !*has_returned {
+            log.shape.poison.set(log.shape.dir.clone(), std::io::Error::other("a sync panicked"));
+        }
         let mut state = log.sync.hold();
         state.running = false;
         state.company = log.waiting.swap(0, Ordering::Relaxed);
@@ -63,10 +70,12 @@ impl Log {
             state.running = true;
             let company = state.company;
             drop(state);
-            let leading = Leading(self);
+            let mut leading = Leading { log: self, has_returned: false };
             self.gather(company);
-            self.lead(end)?;
+            let led = self.lead(end);
+            leading.has_returned = true;
             drop(leading);
+            led?;
             state = self.sync.hold();
         }
     }

@@ -263,4 +263,26 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("faults", "directory::room_is_zeroed_again_after_a_short_session_behind_a_kill"),
         told: "a record where the zeroes are not proven",
     },
+    Mistake {
+        name: "go on behind an append that ended half-way",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/log/append.rs",
+            right: "if self.position > self.head.end {",
+            wrong: "if self.position > self.head.end && !BROKEN {",
+        }],
+        caught_by: ("popstore", "log::append::tests::an_append_that_ends_half_way_poisons_the_log"),
+        told: "staged true: Ok(())",
+    },
+    Mistake {
+        name: "go on behind a sync that panicked",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/log/sync.rs",
+            right: "if !*has_returned {",
+            wrong: "if !*has_returned && !BROKEN {",
+        }],
+        caught_by: ("faults", "panics::a_panic_of_a_caller_that_leads_a_sync_poisons_the_store"),
+        told: "the store goes on",
+    },
 ];

@@ -98,3 +98,21 @@ fn a_panic_of_the_leader_of_a_sync_leaves_nobody_waiting() {
     assert!(matches!(store.sync(), Err(Error::Poisoned { .. })));
     expect_typed_end(store, "flush");
 }
+
+/// What it took from the log to write it is not there any more.
+#[test]
+fn a_panic_of_a_caller_that_leads_a_sync_poisons_the_store() {
+    for mode in MODES {
+        let is_sync = |event: &Event<'_>| matches!(event, Event::SyncFile(_) | Event::SyncRange { .. });
+        let (_dir, store, _) = opened(mode, "a caller", is_sync);
+        let ended = std::thread::scope(|threads| {
+            let work = || while store.append(TOPIC, Message::new("lost")).is_ok() && store.sync().is_ok() {};
+            std::thread::Builder::new().name("a caller".into()).spawn_scoped(threads, work).unwrap().join()
+        });
+        assert!(ended.is_err(), "{mode:?}: it led no sync");
+        let refused = store.append(TOPIC, Message::new("next"));
+        assert!(matches!(refused, Err(Error::Poisoned { .. })), "{mode:?}: the store goes on: {refused:?}");
+        assert!(matches!(store.sync(), Err(Error::Poisoned { .. })), "{mode:?}");
+        expect_typed_end(store, "caller");
+    }
+}
