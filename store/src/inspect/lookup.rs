@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use popstore_revive::{QueueId, QueueIndex};
 
+use super::queue_files::{firsts_now, list};
 use super::records::{Names, SnapshotMessage};
-use super::verify::first_now;
 use super::{Snapshot, StoreLog};
 use crate::error::{At, Result};
 use crate::fault::Fault;
@@ -18,7 +18,6 @@ use crate::format::commit::{CommitRecord, MessageRecord};
 use crate::format::entry::{ENTRY, Entry};
 use crate::format::frame::{FRAME_HEADER, Frame, LogKind};
 use crate::log::Step;
-use crate::options::Options;
 use crate::segment::StoreFile;
 
 /// How many files are kept open.
@@ -57,9 +56,9 @@ pub struct Lookup<'s> {
     files: HashMap<QueueId, BTreeMap<u64, PathBuf>>,
     chunk: Option<(QueueId, u64, Vec<u8>)>,
     /// Where queues without files begin by now.
-    firsts: HashMap<QueueId, u64>,
-    /// Queues whose files mislead, as the commit log has them.
-    rebuilt: HashMap<QueueId, BTreeMap<u64, Entry>>,
+    firsts: Option<HashMap<QueueId, u64>>,
+    /// The messages that do not lie where their entries say, as the commit log has them.
+    misled: Option<HashMap<(QueueId, u64), Entry>>,
 }
 
 impl Snapshot {
@@ -72,8 +71,8 @@ impl Snapshot {
             open: HashMap::new(),
             files: HashMap::new(),
             chunk: None,
-            firsts: HashMap::new(),
-            rebuilt: HashMap::new(),
+            firsts: None,
+            misled: None,
         }
     }
 
@@ -92,10 +91,6 @@ impl Snapshot {
     pub(super) fn queue_id(&self, topic: &str, queue: u32) -> Option<QueueId> {
         let id = QueueId { topic: self.state.topic(topic)?, queue };
         self.state.queue(id).map(|_| id)
-    }
-
-    pub(super) fn queue_dir(&self, queue: QueueId) -> PathBuf {
-        self.dir.join("queues").join(&*self.state.topic_name(queue.topic)).join(queue.queue.to_string())
     }
 }
 
@@ -163,17 +158,18 @@ impl Lookup<'_> {
     }
 
     pub(super) fn find(&mut self, queue: QueueId, index: u64) -> Result<Option<SnapshotMessage>> {
-        if !self.rebuilt.contains_key(&queue) {
-            let Some((entry, _)) = self.entry(queue, index)? else { return Ok(None) };
-            if let Some(message) = self.at_entry(queue, index, entry)? {
-                return Ok(Some(message));
-            }
-            if self.is_gone(entry) {
-                return Ok(None);
-            }
-            self.rebuild(queue)?;
+        let Some((entry, _)) = self.entry(queue, index)? else { return Ok(None) };
+        if let Some(message) = self.at_entry(queue, index, entry)? {
+            return Ok(Some(message));
         }
-        match self.rebuilt.get(&queue).and_then(|entries| entries.get(&index)).copied() {
+        if self.is_gone(entry) {
+            return Ok(None);
+        }
+        let misled = match self.misled.take() {
+            Some(misled) => misled,
+            None => self.search()?,
+        };
+        match self.misled.insert(misled).get(&(queue, index)).copied() {
             Some(entry) => self.at_entry(queue, index, entry),
             None => Ok(None),
         }
@@ -188,17 +184,12 @@ impl Lookup<'_> {
         if index < state.first || index >= state.end {
             return Ok(None);
         }
-        let files = match self.files.get(&queue) {
-            Some(files) => files,
-            None => {
-                let files = list(self.snapshot.queue_dir(queue))?;
-                self.files.entry(queue).or_insert(files)
-            }
-        };
+        self.list_files(queue)?;
+        let files = &self.files[&queue];
         let Some((first, path)) = files.range(..=index).next_back() else {
-            // The owner of the store let go of this one, as the files that begin later show, or else a new look.
+            // The store's owner deleted this one, as the files that begin later show, or else the store as it is now.
             let gone = if index < state.marked && files.is_empty() {
-                index < *self.firsts.entry(queue).or_insert_with(|| first_now(self.snapshot, queue))
+                index < self.first_now(queue)?
             } else {
                 !files.is_empty()
             };
@@ -283,63 +274,39 @@ impl Lookup<'_> {
         }
     }
 
-    fn rebuild(&mut self, queue: QueueId) -> Result<()> {
-        let mut entries: BTreeMap<u64, Entry> = BTreeMap::new();
+    fn list_files(&mut self, queue: QueueId) -> Result<()> {
+        if !self.files.contains_key(&queue) {
+            self.files.insert(queue, list(self.snapshot.queue_dir(queue))?);
+        }
+        Ok(())
+    }
+
+    /// Where a queue without files begins by now.
+    fn first_now(&mut self, queue: QueueId) -> Result<u64> {
+        if self.firsts.is_none() {
+            // Order matters: what was deleted before the files were listed is known to have been deleted after it.
+            let snapshot = self.snapshot;
+            snapshot.used_queues().try_for_each(|queue| self.list_files(queue))?;
+            let without = self.files.iter().filter(|(_, files)| files.is_empty()).map(|(queue, _)| *queue);
+            self.firsts = Some(firsts_now(snapshot, without));
+        }
+        Ok(self.firsts.as_ref().and_then(|firsts| firsts.get(&queue)).copied().unwrap_or(0))
+    }
+
+    /// Finds the messages of all queues that do not lie where their entries say, in one walk over the commit log.
+    fn search(&mut self) -> Result<HashMap<(QueueId, u64), Entry>> {
+        let mut misled = HashMap::new();
         let mut walk = self.snapshot.walk(StoreLog::Commit, 0)?;
         while let Some(step) = walk.step()? {
             if let Step::Frame(at, frame) = step
                 && let Ok(CommitRecord::Message(record)) = CommitRecord::decode(&frame)
-                && record.queue == queue
+                && let Some((entry, _)) = self.entry(record.queue, record.index.0)?
+                && (entry.offset, entry.size) != (at.position, at.len as u32)
             {
-                entries.insert(record.index.0, Entry { offset: at.position, size: at.len as u32, tag: 0 });
+                let found = Entry { offset: at.position, size: at.len as u32, tag: 0 };
+                misled.insert((record.queue, record.index.0), found);
             }
         }
-        self.rebuilt.insert(queue, entries);
-        Ok(())
+        Ok(misled)
     }
-}
-
-/// How many entries a full queue file holds, as far as the files' names tell.
-pub(super) fn entries_per_file(snapshot: &Snapshot) -> Result<u64> {
-    let mut common = 0;
-    for (topic, state) in &snapshot.state.topics {
-        for (queue, _) in state.queues.used() {
-            for first in list(snapshot.queue_dir(QueueId { topic: *topic, queue }))?.into_keys() {
-                let mut left = first;
-                while left != 0 {
-                    (common, left) = (left, common % left);
-                }
-            }
-        }
-    }
-    Ok(if common == 0 { Options::default().entries_per_file } else { common })
-}
-
-/// The files of a queue by the index of their first entry.
-pub(super) fn list(dir: PathBuf) -> Result<BTreeMap<u64, PathBuf>> {
-    let mut files = BTreeMap::new();
-    // Neither a link nor what is no file is followed: opening makes the queue again without it.
-    if !std::fs::symlink_metadata(&dir).is_ok_and(|it| it.is_dir()) {
-        return Ok(files);
-    }
-    let entries = match std::fs::read_dir(&dir) {
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            return Ok(files);
-        }
-        entries => entries.at("read", &dir)?,
-    };
-    for entry in entries {
-        let entry = entry.at("read", &dir)?;
-        let path = entry.path();
-        if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            continue;
-        }
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if let Ok(first) = name.parse::<u64>()
-            && format!("{first:020}") == name
-        {
-            files.insert(first, path);
-        }
-    }
-    Ok(files)
 }

@@ -8,6 +8,7 @@
 mod identity;
 mod leases;
 mod lookup;
+mod queue_files;
 mod records;
 mod segments;
 mod state;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use popstore_revive::{GroupId, QueueId, QueueIndex, Time};
 
-use super::lookup::list;
+use super::queue_files::list;
 use super::tell::happened_at;
 use super::{Snapshot, StoreLog};
 use crate::clock;

@@ -1,11 +1,12 @@
 //! Checking everything: each record of both logs, each entry of the queues, and what they say of each other.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use popstore_revive::QueueId;
 
-use super::lookup::{entries_per_file, list};
+use super::queue_files::{entries_per_file, firsts_now, list};
 use super::{Snapshot, StoreLog};
 use crate::error::{At, Error, Result};
 use crate::fault::Fault;
@@ -53,7 +54,10 @@ struct Verify<'s, 't> {
     sequence: Sequence,
     /// Segments went away while they were read: the owner lets go of them.
     removed: bool,
-    chunks: usize,
+    /// The queues of which entries are in memory.
+    loaded: Vec<QueueId>,
+    /// Places from the first to before the second that no file has, by queue.
+    missing: Vec<(QueueId, Range<u64>)>,
     generation: u32,
     /// The mark lies between two records, or at the end.
     mark_is_whole: bool,
@@ -71,10 +75,8 @@ struct QueueCheck {
     /// The index of the first entry in `bytes`.
     from: u64,
     bytes: Vec<u8>,
-    /// The entries from here on are in no file, and that was told.
-    missing_from: Option<u64>,
-    /// The store's owner has let go of the messages before this one meanwhile.
-    gone_before: u64,
+    /// Places that no file has, by their first; the next file or the queue's end is behind each.
+    missing: BTreeMap<u64, u64>,
 }
 
 impl Snapshot {
@@ -92,7 +94,8 @@ impl Snapshot {
             queues: HashMap::new(),
             sequence: Sequence::beginning_at(self.commit_extent().0),
             removed: false,
-            chunks: 0,
+            loaded: Vec::new(),
+            missing: Vec::new(),
             generation: 0,
             mark_is_whole: false,
             gaps: false,
@@ -107,6 +110,7 @@ impl Snapshot {
         verify.commit(&mut progress, total)?;
         verify.checkpoint(&mut progress, total)?;
         verify.references();
+        verify.report_missing()?;
         progress(total, total);
         Ok(verify.done)
     }
@@ -222,11 +226,10 @@ impl Verify<'_, '_> {
         Ok(())
     }
 
-    /// The entry of a place with its file and place there; `None` when no file has it, which is told once a file.
+    /// The entry of a place with its file and place there; `None` when no file has it, which is reported at the end.
     fn read_entry(&mut self, queue: QueueId, index: u64) -> Result<Option<(Entry, PathBuf, u64)>> {
-        let chunks_full = self.chunks >= CHUNKS_MAX;
         let check = self.queues.entry(queue).or_default();
-        if index < check.gone_before || check.missing_from.is_some_and(|from| index >= from) {
+        if check.missing.range(..=index).next_back().is_some_and(|(_, end)| index < *end) {
             return Ok(None);
         }
         let within = |check: &QueueCheck| {
@@ -235,53 +238,60 @@ impl Verify<'_, '_> {
         };
         let mut entry = within(check);
         if entry.is_none() {
-            if chunks_full {
-                self.queues.values_mut().for_each(|check| check.bytes = Vec::new());
-                self.chunks = 0;
+            if check.bytes.is_empty() {
+                if self.loaded.len() >= CHUNKS_MAX {
+                    for loaded in self.loaded.drain(..) {
+                        self.queues.entry(loaded).or_default().bytes = Vec::new();
+                    }
+                }
+                self.loaded.push(queue);
             }
             let check = self.queues.entry(queue).or_default();
             if check.files.is_empty() {
                 check.files = list(self.snapshot.queue_dir(queue))?;
             }
-            self.chunks += usize::from(check.bytes.is_empty());
             check.load(index)?;
             entry = within(check);
         }
-        let check = &self.queues[&queue];
-        let place = check.files.range(..=index).next_back();
-        let place = place.map(|(first, path)| (path.clone(), (index - first).saturating_mul(ENTRY as u64)));
-        match (entry, place) {
+        let check = self.queues.entry(queue).or_default();
+        match (entry, check.place(index)) {
             (Some(entry), Some((path, at))) => Ok(Some((entry, path, at))),
-            (_, place) => {
-                self.tell_missing(queue, index, place)?;
+            _ => {
+                // A file is missing or short; the next one may be there.
+                let marked = self.snapshot.state.queue(queue).map_or(0, |state| state.marked);
+                let end = check.files.range(index.saturating_add(1)..).next().map_or(marked, |(first, _)| *first);
+                check.missing.insert(index, end.min(marked));
+                self.missing.push((queue, index..end.min(marked)));
                 Ok(None)
             }
         }
     }
 
-    /// A queue file is missing or short; the next file may be there.
-    fn tell_missing(&mut self, queue: QueueId, index: u64, place: Option<(PathBuf, u64)>) -> Result<()> {
-        let snapshot = self.snapshot;
-        let dir = snapshot.queue_dir(queue);
-        let marked = self.snapshot.state.queue(queue).map_or(0, |state| state.marked);
-        let Some(check) = self.queues.get_mut(&queue) else { return Ok(()) };
-        let next_file = check.files.range(index..).next().map_or(marked, |(first, _)| *first);
-        let whole_file_gone = index.is_multiple_of(entries_per_file(snapshot)?);
-        let missing = place.filter(|_| !whole_file_gone).unwrap_or_else(|| (dir.join(format!("{index:020}")), 0));
-        if next_file >= marked {
-            check.missing_from = Some(index);
-        }
-        check.gone_before = first_now(snapshot, queue);
-        if index < check.gone_before {
+    /// Reports the entries that no file has, but for those that the store's owner has deleted meanwhile.
+    fn report_missing(&mut self) -> Result<()> {
+        let missing = std::mem::take(&mut self.missing);
+        if missing.is_empty() {
             return Ok(());
         }
-        let (path, at) = missing;
-        let what = format!("entries to {}", marked - 1);
-        let found = match path.exists() {
-            true => format!("the end of the file, and no file {index:020}"),
-            false => "no such file".to_string(),
-        };
-        self.tell(Fault::new(&path, at, "8", what, found).of_len((next_file - index).saturating_mul(ENTRY as u64)));
+        let snapshot = self.snapshot;
+        // Order matters: all files were listed before.
+        let firsts = firsts_now(snapshot, missing.iter().map(|(queue, _)| *queue));
+        let per_file = entries_per_file(snapshot)?;
+        for (queue, Range { start, end }) in missing {
+            let index = start.max(firsts.get(&queue).copied().unwrap_or(0));
+            if index >= end {
+                continue;
+            }
+            let place = self.queues.get(&queue).and_then(|check| check.place(index));
+            let no_such = || (snapshot.queue_dir(queue).join(format!("{index:020}")), 0);
+            let (path, at) = place.filter(|_| !index.is_multiple_of(per_file)).unwrap_or_else(no_such);
+            let found = match path.exists() {
+                true => format!("the end of the file, and no file {index:020}"),
+                false => "no such file".to_string(),
+            };
+            let fault = Fault::new(&path, at, "8", format!("entries to {}", end - 1), found);
+            self.tell(fault.of_len((end - index).saturating_mul(ENTRY as u64)));
+        }
         Ok(())
     }
 
@@ -352,13 +362,13 @@ impl Verify<'_, '_> {
     }
 }
 
-/// The first message of a queue now: the store's owner may have let go of some since the snapshot was taken.
-pub(super) fn first_now(snapshot: &Snapshot, queue: QueueId) -> u64 {
-    let now = Snapshot::open(&snapshot.dir).ok();
-    now.and_then(|now| now.state.queue(queue).map(|queue| queue.first)).unwrap_or(0)
-}
-
 impl QueueCheck {
+    /// The file that this entry belongs to, as far as there is one, and the place in it.
+    fn place(&self, index: u64) -> Option<(PathBuf, u64)> {
+        let (first, path) = self.files.range(..=index).next_back()?;
+        Some((path.clone(), (index - first).saturating_mul(ENTRY as u64)))
+    }
+
     /// Reads the entries from `index` on, as far as one file and one chunk reach.
     fn load(&mut self, index: u64) -> Result<()> {
         self.from = index;

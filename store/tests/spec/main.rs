@@ -15,6 +15,7 @@ mod full_disk_rounds;
 mod full_disk_ways_out;
 mod groups;
 mod late;
+mod linear;
 mod memory;
 mod moved;
 mod order_on_disk;
