@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use popstore_revive::{QueueId, QueueIndex};
 
+use super::entries::{Names, SnapshotMessage};
 use super::queue_files::{firsts_now, list};
-use super::records::{Names, SnapshotMessage};
 use super::{Snapshot, StoreLog};
 use crate::error::{At, Result};
 use crate::fault::Fault;

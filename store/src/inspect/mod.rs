@@ -5,6 +5,7 @@
 //! mark. Everything that is whole is taken in, every place that is not becomes a [`Fault`]. What needs more than that
 //! (every message, every entry) is read as it goes, so memory follows the leases and groups, not the store's size.
 
+mod entries;
 mod identity;
 mod leases;
 mod lookup;
@@ -33,12 +34,12 @@ use crate::verbs::stats::{GroupStats, TopicStats};
 pub use crate::fault::Fault;
 pub use crate::format::VERSION as FORMAT_VERSION;
 pub use crate::recover::{PlannedStep, RecoveryPlan};
+pub use entries::{
+    CheckpointEntry, CommitEntry, CommitRecordKind, Inspected, Origin, Places, RecordAt, SnapshotMessage,
+};
 pub use leases::{HeldMessage, HeldState};
 pub use lookup::{Lookup, QueueEntry};
-pub use records::{
-    CheckpointEntry, CheckpointReader, CommitEntry, CommitReader, CommitRecordKind, Inspected, Origin, Places,
-    RecordAt, SnapshotMessage,
-};
+pub use records::{CheckpointReader, CommitReader};
 pub use segments::{Pinned, SegmentInfo};
 pub use verify::Verified;
 

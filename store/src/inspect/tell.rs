@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use popstore_revive::{Burial, Change, Cohort, EndReason, QueueId, Run, State, Time, Verdict};
 
-use super::records::{CheckpointEntry, Names, Places};
+use super::entries::{CheckpointEntry, Names, Places};
 use crate::clock;
 use crate::format::checkpoint::CheckpointRecord;
 
