@@ -110,11 +110,16 @@ impl Readable {
 
 impl Ranks {
     fn close(&mut self) {
-        let ranges = std::mem::take(&mut self.ranges);
-        self.moved.retain(|index, _| !ranges.iter().any(|(range, _)| range.contains(index)));
-        let singles = self.moved.keys().map(|index| (*index..index.saturating_add(1), 0));
-        let mut all: Vec<_> = ranges.into_iter().chain(singles).collect();
-        all.sort_by_key(|(range, _)| range.start);
+        let mut ranges = std::mem::take(&mut self.ranges).into_iter().peekable();
+        let mut all = Vec::with_capacity(ranges.len() + self.moved.len());
+        // Both are in order.
+        self.moved.retain(|index, _| {
+            all.extend(std::iter::from_fn(|| ranges.next_if(|(range, _)| range.end <= *index)));
+            let lies_elsewhere = ranges.peek().is_none_or(|(range, _)| index < &range.start);
+            all.extend(lies_elsewhere.then(|| (*index..index.saturating_add(1), 0)));
+            lies_elsewhere
+        });
+        all.extend(ranges);
         let mut before = 0;
         for (range, rank) in &mut all {
             *rank = before;
@@ -184,6 +189,25 @@ mod tests {
         let ranks = ranks(&[5..8, u64::MAX - 9..u64::MAX - 1], &[]);
         assert_eq!([u64::MAX - 9, u64::MAX - 2].map(|index| ranks.place(index)), [Some(3), Some(10)]);
         assert_eq!((ranks.rank(u64::MAX - 2), ranks.rank(u64::MAX)), (10, 11));
+    }
+
+    #[test]
+    fn a_copy_of_a_message_that_is_still_there_has_no_place_of_its_own() {
+        let ranks = ranks(&[5..8, 10..12], &[4, 5, 7, 8, 11, 12]);
+        assert_eq!(ranks.moved.keys().copied().collect::<Vec<_>>(), [4, 8, 12]);
+        assert_eq!([4, 5, 7, 8, 10, 11, 12].map(|index| ranks.place(index)), [0, 1, 3, 4, 5, 6, 7].map(Some));
+    }
+
+    /// Each copy compared with each range takes hours.
+    #[test]
+    fn many_copies_between_many_ranges_get_their_places_in_one_pass() {
+        let (done, wait) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let ranges: Vec<_> = (0..1 << 20).map(|at| 4 * at..4 * at + 1).collect();
+            let moved: Vec<_> = (0..1 << 20).map(|at| 4 * at + 2).collect();
+            done.send(ranks(&ranges, &moved).last_moved_by())
+        });
+        assert_eq!(wait.recv_timeout(std::time::Duration::from_mins(5)), Ok((1 << 21) - 1));
     }
 
     #[test]
