@@ -29,9 +29,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// Bytes that were durable are not what was written. Nothing was changed on disk. [`crate::Snapshot`] and the
+    /// Bytes that were durable are not what was written. Nothing was changed on disk. [`crate::inspect::Snapshot`] and the
     /// command `store-inspect` still read what is whole, and salvage it.
-    #[error("{path:?} is damaged at byte {offset}: {found}; store-inspect reads and salvages what is whole")]
+    #[error(
+        "{path:?} is damaged at byte {offset}: {found}{}; store-inspect reads and salvages what is whole",
+        in_message(message)
+    )]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -39,6 +42,8 @@ pub enum Error {
         offset: u64,
         /// The rule that is broken and what it concerns.
         found: String,
+        /// The message that cannot be read, if it is known: what [`crate::Group::skip`] takes.
+        message: Option<Box<MessagePlace>>,
     },
     /// The directory is no store, or of a format this version does not know.
     #[error("{path:?} is not a store this version can open: {found}")]
@@ -108,6 +113,28 @@ pub enum Error {
     },
 }
 
+/// The place of a message.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct MessagePlace {
+    /// The topic.
+    pub topic: String,
+    /// The queue of the topic.
+    pub queue: u32,
+    /// The place in the queue.
+    pub index: u64,
+}
+
+impl std::fmt::Display for MessagePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.queue, self.index)
+    }
+}
+
+fn in_message(message: &Option<Box<MessagePlace>>) -> String {
+    message.as_ref().map_or_else(String::new, |place| format!(", in the message {place}"))
+}
+
 impl Error {
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();
@@ -118,7 +145,7 @@ impl Error {
     }
 
     pub(crate) fn corrupt(path: &Path, offset: u64, found: impl std::fmt::Display) -> Self {
-        Self::Corrupt { path: path.to_path_buf(), offset, found: found.to_string() }
+        Self::Corrupt { path: path.to_path_buf(), offset, found: found.to_string(), message: None }
     }
 
     pub(crate) fn format(path: &Path, found: impl std::fmt::Display) -> Self {

@@ -46,7 +46,7 @@ mod segment;
 mod store;
 mod verbs;
 
-pub use error::{Error, Result};
+pub use error::{Error, MessagePlace, Result};
 pub use event::StoreEvent;
 pub use format::commit::Properties;
 pub use ledger::Receipt;

@@ -132,3 +132,40 @@ impl Drop for Settling<'_> {
         self.letters.ended.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(letters: &Letters, end: u64) -> u64 {
+        letters.bound(|_| Ok::<_, ()>(()), || end).unwrap()
+    }
+
+    #[test]
+    fn a_mark_stays_before_the_first_settlement_under_way() {
+        let letters = Letters::default();
+        let (first, second) = (letters.begin(|| 100), letters.begin(|| 200));
+        assert_eq!(bound(&letters, 250), 100);
+        drop(first);
+        assert_eq!((bound(&letters, 250), bound(&letters, 150)), (200, 150));
+        drop(second);
+        assert_eq!(bound(&letters, 250), 250);
+    }
+
+    #[test]
+    fn what_has_no_record_gets_one_before_a_mark_or_there_is_no_mark() {
+        let letters = Letters::default();
+        let settled = |at| Unrecorded { group: None, at: Time(at), runs: Vec::new() };
+        letters.add_unrecorded(settled(1));
+        letters.add_unrecorded(settled(2));
+        assert_eq!(letters.bound(|_| Err("the disk is full"), || 250), Err("the disk is full"));
+        let mut recorded = Vec::new();
+        let record = |settled: &Unrecorded| {
+            recorded.push(settled.at.0);
+            Ok::<_, ()>(())
+        };
+        let bound = letters.bound(record, || 250);
+        assert_eq!((bound, recorded), (Ok(250), vec![2, 1]));
+        assert_eq!(letters.record_all(|_| Err("there is none left")), Ok(()));
+    }
+}

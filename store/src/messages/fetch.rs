@@ -6,7 +6,7 @@ use popstore_revive::{QueueId, QueueIndex};
 
 use super::{ConsumeQueue, Messages, Reader, StoredMessage, Topic};
 use crate::callback;
-use crate::error::{Error, Result};
+use crate::error::{Error, MessagePlace, Result};
 use crate::format::commit::CommitRecord;
 use crate::format::entry::{Entry, tag_hash};
 
@@ -126,12 +126,12 @@ impl Messages {
     }
 }
 
-/// Damage is told together with the message that it concerns: `Group::skip` wants to know.
+/// Names the message that damage concerns.
 fn in_message(error: Error, topic: &Topic, queue: &ConsumeQueue, index: QueueIndex) -> Error {
     match error {
-        Error::Corrupt { path, offset, found } => {
-            let place = format!("{}/{}/{}", topic.name, queue.id.queue, index.0);
-            Error::Corrupt { path, offset, found: format!("{found}, in the message {place}") }
+        Error::Corrupt { path, offset, found, .. } => {
+            let place = MessagePlace { topic: topic.name.to_string(), queue: queue.id.queue, index: index.0 };
+            Error::Corrupt { path, offset, found, message: Some(Box::new(place)) }
         }
         other => other,
     }

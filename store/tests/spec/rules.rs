@@ -139,7 +139,10 @@ fn rule_3_after_a_close_in_order_even_the_last_record_is_never_cut() {
     // What lies before the last mark is not read at open, but it is told when it is.
     scene.open();
     assert_eq!(scene.pop().body(), b"m0");
-    assert!(matches!(scene.group().pop(TOPIC, Pop::up_to(1)), Err(Error::Corrupt { .. })));
+    let Err(Error::Corrupt { message: Some(place), .. }) = scene.group().pop(TOPIC, Pop::up_to(1)) else {
+        panic!("the damaged message is not named")
+    };
+    assert_eq!((place.topic.as_str(), place.queue, place.index), (TOPIC, 0, 1));
     assert_eq!(scene.append("m2"), 2);
 }
 
