@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Parser;
 use popstore::clock::ManualClock;
 use popstore::{Delay, GroupOptions, Message, Pop, Store};
-use ruin::Ruin;
+use ruin::{Ruin, fill};
 use serde_json::Value;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,12 +64,12 @@ fn why_tells_the_life_of_a_dead_letter_in_order() {
     let events = ruin.run("why data --key dead --json").objects();
     // The letter has the same key and a life of its own.
     let life: Vec<Value> = events.iter().filter(|event| event["topic"] == "orders").cloned().collect();
-    let what = ["appended", "popped", "revived", "popped", "dead letter", "buried", "now"];
+    let what = ["appended", "popped", "revived", "popped", "ended", "dead letter", "buried", "now"];
     assert_eq!(texts(&life, "event"), what);
     let times: Vec<&str> = life.iter().filter_map(|event| event["happened_at"].as_str()).collect();
-    assert!(times.len() == 6 && times.is_sorted(), "{times:?}");
+    assert!(times.len() == 7 && times.is_sorted(), "{times:?}");
     assert_eq!(life[3]["attempt"], 2);
-    assert!(life[6]["record"].as_str().unwrap().contains("dead-lettered (expired) as %DLQ%g/0/0"));
+    assert!(life[7]["record"].as_str().unwrap().contains("dead-lettered (expired) as %DLQ%g/0/0"));
     for (key, now) in [("acked", "acked"), ("held", "its lease was over"), ("later", "ready"), ("new", "not given out")]
     {
         let told = ruin.run(&format!("why data --key {key}")).out;
@@ -137,7 +137,14 @@ fn messages_are_chosen_by_topic_queue_key_tag_body_time_and_place() {
 
 #[test]
 fn a_queue_leads_to_its_messages_and_checkpoints_are_chosen_by_group_topic_and_kind() {
-    let ruin = Ruin::new(true);
+    // Some acks come behind the last snapshot of the consumers' log.
+    let ruin = Ruin::of(true, |store, clock| {
+        fill(store, clock);
+        let group = store.group("billing").unwrap();
+        for delivery in group.pop("orders", Pop::up_to(5)).unwrap() {
+            assert!(group.ack(delivery.receipt()).unwrap().counted());
+        }
+    });
     let entries = ruin.run("queue data orders 0 --json").objects();
     let messages = ruin.run("messages data --topic orders --queue 0 --json").objects();
     let offsets = |objects: &[Value]| objects.iter().map(|it| it["offset"].clone()).collect::<Vec<_>>();
@@ -149,7 +156,8 @@ fn a_queue_leads_to_its_messages_and_checkpoints_are_chosen_by_group_topic_and_k
     let of = |options: &str| ruin.run(&format!("checkpoints data --json {options}")).objects();
     let acked: Vec<Value> =
         all.iter().filter(|it| it["kind"] == "acked" && it["group"] == "billing").cloned().collect();
-    assert!(acked.len() > 3 && of("--kind acked --group billing") == acked);
+    assert!(acked.len() > 3, "{} records", acked.len());
+    assert_eq!(of("--kind acked --group billing"), acked);
     assert!(of("--topic mails").iter().all(|it| it["places"][0]["topic"] == "mails"));
     assert_eq!(of("--last 3"), all[all.len() - 3..]);
     assert_eq!(of(&format!("--from {}", all[5]["position"])), all[5..]);

@@ -182,7 +182,7 @@ fn read(dir: &Path) -> Files {
 }
 
 /// Appends, pops, acks, nacks, extends, lets leases run out, dead-letters and puts back.
-fn fill(store: &Store, clock: &ManualClock) {
+pub(crate) fn fill(store: &Store, clock: &ManualClock) {
     let second = Duration::from_secs(1);
     store.create_topic("orders", 2).unwrap();
     let group = store.create_group("billing", GroupOptions::default().max_reconsume_times(1)).unwrap();
