@@ -32,14 +32,14 @@ fn ack_each(index: &mut Index, runs: &mut Vec<Run>) {
     for run in runs.iter() {
         for place in run.indexes() {
             let one = [Run::one(QUEUE, place, run.attempt)];
-            assert_eq!(index.apply(&Change::Acked { group: GROUP, at: Time(1), runs: &one }), 1);
+            assert_eq!(index.apply(&Change::Acked { group: GROUP, at: Time(1), runs: &one }).touched, 1);
         }
     }
 }
 
 fn ack_as_one(index: &mut Index, runs: &mut Vec<Run>) {
     pop(index, runs);
-    assert_eq!(index.apply(&Change::Acked { group: GROUP, at: Time(1), runs }), u64::from(POP));
+    assert_eq!(index.apply(&Change::Acked { group: GROUP, at: Time(1), runs }).touched, u64::from(POP));
 }
 
 fn lease_cycle(c: &mut Criterion) {
@@ -66,7 +66,7 @@ fn expire(index: &mut Index) {
         for ending in decided.drain(..) {
             let Verdict::Redeliver { visible_at } = ending.verdict else { panic!("there are retries left") };
             let runs = [ending.run];
-            revived += index.apply(&Change::Revived { group: GROUP, at: DUE, visible_at, runs: &runs });
+            revived += index.apply(&Change::Revived { group: GROUP, at: DUE, visible_at, runs: &runs }).touched;
         }
     }
     assert_eq!(revived, LEASES);

@@ -214,3 +214,42 @@ pub enum Change<'a> {
     /// The state of a part of a queue for a group, replacing what the index holds about it.
     Image(QueueImage),
 }
+
+impl Change<'_> {
+    /// The same change, of these messages; of one that names none, the change as it is.
+    pub fn with_runs<'r>(&self, runs: &'r [Run]) -> Change<'r> {
+        match *self {
+            Self::Popped { group, generation, at, due, .. } => Change::Popped { group, generation, at, due, runs },
+            Self::Acked { group, at, .. } => Change::Acked { group, at, runs },
+            Self::Nacked { group, at, verdict, .. } => Change::Nacked { group, at, verdict, runs },
+            Self::Extended { group, at, due, .. } => Change::Extended { group, at, due, runs },
+            Self::Revived { group, at, visible_at, .. } => Change::Revived { group, at, visible_at, runs },
+            Self::Ended { group, at, .. } => Change::Ended { group, at, runs },
+            Self::Buried { group, at, burial, .. } => Change::Buried { group, at, burial, runs },
+            Self::Redriven { .. } => Change::Redriven { runs },
+            Self::Forgotten { queue, first, .. } => Change::Forgotten { queue, first, runs },
+            Self::Group { group, ref policy, counters } => Change::Group { group, policy: policy.clone(), counters },
+            Self::GroupRemoved { group } => Change::GroupRemoved { group },
+            Self::Positioned { group, queue, position } => Change::Positioned { group, queue, position },
+            Self::Reanchored { at } => Change::Reanchored { at },
+            Self::Truncated { queue, end } => Change::Truncated { queue, end },
+            Self::Image(ref image) => Change::Image(image.clone()),
+        }
+    }
+
+    /// The messages that it names.
+    pub fn runs(&self) -> &[Run] {
+        match self {
+            Self::Popped { runs, .. }
+            | Self::Acked { runs, .. }
+            | Self::Nacked { runs, .. }
+            | Self::Extended { runs, .. }
+            | Self::Revived { runs, .. }
+            | Self::Ended { runs, .. }
+            | Self::Buried { runs, .. }
+            | Self::Redriven { runs }
+            | Self::Forgotten { runs, .. } => runs,
+            _ => &[],
+        }
+    }
+}

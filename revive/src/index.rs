@@ -15,6 +15,8 @@ use crate::{
 pub struct Index {
     pub(crate) groups: BTreeMap<GroupId, Group>,
     pub(crate) agenda: Agenda,
+    /// Where groups begin that are about to be made. No image holds them: a group is made in one step.
+    beginnings: BTreeMap<GroupId, BTreeMap<QueueId, QueueIndex>>,
     /// Dead letters that were put back, per dead-letter queue and block.
     pub(crate) redriven: BTreeMap<QueueId, BTreeMap<u64, u64>>,
 }
@@ -28,24 +30,27 @@ pub(crate) struct Group {
 }
 
 impl Index {
-    /// Takes one change in. Total: what the change expects and the index does not have is left alone.
-    /// Returns how many messages it touched.
-    pub fn apply(&mut self, change: &Change<'_>) -> u64 {
+    /// Lets one change happen, and says how many messages it touched.
+    pub(crate) fn change(&mut self, change: &Change<'_>) -> u64 {
         match change {
             Change::Group { group, policy, counters } => {
                 let queues = self.groups.remove(group).map(|known| known.queues).unwrap_or_default();
                 self.groups.insert(*group, Group { policy: policy.clone(), counters: *counters, queues });
+                for (queue, position) in self.beginnings.remove(group).unwrap_or_default() {
+                    self.change(&Change::Positioned { group: *group, queue, position });
+                }
                 0
             }
             Change::GroupRemoved { group } => {
                 self.groups.remove(group);
+                self.beginnings.remove(group);
                 self.agenda.forget(*group);
                 0
             }
             Change::Positioned { group, queue, position } => {
-                if let Some(known) = self.groups.get_mut(group) {
-                    let queue = known.queues.entry(*queue).or_default();
-                    queue.go_on(*position, *position);
+                match self.groups.get_mut(group) {
+                    Some(known) => known.queues.entry(*queue).or_default().go_on(*position, *position),
+                    None => drop(self.beginnings.entry(*group).or_default().insert(*queue, *position)),
                 }
                 0
             }
@@ -215,6 +220,13 @@ impl Index {
     /// The history of one unsettled message.
     pub fn held(&self, group: GroupId, queue: QueueId, index: QueueIndex) -> Option<&Cohort> {
         self.block(group, queue, index.block())?.cohort(index.bit())
+    }
+
+    /// What a group holds of a run, at the run's attempt; the cohorts may hold more than the run names.
+    pub(crate) fn cohorts(&self, group: GroupId, run: &Run) -> impl Iterator<Item = &Cohort> {
+        let (mask, attempt) = (run.mask, run.attempt);
+        let held = self.block(group, run.queue, run.block).into_iter().flat_map(|block| &block.cohorts);
+        held.filter(move |cohort| cohort.attempt == attempt && cohort.mask & mask != 0)
     }
 
     pub(crate) fn block(&self, group: GroupId, queue: QueueId, number: u64) -> Option<&Block> {

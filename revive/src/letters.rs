@@ -19,6 +19,11 @@ impl Index {
         })
     }
 
+    /// The redriven letters of a block.
+    pub(crate) fn redriven_of(&self, queue: QueueId, block: u64) -> u64 {
+        self.redriven.get(&queue).and_then(|blocks| blocks.get(&block)).copied().unwrap_or(0)
+    }
+
     /// Whether a queue has redriven letters before `first`.
     pub fn has_redriven_before(&self, queue: QueueId, first: QueueIndex) -> bool {
         let lowest = self.redriven.get(&queue).and_then(|blocks| blocks.iter().next());

@@ -1,7 +1,7 @@
 //! The POP index and the merge: who holds which message until when, and what happens when a lease ends.
 //!
 //! This crate is the pure core of `popstore`. It opens no file, starts no thread, takes no lock and reads no clock:
-//! [`Change`]s and the [`Time`] go in, [`Decision`]s come out. A store applies every change twice in its life, once
+//! [`Command`]s and the [`Time`] go in, [`Change`]s come out: [`decide`] says what a command comes to, and changes nothing. A store applies every change twice in its life, once
 //! when it happens and once when it replays its checkpoint log, and both go through [`Index::apply`]: what was decided
 //! before a crash and what is rebuilt after it cannot differ.
 //!
@@ -42,6 +42,8 @@ mod agenda;
 mod block;
 mod blocks;
 mod change;
+mod decide;
+mod effects;
 mod expiry;
 mod ids;
 mod image;
@@ -57,6 +59,8 @@ mod truncate;
 pub use agenda::Place;
 pub use block::{Cohort, State};
 pub use change::{Burial, Change, Counters, EndReason, Run};
+pub use decide::{Answer, Command, Decided, Lease, Outcome, Pop, Span, decide};
+pub use effects::Effects;
 pub use expiry::{Burying, Decision, Verdict};
 pub use ids::{GroupId, QueueId, QueueIndex, TopicId};
 pub use image::{Cursor, QueueImage, Told};

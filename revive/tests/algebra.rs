@@ -9,11 +9,14 @@
 //! - a replay gives the same from the beginning, from any walk however interleaved, and however it is split;
 //! - changes that no store would write are ignored or taken, but neither panic nor upset the counts;
 //! - on a clock that jumped no wait is longer than it was set to last;
+//! - two indexes that were fed the same changes, one of them restored from images again and again, answer every command
+//!   alike;
 //! - nothing but a change changes the state: whatever the way to it, it is equal to the last bit, order included.
 
 #[path = "../../fuzz/bytes.rs"]
 mod bytes;
 mod oracle;
+mod twins;
 
 use oracle::arbitrary::{config, group, junk, number, ops, policy, queue, time};
 use oracle::checks::check_index;

@@ -29,7 +29,7 @@ impl Desk {
 
     pub(crate) fn apply(&mut self, change: Change<'static>) -> u64 {
         self.log.push(change.clone());
-        self.index.apply(&change)
+        self.index.apply(&change).touched
     }
 
     /// Pops up to `n` of the messages before `end`, and says which.

@@ -26,6 +26,9 @@ macro_rules! ensure {
 }
 pub(crate) use ensure;
 
+const FIRST: QueueId = QueueId { topic: TopicId(0), queue: 0 };
+const LAST: QueueId = QueueId { topic: TopicId(u32::MAX), queue: u32::MAX };
+
 /// How many burials per group and queue a late handler can still be told of.
 const BURIED_MAX: usize = 256;
 
@@ -77,6 +80,8 @@ pub(crate) struct Oracle {
     pub(crate) begun: BTreeMap<(GroupId, QueueId), u64>,
     pub(crate) buried: BTreeMap<(GroupId, QueueId), Vec<Buried>>,
     pub(crate) redriven: BTreeSet<(QueueId, u64)>,
+    /// Where groups begin that are about to be made.
+    pub(crate) beginnings: BTreeMap<(GroupId, QueueId), u64>,
     pub(crate) flaw: Flaw,
 }
 
@@ -96,6 +101,11 @@ impl Oracle {
         match change {
             Change::Group { group, policy, counters } => {
                 self.groups.insert(*group, (policy.clone(), *counters));
+                let begins: Vec<_> = self.beginnings.range((*group, FIRST)..=(*group, LAST)).map(|at| *at.0).collect();
+                for (group, queue) in begins {
+                    let position = QueueIndex(self.beginnings.remove(&(group, queue)).unwrap_or_default());
+                    self.apply(&Change::Positioned { group, queue, position });
+                }
                 0
             }
             Change::GroupRemoved { group } => {
@@ -104,10 +114,13 @@ impl Oracle {
                 self.positions.retain(|place, _| place.0 != *group);
                 self.begun.retain(|place, _| place.0 != *group);
                 self.buried.retain(|place, _| place.0 != *group);
+                self.beginnings.retain(|place, _| place.0 != *group);
                 0
             }
             Change::Positioned { group, queue, position } => {
-                if self.groups.contains_key(group) {
+                if !self.groups.contains_key(group) {
+                    self.beginnings.insert((*group, *queue), position.0);
+                } else {
                     let known = self.positions.entry((*group, *queue)).or_default();
                     let begun = self.begun.entry((*group, *queue)).or_default();
                     *begun = if begun == known { position.0.max(*known) } else { *begun };

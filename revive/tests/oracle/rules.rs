@@ -152,9 +152,10 @@ impl Oracle {
         }
     }
 
-    /// A queue without burials and one that was never asked for them are the same.
+    /// A queue without burials and one that was never asked for them are the same, and no image holds a beginning.
     pub(crate) fn plain(mut self) -> Self {
         self.buried.retain(|_, buried| !buried.is_empty());
+        self.beginnings.clear();
         self.flaw = Flaw::None;
         self
     }

@@ -58,20 +58,7 @@ impl Logged {
 
     /// The change with its runs.
     pub(crate) fn told(&self) -> Change<'_> {
-        let mut change: Change<'_> = self.change.clone();
-        match &mut change {
-            Change::Popped { runs, .. }
-            | Change::Acked { runs, .. }
-            | Change::Nacked { runs, .. }
-            | Change::Extended { runs, .. }
-            | Change::Revived { runs, .. }
-            | Change::Ended { runs, .. }
-            | Change::Forgotten { runs, .. }
-            | Change::Buried { runs, .. }
-            | Change::Redriven { runs } => *runs = &self.runs,
-            _ => {}
-        }
-        change
+        self.change.with_runs(&self.runs)
     }
 }
 

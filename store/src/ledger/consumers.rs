@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use popstore_revive::{Burying, Change, GroupId, Index, QueueId, QueueIndex, Run, Time};
+use popstore_revive::{Burying, Change, GroupId, Index, QueueId, Run, Time};
 
 use super::AckTimes;
 use super::burials::Burials;
@@ -27,8 +27,6 @@ pub(crate) struct Consumers {
     /// Who waits for what became visible by then has been woken.
     visible_through: Time,
     pub(super) burials: Burials,
-    /// Where groups begin that are about to be made: a group is made by one record, and it comes last.
-    beginnings: BTreeMap<GroupId, Vec<(QueueId, QueueIndex)>>,
 }
 
 /// A group beside what the index knows of it.
@@ -98,17 +96,7 @@ impl Consumers {
                 self.index.apply(change);
                 if let Change::Group { group, .. } = change {
                     self.name_group(*group, name, *invisible_for);
-                    for (queue, position) in self.beginnings.remove(group).unwrap_or_default() {
-                        self.index.apply(&Change::Positioned { group: *group, queue, position });
-                    }
                 }
-                0
-            }
-            CheckpointRecord::Change(Change::Positioned { group, queue, position })
-                if self.index.policy(*group).is_none() =>
-            {
-                self.beginnings.entry(*group).or_default().push((*queue, *position));
-                self.use_up(*group);
                 0
             }
             CheckpointRecord::Change(change) => {
@@ -118,7 +106,11 @@ impl Consumers {
                     self.by_name.remove(&gone.name);
                     self.ack_times.remove(group);
                 }
-                self.index.apply(change)
+                if let Change::Positioned { group, .. } = change {
+                    // Also where a group begins that is about to be made.
+                    self.use_up(*group);
+                }
+                self.index.apply(change).touched
             }
             CheckpointRecord::SnapshotBegin { next_group, .. } => {
                 self.next_group = self.next_group.max(*next_group);

@@ -18,5 +18,5 @@ pub(crate) fn complete(index: &mut Index, settlement: &Settlement) -> u64 {
     if let Some(at) = ended_at(index, settlement, at) {
         index.apply(&Change::Ended { group, at, runs: &runs });
     }
-    index.apply(&settlement.change(at, &runs))
+    index.apply(&settlement.change(at, &runs)).touched
 }

@@ -173,7 +173,7 @@ impl RecoveryPlan {
         for queue in index.beyond(end) {
             let end = end(queue);
             let topic = messages.topics.get(&queue.topic).map_or("", |topic| topic.name.as_str());
-            let count = index.apply(&Change::Truncated { queue, end });
+            let count = index.apply(&Change::Truncated { queue, end }).touched;
             let why =
                 format!("the messages of {topic}/{} from {} on were lost with an unsynced tail", queue.queue, end.0);
             self.step("void", None, 0, count, why);

@@ -261,4 +261,72 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("spec", "put_back::a_letter_twice_in_a_list_is_put_back_once"),
         told: "Done",
     },
+    Mistake {
+        name: "accept a lease twice in one batch",
+        breaks: "h",
+        places: &[Place {
+            file: "revive/src/decide/gathered.rs",
+            right: "let new = run.mask & !runs[at].mask;",
+            wrong: "let new = if BROKEN { run.mask } else { run.mask & !runs[at].mask };",
+        }],
+        caught_by: ("decide", "of_a_lease_that_is_presented_twice_at_once_one_is_accepted"),
+        told: "left: [(true",
+    },
+    Mistake {
+        name: "begin each pop with the same queue",
+        breaks: "",
+        places: &[Place {
+            file: "revive/src/decide/leases.rs",
+            right: "n => (scattered(deliveries) % n as u64) as usize,",
+            wrong: "n => (scattered(if BROKEN { 0 } else { deliveries }) % n as u64) as usize,",
+        }],
+        caught_by: ("decide", "the_queues_take_turns_by_what_was_delivered"),
+        told: "QueueId",
+    },
+    Mistake {
+        name: "give back at the limit as the consumer wishes",
+        breaks: "c",
+        places: &[Place {
+            file: "revive/src/decide/settle.rs",
+            right: "(verdict, _) => verdict,",
+            wrong: "(_, Some(delay)) if BROKEN => Verdict::Redeliver { visible_at: now.after(delay) }, \
+                (verdict, _) => verdict,",
+        }],
+        caught_by: ("decide", "a_nack_at_the_limit_leaves_the_group_whatever_the_delay"),
+        told: "left: [(true",
+    },
+    Mistake {
+        name: "settle no message by its letter while its lease runs on record",
+        breaks: "d",
+        places: &[Place {
+            file: "revive/src/decide/settle.rs",
+            right: "if !out.runs.is_empty() { out.push_from(0, Change::Ended",
+            wrong: "if !out.runs.is_empty() && !BROKEN { out.push_from(0, Change::Ended",
+        }],
+        caught_by: ("decide", "a_letter_settles_its_message_though_its_lease_runs_on_record"),
+        told: "Leased",
+    },
+    Mistake {
+        name: "let a new group begin at the front of every queue",
+        breaks: "b",
+        places: &[Place {
+            file: "revive/src/index.rs",
+            right: "None => drop(self.beginnings.entry(*group).or_default().insert(*queue, *position)),",
+            wrong: "None if BROKEN => {} \
+                None => drop(self.beginnings.entry(*group).or_default().insert(*queue, *position)),",
+        }],
+        caught_by: ("decide", "a_group_is_made_by_one_change_that_comes_last"),
+        told: "positions(other)",
+    },
+    Mistake {
+        name: "let an image change the order of what is held",
+        breaks: "h",
+        places: &[Place {
+            file: "revive/src/image.rs",
+            right: "cohorts: cohorts.collect(),",
+            wrong: "cohorts: { let mut all: Vec<_> = cohorts.collect(); if BROKEN { all.reverse(); } all },",
+        }],
+        caught_by: ("algebra", "twins::an_index_restored_from_images_answers_every_command_as_the_one_they_are_of"),
+        told: "assertion failed",
+    },
 ];

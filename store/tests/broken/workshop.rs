@@ -39,8 +39,11 @@ pub struct Tests {
 impl Tests {
     pub fn command(&self, binary: &str) -> Command {
         let path = self.binaries.get(binary).unwrap_or_else(|| panic!("no test binary is called {binary:?}"));
-        let package =
-            if matches!(binary, "algebra" | "claims" | "parts" | "popstore_revive") { "revive" } else { "store" };
+        let package = if matches!(binary, "algebra" | "claims" | "decide" | "parts" | "popstore_revive") {
+            "revive"
+        } else {
+            "store"
+        };
         let mut command = Command::new(path);
         command.current_dir(self.root.join(package)).env_remove(SWITCH).env("RUST_BACKTRACE", "0");
         command

@@ -1,0 +1,289 @@
+//! What each command comes to, one claim per test.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use popstore_revive::*;
+
+const GROUP: GroupId = GroupId(1);
+const QUEUE: QueueId = QueueId { topic: TopicId(1), queue: 0 };
+const LEASE: Duration = Duration::from_micros(10);
+
+/// One group, a queue of ten messages, and a clock that stands still until it is moved.
+struct Desk {
+    index: Index,
+    decided: Decided,
+    now: Time,
+}
+
+impl Desk {
+    fn new(policy: &Policy) -> Self {
+        let mut desk = Self { index: Index::default(), decided: Decided::default(), now: Time(100) };
+        desk.run(Command::SetGroup { group: GROUP, policy, from: &[] });
+        desk
+    }
+
+    fn limited(max: u32) -> Self {
+        Self::new(&Policy { max_reconsume_times: Some(max), ..Policy::default() })
+    }
+
+    fn ask(&mut self, command: Command<'_>) -> Answer {
+        decide(&self.index, &command, self.now, &mut self.decided)
+    }
+
+    fn run(&mut self, command: Command<'_>) -> Answer {
+        let answer = self.ask(command);
+        for change in self.decided.changes() {
+            self.index.apply(&change);
+        }
+        answer
+    }
+
+    fn pop_from(&mut self, from: &[Span], limit: u32) -> Vec<Lease> {
+        self.run(Command::Pop(Pop { group: GROUP, generation: 1, lease: LEASE, limit, runs_max: 100, from }));
+        let changes = self.decided.changes();
+        let runs: Vec<Run> = changes.flat_map(|change| change.runs().to_vec()).collect();
+        let lease = |run: &Run, index| Lease { queue: run.queue, index, attempt: run.attempt, generation: 1 };
+        runs.iter().flat_map(|run| run.indexes().map(move |index| lease(run, index))).collect()
+    }
+
+    fn pop(&mut self, limit: u32) -> Vec<Lease> {
+        self.pop_from(&[Span { queue: QUEUE, first: QueueIndex(0), end: QueueIndex(10) }], limit)
+    }
+
+    fn wait(&mut self, micros: u64) {
+        self.now.0 += micros;
+        while self.run(Command::Tick { blocks_max: 1 }) == Answer::Done {}
+    }
+
+    fn ack(&mut self, leases: &[Lease]) -> Vec<(bool, Standing)> {
+        assert_eq!(self.run(Command::Ack { group: GROUP, leases }), Answer::Settled);
+        self.decided.outcomes().iter().map(|outcome| (outcome.accepted, outcome.standing)).collect()
+    }
+
+    fn nack(&mut self, lease: Lease, delay: Option<Duration>) -> bool {
+        self.run(Command::Nack { group: GROUP, lease, delay });
+        self.decided.outcomes()[0].accepted
+    }
+
+    fn skip(&mut self, index: u64) -> Answer {
+        let queue = (QUEUE, QueueIndex(0));
+        self.run(Command::Skip { group: GROUP, generation: 1, queue, index: QueueIndex(index) })
+    }
+
+    fn counters(&self) -> Counters {
+        self.index.counters(GROUP).expect("the group exists")
+    }
+}
+
+#[test]
+fn of_a_lease_that_is_presented_twice_at_once_one_is_accepted() {
+    let mut desk = Desk::limited(3);
+    let [a, b] = desk.pop(2)[..] else { panic!("two messages") };
+    let leased = Standing::Leased { due: Time(110) };
+    assert_eq!(desk.ack(&[a, b, a]), [(true, leased), (true, leased), (false, leased)]);
+    assert_eq!(desk.ack(&[a]), [(false, Standing::Settled)]);
+    assert_eq!(desk.counters().acked, 2);
+}
+
+#[test]
+fn an_outcome_says_what_the_message_was_doing() {
+    let mut desk = Desk::limited(3);
+    let [lease] = desk.pop(1)[..] else { panic!("one message") };
+    desk.now = Time(107);
+    desk.ack(&[lease]);
+    let held = desk.decided.outcomes()[0].held.expect("it was held");
+    assert_eq!((held.popped_at, held.due), (Time(100), Time(110)));
+}
+
+#[test]
+fn neighbours_in_one_batch_have_their_own_outcomes() {
+    let mut desk = Desk::limited(3);
+    let leases = desk.pop(3);
+    desk.now = Time(105);
+    desk.run(Command::Extend { group: GROUP, lease: leases[1], by: LEASE });
+    desk.now = Time(112);
+    assert!(desk.nack(leases[1], None));
+    desk.wait(0);
+    let again = desk.pop(1);
+    assert_eq!(again[0].index, leases[0].index);
+    let handed_out = Standing::HandedOutAgain { attempt: 2 };
+    let strange = Lease { attempt: 7, ..leases[2] };
+    let outcomes = desk.ack(&[leases[0], leases[1], leases[2], strange]);
+    let over = (true, Standing::Over);
+    assert_eq!(outcomes, [(false, handed_out), over, over, (false, Standing::Unknown)]);
+}
+
+#[test]
+fn a_nack_at_the_limit_leaves_the_group_whatever_the_delay() {
+    for (at_limit, gone) in [(AtLimit::DeadLetter, Burial::DeadLettered), (AtLimit::Discard, Burial::Discarded)] {
+        let mut desk = Desk::new(&Policy { max_reconsume_times: Some(0), at_limit, ..Policy::default() });
+        let lease = desk.pop(1)[0];
+        assert!(desk.nack(lease, Some(Duration::ZERO)));
+        assert_eq!(desk.ack(&[lease]), [(false, Standing::Buried(gone))]);
+        assert_eq!(desk.index.to_bury().count(), usize::from(gone == Burial::DeadLettered));
+    }
+}
+
+#[test]
+fn a_nack_waits_as_it_is_asked_to_or_as_the_rules_say() {
+    let backoff = Backoff::Fixed(Duration::from_micros(7));
+    let mut desk = Desk::new(&Policy { backoff, ..Policy::default() });
+    let [a, b] = desk.pop(2)[..] else { panic!("two messages") };
+    assert!(desk.nack(a, Some(Duration::from_micros(3))) && desk.nack(b, None));
+    let due = |desk: &Desk, lease: Lease| desk.index.held(GROUP, QUEUE, lease.index).map(|held| held.due);
+    assert_eq!([due(&desk, a), due(&desk, b)], [Some(Time(103)), Some(Time(107))]);
+}
+
+#[test]
+fn a_lease_that_is_over_is_neither_given_back_nor_extended() {
+    let mut desk = Desk::limited(3);
+    let lease = desk.pop(1)[0];
+    desk.now = Time(110);
+    assert!(!desk.nack(lease, None));
+    desk.run(Command::Extend { group: GROUP, lease, by: LEASE });
+    assert_eq!((desk.decided.outcomes()[0].standing, desk.decided.changes().count()), (Standing::Over, 0));
+}
+
+#[test]
+fn the_queues_take_turns_by_what_was_delivered() {
+    let from: Vec<Span> = (0..5)
+        .map(|queue| Span { queue: QueueId { queue, ..QUEUE }, first: QueueIndex(0), end: QueueIndex(1000) })
+        .collect();
+    let turns = || {
+        let mut desk = Desk::limited(3);
+        (0..60).map(|_| desk.pop_from(&from, 1)[0].queue).collect::<Vec<_>>()
+    };
+    let queues = turns();
+    assert_eq!(queues, turns(), "the same commands give the same turns");
+    let pops = |span: &Span| queues.iter().filter(|queue| **queue == span.queue).count();
+    assert!(from.iter().all(|span| (4..=24).contains(&pops(span))), "{queues:?}");
+}
+
+#[test]
+fn a_pop_takes_from_all_queues_until_it_has_enough() {
+    let from: Vec<Span> = (0..3)
+        .map(|queue| Span { queue: QueueId { queue, ..QUEUE }, first: QueueIndex(2), end: QueueIndex(4) })
+        .collect();
+    let mut desk = Desk::limited(3);
+    let popped: BTreeSet<_> = desk.pop_from(&from, 9).iter().map(|lease| (lease.queue, lease.index.0)).collect();
+    let all = from.iter().flat_map(|span| [2, 3].map(|index| (span.queue, index)));
+    assert_eq!(popped, all.collect());
+    assert_eq!(desk.pop_from(&from, 9), []);
+    let pop = Command::Pop(Pop { group: GROUP, generation: 1, lease: LEASE, limit: 1, runs_max: 1, from: &from });
+    assert_eq!(desk.ask(pop), Answer::Nothing);
+}
+
+#[test]
+fn a_pop_names_no_more_runs_than_it_may() {
+    let mut desk = Desk::limited(3);
+    let from = [Span { queue: QUEUE, first: QueueIndex(0), end: QueueIndex(1000) }];
+    desk.run(Command::Pop(Pop { group: GROUP, generation: 1, lease: LEASE, limit: 1000, runs_max: 2, from: &from }));
+    assert_eq!(desk.index.position(GROUP, QUEUE), Some(QueueIndex(128)));
+}
+
+#[test]
+fn a_message_can_be_given_up_whatever_it_is_doing() {
+    let mut desk = Desk::limited(1);
+    let [in_flight, hidden, ended] = desk.pop(3)[..] else { panic!("three messages") };
+    assert!(desk.nack(hidden, Some(LEASE)));
+    let policy = Policy { max_reconsume_times: Some(0), ..Policy::default() };
+    desk.run(Command::SetGroup { group: GROUP, policy: &policy, from: &[] });
+    assert!(desk.nack(ended, None));
+    for index in [in_flight.index.0, hidden.index.0, ended.index.0, 3] {
+        assert_eq!(desk.skip(index), Answer::Done, "{index}");
+        assert!(desk.index.held(GROUP, QUEUE, QueueIndex(index)).is_none(), "{index} is held");
+    }
+    assert_eq!((desk.counters().discarded, desk.index.to_bury().count()), (4, 0));
+    assert_eq!(desk.ack(&[in_flight, ended]), [(false, Standing::Buried(Burial::Discarded)); 2]);
+    assert_eq!([desk.skip(2), desk.skip(9)], [Answer::Nothing; 2], "it is settled, or not to be had next");
+}
+
+#[test]
+fn a_group_is_made_by_one_change_that_comes_last() {
+    let mut desk = Desk::limited(1);
+    let (other, policy) = (GroupId(2), Policy::default());
+    let from = [(QUEUE, QueueIndex(7)), (QueueId { queue: 1, ..QUEUE }, QueueIndex(8))];
+    desk.ask(Command::SetGroup { group: other, policy: &policy, from: &from });
+    for change in desk.decided.changes() {
+        assert_eq!(desk.index.policy(other), None, "it is there before {change:?}");
+        desk.index.apply(&change);
+    }
+    assert!(desk.index.positions(other).eq(from));
+    desk.pop_from(&[Span { queue: QUEUE, first: QueueIndex(0), end: QueueIndex(9) }], 1);
+    let counters = desk.counters();
+    desk.run(Command::SetGroup { group: GROUP, policy: &policy, from: &from });
+    assert_eq!((desk.counters(), desk.index.position(GROUP, QUEUE)), (counters, Some(QueueIndex(1))));
+}
+
+#[test]
+fn a_group_begins_to_read_a_queue_once() {
+    let mut desk = Desk::limited(1);
+    let begin = |desk: &mut Desk, position| {
+        desk.run(Command::BeginReading { group: GROUP, from: &[(QUEUE, QueueIndex(position))] })
+    };
+    assert_eq!([begin(&mut desk, 3), begin(&mut desk, 5)], [Answer::Done, Answer::Nothing]);
+    assert_eq!(desk.index.position(GROUP, QUEUE), Some(QueueIndex(3)));
+}
+
+#[test]
+fn a_letter_settles_its_message_though_its_lease_runs_on_record() {
+    let mut desk = Desk::limited(0);
+    let lease = desk.pop(1)[0];
+    let runs = [Run::one(QUEUE, lease.index, 1)];
+    assert_eq!(desk.run(Command::Bury { group: GROUP, runs: &runs }), Answer::Done);
+    assert_eq!(desk.ack(&[lease]), [(false, Standing::Buried(Burial::DeadLettered))]);
+    assert_eq!(desk.run(Command::Bury { group: GROUP, runs: &runs }), Answer::Nothing);
+    assert_eq!(desk.counters().dead_lettered, 1);
+}
+
+#[test]
+fn a_letter_is_put_back_once_and_not_when_its_reader_is_done_with_it() {
+    let mut desk = Desk::limited(0);
+    let lease = desk.pop(2)[1];
+    desk.ack(&[lease]);
+    let redrive = |desk: &mut Desk, index| desk.run(Command::Redrive { queue: QUEUE, index: QueueIndex(index) });
+    assert_eq!(redrive(&mut desk, 1), Answer::Finished);
+    assert_eq!([redrive(&mut desk, 0), redrive(&mut desk, 0)], [Answer::Done, Answer::AlreadyRedriven]);
+    let forget = Command::Forget { queue: QUEUE, first: QueueIndex(9), moved: &[] };
+    assert_eq!([desk.run(forget), desk.run(forget)], [Answer::Done, Answer::Nothing]);
+    assert!(!desk.index.is_redriven(QUEUE, QueueIndex(0)));
+}
+
+#[test]
+fn who_does_not_exist_gets_nothing() {
+    let mut desk = Desk::limited(0);
+    let (group, from) = (GroupId(9), [Span { queue: QUEUE, first: QueueIndex(0), end: QueueIndex(9) }]);
+    let pop = Command::Pop(Pop { group, generation: 1, lease: LEASE, limit: 1, runs_max: 1, from: &from });
+    let skip = Command::Skip { group, generation: 1, queue: (QUEUE, QueueIndex(0)), index: QueueIndex(0) };
+    for command in [pop, skip, Command::RemoveGroup { group }, Command::BeginReading { group, from: &[] }] {
+        assert_eq!(desk.run(command), Answer::UnknownGroup, "{command:?}");
+    }
+    let lease = Lease { queue: QUEUE, index: QueueIndex(0), attempt: 1, generation: 1 };
+    desk.run(Command::Ack { group, leases: &[lease] });
+    assert_eq!(desk.decided.outcomes()[0].standing, Standing::Unknown);
+}
+
+#[test]
+fn a_change_says_who_can_be_woken_and_what_is_to_be_buried() {
+    let mut desk = Desk::new(&Policy { max_reconsume_times: Some(1), ordered: true, ..Policy::default() });
+    let effects = |desk: &mut Desk, command: Command<'_>| {
+        desk.ask(command);
+        let changes = desk.decided.changes();
+        changes.map(|change| desk.index.apply(&change)).collect::<Vec<_>>()
+    };
+    let poppable = |touched, at| Effects { touched, poppable_at: Some(Time(at)), buries: false };
+    let lease = desk.pop(1)[0];
+    let nack = Command::Nack { group: GROUP, lease, delay: Some(Duration::from_micros(5)) };
+    assert_eq!(effects(&mut desk, nack), [poppable(1, 105)]);
+    desk.now = Time(105);
+    let lease = desk.pop(1)[0];
+    desk.now = Time(115);
+    let buries = Effects { touched: 1, poppable_at: None, buries: true };
+    assert_eq!(effects(&mut desk, Command::Tick { blocks_max: 9 }), [buries]);
+    let runs = [Run::one(QUEUE, lease.index, lease.attempt)];
+    assert_eq!(effects(&mut desk, Command::Bury { group: GROUP, runs: &runs }), [poppable(1, 115)]);
+    let lease = desk.pop(1)[0];
+    assert_eq!(effects(&mut desk, Command::Ack { group: GROUP, leases: &[lease] }), [poppable(1, 115)]);
+    assert_eq!(effects(&mut desk, Command::RemoveGroup { group: GROUP }), [poppable(0, 0)]);
+}
