@@ -192,9 +192,10 @@ impl State {
         let bases = log.bases();
         let (limit, bytes) = (log.files_end(), log.data_bytes());
         let mut sequence = Sequence::beginning_at(if start > self.mark { start } else { 0 });
-        for (topic, marked) in replay.mark.topics.iter().filter(|_| start <= self.mark) {
+        for (topic, marked) in &replay.mark.topics {
             let ends = marked.queues.iter().zip(0..).map(|(extent, queue)| (queue, extent.end.0));
-            sequence.know(*topic, &marked.name, marked.queues.len() as u32, ends);
+            // Where messages may be missing behind the mark, its names are right all the same.
+            sequence.know(*topic, &marked.name, marked.queues.len() as u32, ends.filter(|_| start <= self.mark));
         }
         let faults_before = faults.len();
         let mut walk = log.walk(self.mark.max(start), replay.commit_proven, identity.generation);

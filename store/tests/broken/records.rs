@@ -166,4 +166,15 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("spec", "crafted::the_last_attempt_is_not_followed_by_another"),
         told: "a delivery that has no number",
     },
+    Mistake {
+        name: "forget the marked names where the log begins behind the mark",
+        breaks: "",
+        places: &[Place {
+            file: "store/src/inspect/state.rs",
+            right: "for (topic, marked) in &replay.mark.topics { let ends",
+            wrong: "for (topic, marked) in replay.mark.topics.iter().filter(|_| !BROKEN || start <= self.mark) { let ends",
+        }],
+        caught_by: ("spec", "crafted::two_topics_of_one_name_are_refused_also_behind_a_mark"),
+        told: "the second takes the name of the first",
+    },
 ];

@@ -1,13 +1,14 @@
 //! Records with right checksums that say what cannot be: each reader refuses or names them, and what is called sound
 //! opens and is delivered.
 
-use crate::disk::Dice;
+use crate::disk::{Dice, HEADER, MESSAGE, base, change, frames_of, segments};
 use crate::forge::{
-    Judged, Raw, Record, T, V, advance, end_of, forge, group, mark, mark_topic, message, message_with, options, popped,
-    record, topic,
+    Judged, Raw, Record, T, V, advance, end_of, forge, found, group, mark, mark_topic, message, message_with, options,
+    popped, record, topic, write,
 };
-use crate::scene::secs;
-use popstore::{Error, Message};
+use crate::scene::{Scene, TOPIC, secs};
+use popstore::inspect::Snapshot;
+use popstore::{Error, Message, fuzzing};
 
 /// How many stores are made of lies by chance.
 const CASES: u32 = 150;
@@ -363,4 +364,34 @@ fn what_is_called_sound_opens_and_is_delivered_whatever_it_says() {
         (CASES / 5..CASES).contains(&refused),
         "{refused} of {CASES} were refused: too few or too many to show much"
     );
+}
+
+/// A commit log that begins behind the mark: what was marked is known of it all the same.
+#[test]
+fn two_topics_of_one_name_are_refused_also_behind_a_mark() {
+    let mut scene = Scene::new();
+    scene.append_many(&"m".repeat(1000), 9);
+    scene.die(|dir| {
+        let files = segments(dir, "commit");
+        let messages = frames_of(dir, "commit", MESSAGE);
+        let before = messages.iter().filter(|message| message.path == files[0]).count() as u64;
+        let (start, end) = (base(&files[1]), base(&files[2]));
+        std::fs::remove_file(&files[0]).unwrap();
+        // The first record of a segment names its topic, and this one gives it another number.
+        change(&files[1], |bytes| {
+            assert_eq!(bytes[HEADER + 20..HEADER + 22], [3, 0]);
+            bytes[HEADER + 21] = 1;
+            fuzzing::repair(bytes, HEADER);
+        });
+        let opened = record(24, &[V(1), V(1_000_000_000_000), V(0)]);
+        let marked = [mark_topic(0, TOPIC, 0, &[(before, before)]), mark(start - 1, 1)];
+        let begins = [record(25, &[V(end)]), record(26, &[V(start)])];
+        write(dir, "checkpoint", &[&[opened][..], &marked, &begins].concat());
+    });
+    let snapshot = Snapshot::open(&scene.path).unwrap();
+    assert!(snapshot.faults().iter().any(|fault| fault.found.contains("two topics")), "{:?}", snapshot.faults());
+    assert_eq!(snapshot.topics().len(), 1, "the second takes the name of the first");
+    let judged = found(scene).judge();
+    assert!(judged.refused.unwrap().contains("two topics have the name"));
+    assert!(judged.faults.iter().any(|fault| fault.contains("two topics have the name")), "{:?}", judged.faults);
 }

@@ -106,6 +106,11 @@ pub fn forge(commit: &[Record], checkpoint: &[Record]) -> Forged {
     Forged { scene }
 }
 
+/// A store in a directory, as it is.
+pub fn found(scene: Scene) -> Forged {
+    Forged { scene }
+}
+
 /// Writes records one behind the other as a whole log.
 pub fn write(dir: &Path, log: &str, records: &[Record]) {
     let files = segments(dir, log);
