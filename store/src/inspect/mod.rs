@@ -23,7 +23,7 @@ use std::time::SystemTime;
 use popstore_revive::{QueueId, QueueIndex, TopicId};
 
 use crate::clock::{self, Clock, SystemClock};
-use crate::error::Result;
+use crate::error::{At, Result};
 use crate::format::frame::{LogKind, Seed};
 use crate::format::identity::{AT_GENERATION, Identity};
 use crate::ledger::Consumers;
@@ -88,7 +88,10 @@ impl StoreLog {
 /// # Ok(()) }
 /// ```
 pub struct Snapshot {
+    /// The directory as it was given, for the paths of what is reported.
     dir: PathBuf,
+    /// The same, whatever the working directory is by now.
+    home: PathBuf,
     identity: Identity,
     faults: Vec<Fault>,
     tails: Vec<Fault>,
@@ -135,7 +138,8 @@ impl Snapshot {
         }
         let by_place = |one: &Fault, other: &Fault| (&one.path, one.offset).cmp(&(&other.path, other.offset));
         faults.sort_by(by_place);
-        Ok((Self { dir: dir.to_path_buf(), identity, faults, tails, state }, disturbed))
+        let home = std::path::absolute(dir).at("read", dir)?;
+        Ok((Self { dir: dir.to_path_buf(), home, identity, faults, tails, state }, disturbed))
     }
 
     pub(crate) fn consumers(&self) -> &Consumers {
@@ -149,6 +153,17 @@ impl Snapshot {
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The directory, whatever the working directory is by now.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// A fault whose path begins with that, as it is reported.
+    pub(crate) fn reported(&self, fault: &Fault) -> Fault {
+        let path = fault.path.strip_prefix(&self.home).map_or_else(|_| fault.path.clone(), |rest| self.dir.join(rest));
+        Fault { path, ..fault.clone() }
     }
 
     /// The store's id.

@@ -26,7 +26,7 @@ impl Snapshot {
 /// store once more, so it is called once for all queues, after their files were listed: what is missing from a list and
 /// lies before these was deleted in order.
 pub(super) fn firsts_now(snapshot: &Snapshot, queues: impl IntoIterator<Item = QueueId>) -> HashMap<QueueId, u64> {
-    let Ok(now) = Snapshot::open(&snapshot.dir) else { return HashMap::new() };
+    let Ok(now) = Snapshot::open(&snapshot.home) else { return HashMap::new() };
     queues.into_iter().filter_map(|id| Some((id, now.state.queue(id)?.first))).collect()
 }
 

@@ -54,7 +54,12 @@ impl Snapshot {
 
     /// A walk from the start of the segment that holds `from`.
     pub(crate) fn walk(&self, log: StoreLog, from: u64) -> Result<Walk> {
-        let dir = self.dir.join(log.name());
+        self.walk_in(&self.dir, log, from)
+    }
+
+    /// The same by another name of the store's directory.
+    pub(crate) fn walk_in(&self, dir: &Path, log: StoreLog, from: u64) -> Result<Walk> {
+        let dir = dir.join(log.name());
         // What is wrong with the segments as such is among the faults already.
         let looked = Unrecovered::look(&dir, log.kind(), self.identity.id, &mut Vec::new())?;
         let (begin, _, proven) = match log {

@@ -116,13 +116,13 @@ impl Snapshot {
     }
 
     pub(super) fn segment_files(&self, log: LogKind) -> Vec<(u64, PathBuf)> {
-        let looked = Unrecovered::look(&self.dir.join(log.name()), log, self.identity.id, &mut Vec::new());
+        let looked = Unrecovered::look(&self.home.join(log.name()), log, self.identity.id, &mut Vec::new());
         let files = looked.map_or_else(|_| Vec::new(), |looked| looked.all_files().collect());
         files.into_iter().map(|(base, _, path)| (base, path)).collect()
     }
 
     pub(crate) fn segment_capacity(&self, log: StoreLog) -> u64 {
-        let looked = Unrecovered::look(&self.dir.join(log.name()), log.kind(), self.identity.id, &mut Vec::new());
+        let looked = Unrecovered::look(&self.home.join(log.name()), log.kind(), self.identity.id, &mut Vec::new());
         looked.map_or(0, |looked| looked.capacity_max())
     }
 

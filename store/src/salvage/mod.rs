@@ -77,6 +77,8 @@ impl Snapshot {
     pub fn salvage(&self, to: impl AsRef<Path>, mut progress: impl FnMut(u64, u64)) -> Result<Salvaged> {
         let to = to.as_ref();
         self.check_target(to)?;
+        // The program may change its working directory meanwhile.
+        let to = std::path::absolute(to).at("create", to)?;
         let readable = Readable::read(self)?;
         // A frame of its length fits, and what an append reserves beside it.
         let least = readable.frame_max + (MESSAGE_OVERHEAD_MAX + TOPIC_OVERHEAD_MAX + 2 * NAME_MAX + BESIDE) as u64;
@@ -89,11 +91,12 @@ impl Snapshot {
         let options = usual.durability(Durability::Buffered).segment_bytes(segments);
         let options = options.checkpoint_segment_bytes(records);
         // Under another name until it is whole: an interrupted one must not look like a store.
-        let unfinished = unfinished(to);
+        let unfinished = unfinished(&to);
         let store = options.clock(Arc::new(ManualClock::at(now))).open(&unfinished)?;
         let engine = Arc::clone(&store.handle.engine);
         let known: HashSet<_> = self.faults().iter().map(|fault| (&fault.path, fault.offset)).collect();
-        let faults = readable.faults.iter().filter(|fault| !known.contains(&(&fault.path, fault.offset))).cloned();
+        let faults = readable.faults.iter().map(|fault| self.reported(fault));
+        let faults = faults.filter(|fault| !known.contains(&(&fault.path, fault.offset)));
         let (topics, groups) = (HashMap::new(), HashMap::new());
         let done = Salvaged { faults: faults.collect(), ..Salvaged::default() };
         let mut salvage = Salvage { snapshot: self, readable, engine: &engine, topics, groups, done };
@@ -106,10 +109,8 @@ impl Snapshot {
         engine.ledger().snapshot(engine.messages().topics().next_id())?;
         drop(engine);
         store.close()?;
-        let to = std::path::absolute(to).at("rename", to)?;
         let above = directory_above(&to);
         let disk = Disk::open_dir(above, 0, None).at("open", above)?;
-        let unfinished = self::unfinished(&to);
         disk.rename(&unfinished, &to).at("rename", &unfinished)?;
         disk.sync_dir(above).at("sync", above)?;
         Ok(done)
@@ -129,7 +130,7 @@ impl Snapshot {
                 return invalid("beside it lies DIR.unfinished of an attempt that was interrupted: remove that first");
             }
         }
-        let source = self.dir().canonicalize().at("read", self.dir())?;
+        let source = self.home().canonicalize().at("read", self.dir())?;
         for dir in [to, &unfinished(to)] {
             let there = |above: &Path| {
                 let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
@@ -203,7 +204,7 @@ impl Salvage<'_> {
         let total = self.readable.end;
         let mut keep_at = KEEP_EVERY;
         let mut lookup = self.snapshot.lookup();
-        let mut walk = self.snapshot.walk(StoreLog::Commit, 0)?;
+        let mut walk = self.snapshot.walk_in(self.snapshot.home(), StoreLog::Commit, 0)?;
         while let Some(step) = walk.step()? {
             let Step::Frame(at, frame) = step else { continue };
             if at.position >= self.readable.end {

@@ -41,7 +41,7 @@ impl Readable {
     /// use has appended since may settle what that state still holds.
     pub(super) fn read(snapshot: &Snapshot) -> Result<Self> {
         let mut readable = Self::default();
-        let mut walk = snapshot.walk(StoreLog::Commit, 0)?;
+        let mut walk = snapshot.walk_in(snapshot.home(), StoreLog::Commit, 0)?;
         let mut sequence = Sequence::beginning_at(snapshot.commit_extent().0);
         for (id, topic) in snapshot.topic_states() {
             sequence.know(*id, &topic.name, topic.queues.count(), std::iter::empty());

@@ -67,6 +67,32 @@ fn a_changed_working_directory_does_not_change_the_store() {
     }
 }
 
+/// Neither the store that is read nor the one that is made changes with the working directory.
+#[test]
+fn a_changed_working_directory_does_not_redirect_a_salvage() {
+    let Some(dir) = child::dir() else {
+        let dir = tempfile::tempdir().unwrap();
+        let name = "directory::a_changed_working_directory_does_not_redirect_a_salvage";
+        child::expect_passed(&child::run(&["env"], "true", name, dir.path()));
+        return;
+    };
+    let [here, there, elsewhere] = ["here", "there", "elsewhere"].map(|name| dir.join(name));
+    for (place, messages) in [(&here, 30), (&there, 20), (&elsewhere, 10)] {
+        std::fs::create_dir(place).unwrap();
+        let store = options(Durability::Buffered).open(place.join("data")).unwrap();
+        work(&store, messages);
+        store.close().unwrap();
+    }
+    std::env::set_current_dir(&here).unwrap();
+    let snapshot = Snapshot::open("data").unwrap();
+    std::env::set_current_dir(&there).unwrap();
+    let done = snapshot.salvage("saved", |_, _| std::env::set_current_dir(&elsewhere).unwrap()).unwrap();
+    assert_eq!((done.messages, done.faults), (30, Vec::new()), "it read another store");
+    assert_eq!(snapshot.dir(), Path::new("data"), "it is reported as it was given");
+    expect_sound(&there.join("saved"), 30);
+    assert!(!elsewhere.join("saved").exists());
+}
+
 #[test]
 fn a_renamed_directory_stays_the_store() {
     for mode in MODES {
