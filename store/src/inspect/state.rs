@@ -2,7 +2,7 @@
 //!
 //! This is recovery without its judgement: where recovery stops, this says what is wrong and goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::path::Path;
 use std::sync::Arc;
@@ -32,6 +32,8 @@ const TAIL_MAX: usize = 1 << 20;
 pub(super) struct State {
     pub(super) consumers: Consumers,
     pub(super) topics: BTreeMap<TopicId, TopicState>,
+    /// The topics by name: of two with one name, the first.
+    by_name: HashMap<Arc<str>, TopicId>,
     /// Start, end and proven end of the logs.
     pub(super) commit: (u64, u64, u64),
     pub(super) checkpoint: (u64, u64, u64),
@@ -80,11 +82,13 @@ impl State {
     ) -> Result<()> {
         let mut replay = self.read_checkpoint(dir, identity, faults, tails)?;
         self.consumers = std::mem::take(&mut replay.consumers);
-        self.read_commit(dir, identity, &replay, faults, tails)
+        self.read_commit(dir, identity, &replay, faults, tails)?;
+        self.by_name = self.topics.iter().rev().map(|(id, topic)| (Arc::clone(&topic.name), *id)).collect();
+        Ok(())
     }
 
     pub(super) fn topic(&self, name: &str) -> Option<TopicId> {
-        self.topics.iter().find(|(_, topic)| *topic.name == *name).map(|(id, _)| *id)
+        self.by_name.get(name).copied()
     }
 
     pub(super) fn topic_name(&self, topic: TopicId) -> Arc<str> {

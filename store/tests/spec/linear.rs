@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::forge;
 use crate::scene::{Scene, TOPIC};
-use popstore::Message;
 use popstore::inspect::{Fault, Snapshot};
+use popstore::{GroupOptions, Message, Options};
 
 /// What four times the files may cost, in units of what they cost once: the square would be 16.
 const TIMES_MAX: u64 = 6;
@@ -119,4 +120,25 @@ fn a_lookup_by_wrong_queue_files_reads_the_log_once_for_all_topics() {
         scene
     };
     grows_with_the_files(with_wrong_files, read_all_topics);
+}
+
+/// Each name compared with each other takes the better part of an hour.
+#[test]
+fn a_topic_is_found_by_its_name_without_reading_all_names() {
+    const TOPICS: u64 = 400_000;
+    let options = Options::default().segment_bytes(32 << 20);
+    let mut scene = Scene::sized(options, GroupOptions::default());
+    scene.die(|dir| {
+        let topics: Vec<_> = (0..TOPICS).map(|id| forge::topic(id, 1, &format!("t{id}"))).collect();
+        forge::write(dir, "commit", &topics);
+    });
+    let (done, wait) = std::sync::mpsc::channel();
+    let path = scene.path.clone();
+    std::thread::spawn(move || {
+        let snapshot = Snapshot::open(path).unwrap();
+        let mut lookup = snapshot.lookup();
+        let names = (0..TOPICS).map(|id| format!("t{id}"));
+        done.send(names.filter(|name| lookup.message(name, 0, 0).unwrap().is_none()).count())
+    });
+    assert_eq!(wait.recv_timeout(std::time::Duration::from_mins(5)), Ok(TOPICS as usize));
 }
