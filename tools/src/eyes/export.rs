@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     match args.what {
         What::Messages => {
             let (all, mut reader) = (Wanted::default(), snapshot.commit_log(0)?);
-            while let Some((_, message)) = all.next(&mut reader, &mut notes)? {
+            while let Some(message) = all.next(&mut reader, &mut notes)? {
                 output::json(out, &MessageRow::of(&message, Body::Text))?;
             }
         }

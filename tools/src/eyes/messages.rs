@@ -88,12 +88,24 @@ impl Wanted {
         &self,
         reader: &mut CommitReader,
         notes: &mut Notes,
-    ) -> Result<Option<(u64, SnapshotMessage)>, Failure> {
+    ) -> Result<Option<SnapshotMessage>, Failure> {
+        self.next_before(u64::MAX, reader, notes)
+    }
+
+    /// The same, of those that lie before a position of the log; records behind it are not read.
+    fn next_before(
+        &self,
+        end: u64,
+        reader: &mut CommitReader,
+        notes: &mut Notes,
+    ) -> Result<Option<SnapshotMessage>, Failure> {
         for met in reader {
-            if let Some(CommitEntry { at, is: CommitRecordKind::Message(message), .. }) = notes.record(met?)
-                && self.matches(&message)
-            {
-                return Ok(Some((at.segment, message)));
+            match notes.record(met?) {
+                Some(CommitEntry { at, .. }) if at.position >= end => break,
+                Some(CommitEntry { is: CommitRecordKind::Message(message), .. }) if self.matches(&message) => {
+                    return Ok(Some(message));
+                }
+                _ => {}
             }
         }
         Ok(None)
@@ -112,7 +124,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     }
     let mut reader = snapshot.commit_log(args.wanted.from)?;
     loop {
-        while let Some((_, message)) = args.wanted.next(&mut reader, &mut notes)? {
+        while let Some(message) = args.wanted.next(&mut reader, &mut notes)? {
             show(args, &message, out)?;
         }
         if !args.follow {
@@ -124,20 +136,21 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     }
 }
 
-/// Goes through the segments from the newest to the oldest; of each, only offsets are held in memory.
+/// Reads the log in stretches from the newest to the oldest; of each, only offsets are held in memory. Each stretch has
+/// twice the segments of the one before, since each lists all segments of the log.
 fn show_backwards(args: &Args, snapshot: &Snapshot, notes: &mut Notes, out: &mut dyn Write) -> Result<(), Failure> {
     let mut left = args.last.unwrap_or(usize::MAX);
     let mut kept = Vec::new();
     let mut lookup = snapshot.lookup();
-    for base in snapshot.segment_bases(StoreLog::Commit).into_iter().rev() {
+    let mut bases = snapshot.segment_bases(StoreLog::Commit);
+    let (mut end, mut segments) = (u64::MAX, 1);
+    while let Some(base) = bases.split_off(bases.len().saturating_sub(segments)).first().copied() {
         let mut offsets = Vec::new();
         let mut reader = snapshot.commit_log(base.max(args.wanted.from))?;
-        while let Some((segment, message)) = args.wanted.next(&mut reader, notes)? {
-            if segment != base {
-                break;
-            }
+        while let Some(message) = args.wanted.next_before(end, &mut reader, notes)? {
             offsets.push(message.offset);
         }
+        (end, segments) = (base, segments * 2);
         let newest = offsets.split_off(offsets.len().saturating_sub(left));
         left -= newest.len();
         if args.reverse {

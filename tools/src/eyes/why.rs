@@ -130,7 +130,7 @@ fn find(args: &Args, snapshot: &Snapshot, notes: &mut Notes) -> Result<Vec<Snaps
     let wanted = Wanted::of_key(args.key.as_deref().unwrap_or_default());
     let mut reader = snapshot.commit_log(0)?;
     let mut found = Vec::new();
-    while let Some((_, message)) = wanted.next(&mut reader, notes)? {
+    while let Some(message) = wanted.next(&mut reader, notes)? {
         // A copy that retention made is the same message; a letter is one of its own.
         if message.relocated {
             continue;
