@@ -105,3 +105,21 @@ fn a_sparse_file_that_no_segment_can_be_ends_in_an_answer() {
     run(&dir, "summary DIR");
     run(&dir, "verify DIR");
 }
+
+#[test]
+fn a_message_that_claims_a_hole_takes_no_memory_to_find() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, segment) = store(home.path());
+    stretch(&segment, 4 << 30, 4 << 30);
+    let (at, len) = (1_u64 << 20, (1_u32 << 31) - 1);
+    let mut claim = [0; 64];
+    claim[4..8].copy_from_slice(&len.to_le_bytes());
+    (claim[16], claim[20]) = (1, 2);
+    let file = std::fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    file.write_all_at(&claim, at).unwrap();
+    let entry = [&at.to_le_bytes()[..], &len.to_le_bytes(), &[0; 4]].concat();
+    let entries = std::fs::OpenOptions::new().write(true).open(dir.join(format!("queues/orders/0/{:020}", 0))).unwrap();
+    (0..20).for_each(|index| entries.write_all_at(&entry, index * 16).unwrap());
+    assert_eq!(run(&dir, "queue DIR orders 0").matches("NO SUCH MESSAGE").count(), 20);
+    assert!(run(&dir, "why DIR --at orders/0/3").contains("appended"));
+}

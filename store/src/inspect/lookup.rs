@@ -16,15 +16,17 @@ use crate::error::{At, Result};
 use crate::fault::Fault;
 use crate::format::commit::{CommitRecord, MessageRecord};
 use crate::format::entry::{ENTRY, Entry};
-use crate::format::frame::{FRAME_HEADER, Frame, LogKind};
+use crate::format::frame::{FRAME_HEADER, Frame, LogKind, Piecewise};
 use crate::log::Step;
-use crate::segment::StoreFile;
+use crate::segment::{StoreFile, holes};
 
 /// How many files are kept open.
 const OPEN_MAX: usize = 32;
 /// How many bytes of a queue file are read at once.
 const CHUNK: usize = 512 * ENTRY;
 const FRAME_MAX: u32 = 1 << 31;
+/// A longer frame is checked in pieces of this length before it is read whole: its length may be a lie.
+const PIECE: usize = 1 << 20;
 
 /// An entry of a consume queue, with what lies where it leads to.
 #[derive(Clone, Debug)]
@@ -236,6 +238,9 @@ impl Lookup<'_> {
         len: usize,
         then: impl FnOnce(&MessageRecord<'_>) -> Option<T>,
     ) -> Result<Option<T>> {
+        if len > PIECE && !self.fits(offset, len)? {
+            return Ok(None);
+        }
         let bytes = self.read(offset, len)?;
         let frame = Frame::decode(&bytes, offset, self.snapshot.seed(LogKind::Commit));
         Ok(match frame.map(|frame| CommitRecord::decode(&frame)) {
@@ -246,23 +251,54 @@ impl Lookup<'_> {
 
     /// The bytes at a position of the commit log, as many as there are.
     fn read(&mut self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let Some((base, file)) = self.segment(offset)? else { return Ok(Vec::new()) };
+        let left = file.len().at("inspect", &file.path)?.saturating_sub(offset - base);
+        let mut bytes = vec![0; len.min(usize::try_from(left).unwrap_or(usize::MAX))];
+        let read = file.read_at(offset - base, &mut bytes).at("read", &file.path)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
+    /// The segment that holds a position, and where it begins; `None` when there is none.
+    fn segment(&mut self, offset: u64) -> Result<Option<(u64, &StoreFile)>> {
         let before = self.segments.partition_point(|(base, _)| *base <= offset);
-        let Some((base, path)) = before.checked_sub(1).map(|at| &self.segments[at]) else { return Ok(Vec::new()) };
+        let Some((base, path)) = before.checked_sub(1).map(|at| &self.segments[at]) else { return Ok(None) };
         if !self.open.contains_key(base) {
             let Some(file) = StoreFile::read_only_if_there(path.clone()).at("open", path)? else {
-                return Ok(Vec::new());
+                return Ok(None);
             };
             if self.open.len() >= OPEN_MAX {
                 self.open.clear();
             }
             self.open.insert(*base, file);
         }
-        let file = &self.open[base];
-        let left = file.len().at("inspect", path)?.saturating_sub(offset - base);
-        let mut bytes = vec![0; len.min(usize::try_from(left).unwrap_or(usize::MAX))];
-        let read = file.read_at(offset - base, &mut bytes).at("read", path)?;
-        bytes.truncate(read);
-        Ok(bytes)
+        Ok(self.open.get(base).map(|file| (*base, file)))
+    }
+
+    /// Whether the checksum fits of a long frame. Takes time for what the file takes on the disk, and little memory.
+    fn fits(&mut self, offset: u64, len: usize) -> Result<bool> {
+        let seed = self.snapshot.seed(LogKind::Commit);
+        let header = self.read(offset, FRAME_HEADER)?;
+        let (Some(header), Some((base, file))) = (header.first_chunk(), self.segment(offset)?) else {
+            return Ok(false);
+        };
+        let (mut at, end) = (offset - base + FRAME_HEADER as u64, (offset - base).saturating_add(len as u64));
+        if Frame::claimed_len(header) != Some(len) || end > file.len().at("inspect", &file.path)? {
+            return Ok(false);
+        }
+        let (mut frame, mut piece) = (Piecewise::begin(header, offset, seed), vec![0; PIECE]);
+        while at < end {
+            let data = holes::next_data(&file.file, at, end);
+            frame.zeroes(data - at);
+            let hole = holes::next_hole(&file.file, data, end).min(data + PIECE as u64);
+            let read = file.read_at(data, &mut piece[..(hole - data) as usize]).at("read", &file.path)?;
+            if data + read as u64 != hole {
+                return Ok(false);
+            }
+            frame.bytes(&piece[..read]);
+            at = hole;
+        }
+        Ok(frame.fits())
     }
 
     /// Whether an entry leads to a segment that the owner of the store let go of.
