@@ -22,9 +22,12 @@ pub(super) struct Ages {
     opened_at: Time,
     last_base: Option<u64>,
     counted_from: BTreeMap<u64, Time>,
+    /// The times of the segments that are closed and wholly written, by base: these do not change.
+    closed: BTreeMap<u64, Option<Times>>,
 }
 
 /// The times of the messages of a segment, in their order.
+#[derive(Clone, Copy)]
 struct Times {
     first: Time,
     last: Time,
@@ -67,7 +70,7 @@ fn counted_from(segments: &[Option<Times>], opened_at: Time, after: Duration) ->
 
 impl Ages {
     pub(super) fn of_store_opened_at(opened_at: Time) -> Self {
-        Self { opened_at, last_base: None, counted_from: BTreeMap::new() }
+        Self { opened_at, last_base: None, counted_from: BTreeMap::new(), closed: BTreeMap::new() }
     }
 
     /// When the last message of the oldest segment counts as appended, which is at `newest` by the clock.
@@ -82,10 +85,10 @@ impl Ages {
         let last_base = segments.last().map(|last| last.base);
         let is_new = self.last_base != last_base || !self.counted_from.contains_key(&base);
         if is_new {
-            let times = segments
-                .iter()
-                .map(|segment| times(engine.messages().log(), segment, after))
-                .collect::<Result<Vec<_>>>()?;
+            let log = engine.messages().log();
+            let is_closed = |segment: &Segment| Some(segment.base) != last_base && segment.end() <= log.written();
+            let known = segments.iter().map(|segment| (segment.base, is_closed(segment))).collect::<Vec<_>>();
+            let times = self.times(&known, |at| times(log, &segments[at], after))?;
             let counted = counted_from(&times, self.opened_at, after);
             self.counted_from = segments.iter().map(|segment| segment.base).zip(counted).collect();
             self.last_base = last_base;
@@ -97,6 +100,30 @@ impl Ages {
             engine.context().emit(&StoreEvent::ImplausibleTime { appended_at, counted_from });
         }
         Ok(counted)
+    }
+
+    /// The times of the messages of these segments, each by its base and whether it is closed. Reads those that are open or
+    /// not known yet.
+    fn times(
+        &mut self,
+        segments: &[(u64, bool)],
+        mut read: impl FnMut(usize) -> Result<Option<Times>>,
+    ) -> Result<Vec<Option<Times>>> {
+        if let Some((first, _)) = segments.first() {
+            self.closed = self.closed.split_off(first);
+        }
+        let mut all = Vec::with_capacity(segments.len());
+        for (at, (base, is_closed)) in segments.iter().enumerate() {
+            let times = match self.closed.get(base) {
+                Some(known) => *known,
+                None => read(at)?,
+            };
+            if *is_closed {
+                self.closed.insert(*base, times);
+            }
+            all.push(times);
+        }
+        Ok(all)
     }
 }
 
@@ -114,6 +141,7 @@ fn times(log: &Log, segment: &Segment, after: Duration) -> Result<Option<Times>>
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -138,6 +166,26 @@ mod tests {
         assert_eq!(added.pauses, Duration::MAX);
         let counted = counted_from(&[Some(added), Some(Times::add(None, Time(1), AFTER))], Time(9000), AFTER);
         assert_eq!(counted.len(), 2);
+    }
+
+    #[test]
+    fn a_segment_is_read_again_only_until_it_is_closed() {
+        let mut ages = Ages::of_store_opened_at(Time(9));
+        let mut reads = Vec::new();
+        let mut rounds = |segments: &[(u64, bool)]| {
+            let read = |at: usize| {
+                reads.push(segments[at].0);
+                Ok(Some(Times::add(None, Time(segments[at].0), AFTER)))
+            };
+            let firsts = ages.times(segments, read).unwrap().into_iter().map(|times| times.unwrap().first.0);
+            assert_eq!(firsts.collect::<Vec<_>>(), segments.iter().map(|(base, _)| *base).collect::<Vec<_>>());
+        };
+        rounds(&[(0, true), (10, true), (20, false)]);
+        rounds(&[(0, true), (10, true), (20, true), (30, false)]);
+        // Retention has deleted the first two.
+        rounds(&[(20, true), (30, true), (40, false)]);
+        assert_eq!(ages.closed.len(), 2);
+        assert_eq!(reads, [0, 10, 20, 20, 30, 30, 40]);
     }
 
     #[test]
