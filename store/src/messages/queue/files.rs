@@ -1,5 +1,6 @@
 //! The files of a consume queue: entries are written to them, made durable, made anew, and removed.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -7,7 +8,7 @@ use popstore_revive::QueueIndex;
 
 use super::super::chunks::Chunk;
 use super::ConsumeQueue;
-use crate::error::{At, Error, Result};
+use crate::error::{At, Result};
 use crate::format::entry::{ENTRY, Entry};
 use crate::log::Name;
 use crate::primitives::Hold;
@@ -118,7 +119,7 @@ impl ConsumeQueue {
             if found.map_or(0, |file| file.len()) < wanted {
                 return false;
             }
-            file_first += self.per_file;
+            file_first = file_first.saturating_add(self.per_file);
         }
         true
     }
@@ -145,21 +146,37 @@ impl ConsumeQueue {
     /// Forgets the messages before `first` and removes the files that only tell of them.
     pub(crate) fn retire_before(&self, disk: &Disk, first: QueueIndex) -> Result<()> {
         let _alone = self.files.hold();
-        let mut state = self.state();
-        let mut file_first = self.file_first(state.kept_from);
-        state.first = state.first.max(first.0);
-        while file_first + self.per_file <= state.first && file_first + self.per_file <= state.flushed {
+        let (mut file_first, end) = {
+            let mut state = self.state();
+            state.first = state.first.max(first.0);
+            let end = self.file_first(state.first.min(state.flushed));
+            state.unsynced = state.unsynced.split_off(&end);
+            (self.file_first(state.kept_from), end)
+        };
+        let mut listed = None;
+        while file_first < end {
             let path = self.path(file_first);
-            state.unsynced.remove(&file_first);
-            match disk.remove(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", &path, error));
+            file_first = match disk.remove(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    // A queue that begins at a far number has no files for most of those before.
+                    let listed = listed.get_or_insert_with(|| self.listed());
+                    listed.range(file_first + 1..end).next().copied().unwrap_or(end)
                 }
-                _ => file_first += self.per_file,
-            }
-            state.kept_from = file_first;
+                removed => removed.map(|()| file_first + self.per_file).at("remove", &path)?,
+            };
+            self.state().kept_from = file_first;
         }
         Ok(())
+    }
+
+    /// The first indexes of the files that are there. What cannot be listed stays until the next opening.
+    fn listed(&self) -> BTreeSet<u64> {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().filter_map(Result::ok);
+        let names = entries.filter_map(|entry| match Name::of(&entry.path()) {
+            Some(Name::Segment(first)) => Some(first),
+            _ => None,
+        });
+        names.filter(|first| first.is_multiple_of(self.per_file)).collect()
     }
 
     /// The files that do not belong to the queue, and why: those that only speak of messages before the first, which
@@ -185,5 +202,51 @@ impl ConsumeQueue {
             _ => None,
         };
         paths.filter_map(|path| why(&path).map(|why| (path, why))).collect()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+
+    use popstore_revive::QueueId;
+
+    use super::*;
+    use crate::format::extent::Extent;
+
+    /// A queue of one entry for each file, with files for these messages only.
+    fn queue(range: Range<u64>, there: &[u64]) -> (tempfile::TempDir, Disk, ConsumeQueue) {
+        let home = tempfile::tempdir().unwrap();
+        let disk = Disk::open_dir(home.path(), 0o600, None).unwrap();
+        let extent = Extent { first: QueueIndex(range.start), end: QueueIndex(range.end), ..Extent::default() };
+        let dir = home.path().join("0");
+        disk.make_dir(&dir).unwrap();
+        let queue = ConsumeQueue::new(QueueId::default(), dir, 1, &extent, Vec::new(), Arc::default());
+        there.iter().for_each(|at| std::fs::write(queue.path(*at), [0; ENTRY]).unwrap());
+        (home, disk, queue)
+    }
+
+    /// One step for each number takes years.
+    #[test]
+    fn files_are_removed_by_their_names_and_not_by_all_numbers() {
+        let (done, wait) = mpsc::channel();
+        std::thread::spawn(move || {
+            let (_home, disk, queue) = queue(0..1 << 60, &[0, 1, 1 << 50, 1 << 58, 1 << 59]);
+            queue.retire_before(&disk, QueueIndex(1 << 59)).unwrap();
+            done.send(queue.listed())
+        });
+        assert_eq!(wait.recv_timeout(Duration::from_mins(5)), Ok(BTreeSet::from([1 << 59])));
+    }
+
+    #[test]
+    fn files_at_the_end_of_the_numbers_are_checked_and_removed() {
+        let end = u64::MAX;
+        let (_home, disk, queue) = queue(end - 3..end, &[end - 3, end - 2, end - 1]);
+        assert!(queue.files_are_long_enough());
+        assert!(queue.left_files().is_empty());
+        queue.retire_before(&disk, QueueIndex(end)).unwrap();
+        assert!(queue.listed().is_empty() && queue.files_are_long_enough());
     }
 }
