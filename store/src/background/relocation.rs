@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use popstore_revive::{QueueId, QueueIndex, TopicId};
 
-use crate::background::retention::{Firsts, Letters};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::format::commit::{MESSAGE_OVERHEAD_MAX, MessageRecord, TOPIC_OVERHEAD_MAX, encode_message};
@@ -18,6 +17,18 @@ use crate::messages::{ConsumeQueue, is_for_letters, record_bytes_max};
 /// part of the log: else the segment stays. So neither the log grows without an end, nor what is written for it.
 const OF_SEGMENT: u64 = 8;
 const OF_LOG: u64 = 4;
+
+/// What becomes of dead letters that nobody has put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Letters {
+    /// The segment is too old or too much: they go with it.
+    Go,
+    /// It goes when the groups are done with it: they are moved on.
+    Stay,
+}
+
+/// The first index of each queue behind a segment: the segment's last message of it, and one more.
+pub(super) type Firsts = BTreeMap<QueueId, QueueIndex>;
 
 /// The messages that somebody still needs of a segment, by their places.
 #[derive(Default)]

@@ -5,15 +5,14 @@
 //! queues' first indexes move; a mark tells both, and where the log will begin; then the files are removed, those of the
 //! queues too. An open that finds a file before that place removes it.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use popstore_revive::{Change, QueueId, QueueIndex, Run, Time};
+use popstore_revive::{Change, QueueIndex, Run, Time};
 
 use crate::background::ages::Ages;
 use crate::background::marks::Marks;
-use crate::background::relocation::move_on;
+use crate::background::relocation::{Firsts, Letters, move_on};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::commit::CommitRecord;
@@ -25,18 +24,6 @@ use crate::messages::ConsumeQueue;
 
 /// How many segments go by one mark.
 const SEGMENTS_MAX: usize = 16;
-
-/// What becomes of dead letters that nobody has put back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Letters {
-    /// The segment is too old or too much: they go with it.
-    Go,
-    /// It goes when the groups are done with it: they are moved on.
-    Stay,
-}
-
-/// The first index of each queue behind a segment: the segment's last message of it, and one more.
-pub(super) type Firsts = BTreeMap<QueueId, QueueIndex>;
 
 /// The task that deletes segments.
 pub(crate) struct Retention {
