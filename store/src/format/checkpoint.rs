@@ -3,10 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use popstore_revive::{
-    ATTEMPT_MAX, Burial, Change, Counters, GroupId, QueueId, QueueIndex, Run, Time, TopicId, Verdict,
-};
+use popstore_revive::{Change, Counters, GroupId, QueueIndex, Run, Time, TopicId, Verdict};
 
+use super::delivery::{ATTEMPTS, ATTEMPTS_BUT_LAST, burial, burial_code, put_queue, put_span, span};
 use super::extent::MarkPart;
 use super::frame::{Frame, KIND_END};
 use super::limits::{self, LEASE_MICROS, queue};
@@ -35,10 +34,6 @@ const KIND_MARK: u8 = 23;
 const KIND_OPENED: u8 = 24;
 const KIND_CLOSED: u8 = 25;
 const KIND_COMMIT_START: u8 = 26;
-
-/// The attempts of deliveries, and of those that are to be followed by one.
-pub(super) const ATTEMPTS: RangeInclusive<u32> = 1..=ATTEMPT_MAX;
-pub(super) const ATTEMPTS_BUT_LAST: RangeInclusive<u32> = 1..=ATTEMPT_MAX - 1;
 
 /// A record of the checkpoint log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,7 +214,7 @@ fn put_change(change: &Change<'_>, out: &mut Vec<u8>) {
         Change::Buried { group, at, burial, runs } => {
             put(out, u64::from(group.0));
             put(out, at.0);
-            put(out, image::burial_code(*burial));
+            put(out, burial_code(*burial));
             put_runs(runs, out);
         }
         Change::Redriven { runs } => put_runs(runs, out),
@@ -295,7 +290,7 @@ fn change<'a>(kind: u8, mut fields: Fields<'_>, into: &'a mut Vec<Run>) -> Resul
         }
         KIND_BURIED => {
             let (group, at) = (group(&mut fields)?, Time(fields.u64()?));
-            let burial: Burial = image::burial(&mut fields)?;
+            let burial = burial(&mut fields)?;
             Change::Buried { group, at, burial, runs: runs(&mut fields, into, ATTEMPTS)? }
         }
         KIND_ENDED => {
@@ -306,22 +301,6 @@ fn change<'a>(kind: u8, mut fields: Fields<'_>, into: &'a mut Vec<Run>) -> Resul
         kind => return Err(Rule::Kind(kind)),
     };
     fields.end().map(|()| change)
-}
-
-pub(super) fn put_queue(queue: QueueId, out: &mut Vec<u8>) {
-    put(out, u64::from(queue.topic.0));
-    put(out, u64::from(queue.queue));
-}
-
-/// A time and one that is not before it, as a distance.
-pub(super) fn put_span(at: Time, end: Time, out: &mut Vec<u8>) {
-    put(out, at.0);
-    put(out, end.0.saturating_sub(at.0));
-}
-
-pub(super) fn span(fields: &mut Fields<'_>) -> Result<(Time, Time), Rule> {
-    let at = fields.u64()?;
-    Ok((Time(at), Time(at.saturating_add(fields.u64()?))))
 }
 
 /// A run is its attempt, then its queue when that is another than the run's before, then block and mask. One

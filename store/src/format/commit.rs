@@ -3,7 +3,7 @@
 use popstore_revive::{Burial, Change, EndReason, GroupId, QueueId, QueueIndex, Run, Time, TopicId};
 
 use super::Rule;
-use super::checkpoint::ATTEMPTS;
+use super::delivery::ATTEMPTS;
 use super::frame::{FRAME_HEADER, Frame, KIND_END};
 use super::limits;
 use super::varint::{Fields, VARINT_MAX, put, put_bytes};

@@ -1,9 +1,9 @@
 //! A piece of a snapshot as bytes: what a group holds of a range of a queue.
 
-use popstore_revive::{Burial, Buried, Cohort, EndReason, GroupId, QueueImage, QueueIndex, State, Time};
+use popstore_revive::{Buried, Cohort, EndReason, GroupId, QueueImage, QueueIndex, State, Time};
 
 use super::Rule;
-use super::checkpoint::{ATTEMPTS, ATTEMPTS_BUT_LAST, put_queue, put_span, span};
+use super::delivery::{ATTEMPTS, ATTEMPTS_BUT_LAST, burial, burial_code, put_queue, put_span, span};
 use super::limits::{self, queue};
 use super::varint::{Fields, put};
 
@@ -110,20 +110,5 @@ fn state(code: u64) -> Result<State, Rule> {
         3 => Ok(State::Ended(EndReason::Nacked)),
         4 => Ok(State::Waiting),
         _ => Err(Rule::Field("state")),
-    }
-}
-
-pub(super) fn burial_code(burial: Burial) -> u64 {
-    match burial {
-        Burial::DeadLettered => 1,
-        Burial::Discarded => 2,
-    }
-}
-
-pub(super) fn burial(fields: &mut Fields<'_>) -> Result<Burial, Rule> {
-    match fields.u64()? {
-        1 => Ok(Burial::DeadLettered),
-        2 => Ok(Burial::Discarded),
-        _ => Err(Rule::Field("burial")),
     }
 }

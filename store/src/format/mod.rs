@@ -4,6 +4,7 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod commit;
+mod delivery;
 pub(crate) mod entry;
 pub(crate) mod extent;
 pub(crate) mod frame;
