@@ -7,6 +7,7 @@ mod bodies;
 mod clock;
 mod contenders;
 mod disk;
+mod figures;
 mod measure;
 mod memory;
 mod plot;

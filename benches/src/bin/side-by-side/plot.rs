@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::contenders::Class;
+use crate::figures::{ratio, short};
 use crate::measure::{Case, Shown};
-use crate::table::{ratio, short};
 
 const WIDTH: f64 = 860.0;
 const LEFT: f64 = 170.0;

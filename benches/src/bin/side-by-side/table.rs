@@ -3,6 +3,7 @@
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 
+use crate::figures::{ratio, short};
 use crate::measure::Case;
 use crate::targets::Judged;
 
@@ -44,31 +45,4 @@ pub(crate) fn of_targets(judged: &[Judged]) -> String {
         table.add_row(vec![judged.what.clone(), judged.wanted.clone(), judged.seen.clone(), met.into()]);
     }
     table.to_string()
-}
-
-/// How many times, if it can be told.
-pub(crate) fn ratio(times: f64) -> String {
-    if times.is_nan() { "-".into() } else { format!("{times:.2}x") }
-}
-
-/// A number of any size in few digits.
-pub(crate) fn short(value: f64) -> String {
-    match value.abs() {
-        size if size >= 1e9 => format!("{:.2} G", value / 1e9),
-        size if size >= 1e6 => format!("{:.2} M", value / 1e6),
-        size if size >= 1e4 => format!("{:.1} k", value / 1e3),
-        size if size >= 100.0 || value == value.trunc() => format!("{value:.0}"),
-        _ => format!("{value:.2}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::short;
-
-    #[test]
-    fn numbers_of_all_sizes_are_short() {
-        let shown = [0.25, 7.0, 150.4, 12_345.0, 3_456_789.0, 2e9].map(short);
-        assert_eq!(shown, ["0.25", "7", "150", "12.3 k", "3.46 M", "2.00 G"]);
-    }
 }

@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use crate::contenders::Class;
+use crate::figures::short;
 use crate::measure::{Case, Shown};
-use crate::table::short;
 
 /// What is wanted of popstore in one metric of one case.
 struct Target {

@@ -12,8 +12,8 @@ use crate::bodies::{Bodies, read};
 use crate::clock::now;
 use crate::contenders::{Class, Sync, TOPIC, durability};
 use crate::disk;
+use crate::figures::short;
 use crate::measure::{Case, Entrant, Metric};
-use crate::table::short;
 
 const TOPICS: [u64; 5] = [1, 10, 100, 1000, 10_000];
 const GROUPS: [u64; 3] = [1, 10, 100];
