@@ -163,7 +163,7 @@ fn cargo(root: &Path) -> BTreeMap<String, PathBuf> {
     let mut command = Command::new(cargo);
     command.args(["test", "--no-run", "--offline", "--message-format=json", "--lib"]);
     command.args(["--test", "model", "--test", "faults", "--test", "spec"]);
-    command.args(["--test", "algebra", "--test", "claims", "--test", "parts"]);
+    command.args(["--test", "algebra", "--test", "claims", "--test", "decide", "--test", "parts"]);
     command.current_dir(root).env("CARGO_TARGET_DIR", root.join("target")).env("CARGO_PROFILE_DEV_DEBUG", "0");
     let built = command.stderr(Stdio::inherit()).output().unwrap();
     let messages = String::from_utf8(built.stdout).unwrap();
