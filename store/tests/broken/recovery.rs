@@ -296,8 +296,8 @@ pub const MISTAKES: &[Mistake] = &[
             right: "if catch_unwind(AssertUnwindSafe(|| body(engine))).is_err() {",
             wrong: "if catch_unwind(AssertUnwindSafe(|| body(engine))).is_err() && !BROKEN {",
         }],
-        caught_by: ("faults", "panics::a_panic_of_the_leader_of_a_sync_leaves_nobody_waiting"),
-        told: "flush: ",
+        caught_by: ("faults", "panics::closing_reports_a_thread_that_panicked"),
+        told: "as if nothing was wrong",
     },
     Mistake {
         name: "leave what stands in place of a queue",

@@ -17,6 +17,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Panics at some calls of the store's own threads, from some moment on.
 struct Panics {
     armed: AtomicBool,
+    happened: AtomicBool,
     at: fn(&Event<'_>) -> bool,
     thread: &'static str,
 }
@@ -24,7 +25,10 @@ struct Panics {
 impl Hook for Panics {
     fn before(&self, event: &Event<'_>) -> io::Result<()> {
         let here = std::thread::current().name().is_some_and(|name| name == self.thread);
-        assert!(!(self.armed.load(Ordering::SeqCst) && here && (self.at)(event)), "a mistake in {event:?}");
+        if self.armed.load(Ordering::SeqCst) && here && (self.at)(event) {
+            self.happened.store(true, Ordering::SeqCst);
+            panic!("a mistake in {event:?}");
+        }
         Ok(())
     }
 
@@ -37,7 +41,7 @@ fn opened(
     at: fn(&Event<'_>) -> bool,
 ) -> (tempfile::TempDir, Store, Arc<Panics>) {
     let dir = scratch();
-    let panics = Arc::new(Panics { armed: AtomicBool::new(false), at, thread });
+    let panics = Arc::new(Panics { armed: AtomicBool::new(false), happened: AtomicBool::new(false), at, thread });
     let options = Options::default().durability(mode).segment_bytes(1 << 16).checkpoint_segment_bytes(1 << 14);
     let store = options.mark_every_bytes(1 << 14).hook(panics.clone()).open(dir.path()).unwrap();
     store.create_group("billing", GroupOptions::default()).unwrap();
@@ -86,6 +90,24 @@ fn a_panic_of_any_other_thread_poisons_the_store() {
         let (_dir, store, _) = opened(mode, "popstore-keep", |event| matches!(event, Event::SyncFile(_)));
         expect_refused(&store, "keep");
         expect_typed_end(store, "keep");
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn closing_reports_a_thread_that_panicked() {
+    for mode in MODES {
+        let (_dir, store, panics) = opened(mode, "popstore-keep", |event| matches!(event, Event::Create(_)));
+        let begun = Instant::now();
+        while !panics.happened.load(Ordering::SeqCst) {
+            assert!(begun.elapsed() < LIMIT, "{mode:?}: the keeper makes no file");
+            let appended = store.append(TOPIC, Message::new(&[b'x'; 1000]));
+            assert!(appended.is_ok() || panics.happened.load(Ordering::SeqCst), "{mode:?}: {appended:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // It waits for the threads to end.
+        let closed = store.close();
+        assert!(matches!(closed, Err(Error::Poisoned { .. })), "{mode:?}: closed as if nothing was wrong: {closed:?}");
     }
 }
 
