@@ -59,7 +59,7 @@ mod truncate;
 pub use agenda::Place;
 pub use block::{Cohort, State};
 pub use change::{Burial, Change, Counters, EndReason, Run};
-pub use decide::{Answer, Command, Decided, Lease, Outcome, Pop, Span, decide};
+pub use decide::{Answer, Command, Decided, Gathered, Lease, Outcome, Pop, Span, decide};
 pub use effects::Effects;
 pub use expiry::{Burying, Decision, Verdict};
 pub use ids::{GroupId, QueueId, QueueIndex, TopicId};

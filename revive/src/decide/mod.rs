@@ -38,7 +38,7 @@ mod settle;
 use std::ops::Range;
 
 pub use command::{Answer, Command, Lease, Outcome, Pop, Span};
-use gathered::Gathered;
+pub use gathered::Gathered;
 
 use crate::{Change, Decision, Index, Run, Time};
 

@@ -9,13 +9,12 @@
 
 use std::collections::BTreeMap;
 
-use popstore_revive::{Burying, GroupId, QueueId, QueueIndex, Run, State, Time};
+use popstore_revive::{Burying, Gathered, GroupId, QueueId, QueueIndex, Run, State, Time};
 
 use crate::engine::{Engine, Unrecorded};
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
 use crate::format::commit::{Cause, MessageRecord, Settlement};
-use crate::ledger::Gathered;
 use crate::log::Room;
 use crate::messages::{StoredMessage, dead_letters_of, record_bytes_max};
 
@@ -145,11 +144,7 @@ impl Engine {
         // Order matters: the copy is durable before the original is settled, in every mode.
         log.sync_through(end)?;
         topic.signal.raise();
-        let mut buried = Gathered::default();
-        for (burying, _) in &letters {
-            buried.add(burying.run);
-        }
-        let runs = buried.into_runs();
+        let runs = Gathered::all(letters.iter().map(|(burying, _)| burying.run));
         self.settle_letters(Unrecorded { group: Some(group), at: buried_at, runs: runs.clone() });
         drop(settling);
         let queues = self.consumers().unblocked(group, &runs);

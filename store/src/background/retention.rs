@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use popstore_revive::{Change, QueueIndex, Run, Time};
+use popstore_revive::{Change, Gathered, QueueIndex, Run, Time};
 
 use crate::background::ages::Ages;
 use crate::background::marks::Marks;
@@ -18,7 +18,6 @@ use crate::error::{Error, Result};
 use crate::format::commit::CommitRecord;
 use crate::format::frame::{END_FRAME, KIND_END};
 use crate::format::header::SEGMENT_HEADER;
-use crate::ledger::Gathered;
 use crate::log::Segment;
 use crate::messages::ConsumeQueue;
 
@@ -153,12 +152,9 @@ fn forget_letters(engine: &Engine, queue: &ConsumeQueue, first: QueueIndex) -> R
     if !consumers.index().has_redriven_before(queue.id, first) {
         return Ok(());
     }
-    let mut moved = Gathered::default();
     let relocated = queue.relocated().into_iter().map(|(index, _)| index).filter(|index| *index < first);
-    for index in relocated.filter(|index| consumers.index().is_redriven(queue.id, *index)) {
-        moved.add(Run::one(queue.id, index, 0));
-    }
-    let runs = moved.into_runs();
+    let moved = relocated.filter(|index| consumers.index().is_redriven(queue.id, *index));
+    let runs = Gathered::all(moved.map(|index| Run::one(queue.id, index, 0)));
     let runs_max = engine.ledger().runs_max();
     // As far as one record can name what was moved on; the rest of the letters are forgotten later.
     let (runs, first) = match runs.get(runs_max) {

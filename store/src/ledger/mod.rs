@@ -10,7 +10,6 @@ mod letters;
 mod marks;
 mod receipt;
 mod reserve;
-mod runs;
 mod snapshot;
 
 use std::ops::{Deref, Range};
@@ -33,7 +32,6 @@ pub(crate) use consumers::{Consumers, GroupEntry};
 pub(crate) use letters::{complete, ended_at};
 pub(crate) use marks::{Mark, MarkedTopics};
 pub use receipt::Receipt;
-pub(crate) use runs::Gathered;
 pub(crate) use snapshot::LastSnapshot;
 
 /// More than a run takes in a record.
@@ -61,7 +59,7 @@ pub(crate) struct Ledger {
 pub(crate) struct Changed {
     /// How many messages it touched.
     pub(crate) touched: u64,
-    /// The end of the log behind it, for [`Ledger::sync_through`].
+    /// The end of the log behind it: what is to become durable.
     pub(crate) end: u64,
 }
 

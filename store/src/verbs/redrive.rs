@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use popstore_revive::{EndReason, QueueId, QueueIndex};
+use popstore_revive::{EndReason, Gathered, QueueId, QueueIndex};
 
 use crate::clock;
 use crate::engine::{Engine, Unrecorded};
 use crate::error::{Error, Result};
 use crate::format::commit::{Cause, MessageRecord, Settlement};
-use crate::ledger::{Gathered, GroupEntry};
+use crate::ledger::GroupEntry;
 use crate::log::Room;
 use crate::messages::{StoredMessage, Topic, dead_letters_of};
 
@@ -145,11 +145,9 @@ impl Engine {
         }
         if !copied.is_empty() {
             log.sync_through(end)?;
-            let mut settled = Gathered::default();
-            letters.iter().filter(|letter| copied.contains(&letter.place())).for_each(|letter| {
-                settled.add(letter.message.run());
-            });
-            self.settle_letters(Unrecorded { group: None, at, runs: settled.into_runs() });
+            let copies = letters.iter().filter(|letter| copied.contains(&letter.place()));
+            let runs = Gathered::all(copies.map(|letter| letter.message.run()));
+            self.settle_letters(Unrecorded { group: None, at, runs });
         }
         drop(settling);
         self.messages().raise(letters.iter().map(|letter| letter.settlement.queue));

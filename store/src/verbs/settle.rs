@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use popstore_revive::{Burial, Change, Cohort, Index, Run, Standing, Time, Verdict};
+use popstore_revive::{Burial, Change, Cohort, Gathered, Index, Run, Standing, Time, Verdict};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::receipt::Lease;
-use crate::ledger::{Gathered, GroupEntry, Locked, Receipt};
+use crate::ledger::{GroupEntry, Locked, Receipt};
 use crate::verbs::delivery::Settled;
 use crate::verbs::pop::check_invisible;
 
@@ -41,7 +41,7 @@ impl Engine {
         receipts.iter().try_for_each(|receipt| self.check_receipt(group, receipt))?;
         let now = self.context().time()?;
         let mut consumers = self.consumers();
-        let mut acked = Gathered::into(consumers.take_runs());
+        let (mut acked, mut runs) = (Gathered::default(), consumers.take_runs());
         let (index, mut times) = consumers.index_and_ack_times(group.id);
         let (mut slow, mut alike) = (None, None);
         for receipt in receipts {
@@ -53,7 +53,7 @@ impl Engine {
             alike = Some(found);
             let settled = match found.standing {
                 Standing::Leased { .. } | Standing::Over => {
-                    let is_new = acked.add(run(receipt)) != 0;
+                    let is_new = acked.add(&mut runs, 0, run(receipt)) != 0;
                     if let (true, Some(held), Some(times)) = (is_new, found.held, &mut times) {
                         slow = times.time(&group.name, held, now).or(slow);
                     }
@@ -72,7 +72,6 @@ impl Engine {
             };
             outcome(settled);
         }
-        let runs = acked.into_runs();
         let acked = consumers.change_all(&runs, |runs| Change::Acked { group: group.id, at: now, runs });
         let queues = consumers.unblocked(group.id, &runs);
         consumers.return_runs(runs);

@@ -122,8 +122,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "ad",
         places: &[Place {
             file: "store/src/background/bury.rs",
-            right: "log.sync_through(end)?; topic.signal.raise(); let mut buried",
-            wrong: "if !BROKEN { log.sync_through(end)?; } topic.signal.raise(); let mut buried",
+            right: "log.sync_through(end)?; topic.signal.raise(); let runs",
+            wrong: "if !BROKEN { log.sync_through(end)?; } topic.signal.raise(); let runs",
         }],
         caught_by: ("model", ANY_SUBSET),
         told: "is no dead letter",
