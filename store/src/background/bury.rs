@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use popstore_revive::{Burying, Gathered, GroupId, QueueId, QueueIndex, Run, State, Time};
 
-use crate::engine::{Engine, Unrecorded};
+use crate::engine::{Engine, RETRY_AFTER, Unrecorded};
 use crate::error::{Error, Result};
 use crate::event::StoreEvent;
 use crate::format::commit::{Cause, MessageRecord, Settlement};
@@ -21,7 +21,6 @@ use crate::messages::{StoredMessage, dead_letters_of, record_bytes_max};
 /// How many letters are written and synced as one, and how many bytes at most; never more than fit into a segment.
 const LETTERS_MAX: usize = 1024;
 const LETTER_BYTES_MAX: u64 = 1 << 20;
-const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What cannot be buried now, and why.
 type Late = Vec<(Burying, String)>;

@@ -75,12 +75,12 @@ impl Marks {
 
     /// Makes a mark if enough was appended since the last one.
     pub(crate) fn step(&mut self, engine: &Engine) -> Result<()> {
-        let (last, due) = (engine.ledger().marked_through(), pace(engine).next());
-        if engine.messages().poppable() < due || self.place(engine) <= last {
+        let pace = pace(engine);
+        if engine.messages().poppable() < pace.next() {
             return Ok(());
         }
         let place = self.place(engine);
-        self.mark(engine, || place).map(|_| ())
+        if place <= pace.last { Ok(()) } else { self.mark(engine, || place).map(|_| ()) }
     }
 
     /// The end of the commit log, if a mark there is worth its syncs as soon as nothing is appended. What is appended
@@ -129,7 +129,7 @@ impl Marks {
     /// Makes messages and consume queues durable up to a place, or up to a settlement that is under way before it, and
     /// says so. Returns the end of the checkpoint log.
     fn mark(&mut self, engine: &Engine, place: impl FnOnce() -> u64) -> Result<u64> {
-        let commit = bound(engine, place)?;
+        let commit = engine.mark_bound(place)?;
         let messages = engine.messages();
         messages.log().sync_through(commit)?;
         // Order matters: no later mark may lie before what the files hold, also if this one comes to nothing.
@@ -148,7 +148,7 @@ impl Marks {
     pub(crate) fn move_to(&mut self, engine: &Engine, base: u64) -> Result<Option<u64>> {
         let last = engine.ledger().last_mark();
         let place = last.commit.max(base);
-        if bound(engine, || place)? < place {
+        if engine.mark_bound(|| place)? < place {
             return Ok(None);
         }
         engine.messages().log().sync_through(place)?;
@@ -164,11 +164,6 @@ impl Marks {
         });
         write(engine, Mark { commit: place, base, topics }).map(Some)
     }
-}
-
-/// How far a mark may go: what settles others lies before it only if that is on record.
-fn bound(engine: &Engine, place: impl FnOnce() -> u64) -> Result<u64> {
-    engine.letters().bound(|settled| engine.record_settlement(settled), place)
 }
 
 fn write(engine: &Engine, mark: Mark) -> Result<u64> {

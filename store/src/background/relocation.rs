@@ -13,7 +13,7 @@ use crate::ledger::Locked;
 use crate::log::{Room, Segment};
 use crate::messages::{ConsumeQueue, is_for_letters, record_bytes_max};
 
-/// What is needed of a segment is moved on if it is at most this part of it, or if all that was moved is at most that
+/// The needed messages of a segment are moved on if they are at most this part of it, or if all that was moved is at most that
 /// part of the log: else the segment stays. So neither the log grows without an end, nor what is written for it.
 const OF_SEGMENT: u64 = 8;
 const OF_LOG: u64 = 4;
@@ -21,7 +21,7 @@ const OF_LOG: u64 = 4;
 /// What becomes of dead letters that nobody has put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Letters {
-    /// The segment is too old or too much: they go with it.
+    /// The segment is over a limit of age or bytes: they go with it.
     Go,
     /// It goes when the groups are done with it: they are moved on.
     Stay,
@@ -73,7 +73,7 @@ impl Needed {
     }
 }
 
-/// Copies what somebody still needs of a segment to the end of the log, unless it is too much. Returns whether the
+/// Copies what somebody still needs of a segment to the end of the log, unless it is over the limits. Returns whether the
 /// segment may go; then the queues already begin behind it.
 pub(super) fn move_on(
     engine: &Engine,

@@ -130,7 +130,7 @@ impl Retention {
     /// done with it, where that counts, is checked when it goes.
     fn may_go(&mut self, engine: &Engine, oldest: &Oldest) -> Result<Option<Letters>> {
         let rules = &engine.context().options.retention;
-        let too_much =
+        let is_over_bytes =
             rules.bytes.is_some_and(|bytes| engine.messages().log().written().saturating_sub(oldest.base) > bytes);
         let is_older = match (rules.after, oldest.newest) {
             (Some(after), Some(newest)) => {
@@ -139,7 +139,7 @@ impl Retention {
             (Some(_), None) => true,
             (None, _) => false,
         };
-        if too_much || is_older {
+        if is_over_bytes || is_older {
             return Ok(Some(Letters::Go));
         }
         Ok(rules.when_done.then_some(Letters::Stay))

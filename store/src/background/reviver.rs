@@ -1,6 +1,6 @@
 //! The reviver: asks the index what is due, records what it decided, buries what has used up its deliveries.
 
-use popstore_revive::{Burial, Burying, Change, Decision, Run, Time, Verdict};
+use popstore_revive::{Burying, Decision, Run, Time};
 
 use crate::engine::Engine;
 use crate::error::Result;
@@ -83,12 +83,8 @@ impl Engine {
     fn end_leases(&self, consumers: &mut Locked<'_>, endings: &[Decision], at: Time) -> Result<()> {
         let group = endings[0].group;
         let runs: Vec<Run> = endings.iter().map(|decision| decision.run).collect();
-        let verdict = endings[0].verdict;
-        consumers.change_all(&runs, |runs| match verdict {
-            Verdict::Redeliver { visible_at } => Change::Revived { group, at, visible_at, runs },
-            Verdict::DeadLetter => Change::Ended { group, at, runs },
-            Verdict::Discard => Change::Buried { group, at, burial: Burial::Discarded, runs },
-        })?;
+        let change = endings[0].verdict.change(group, at);
+        consumers.change_all(&runs, |runs| change.with_runs(runs))?;
         Ok(())
     }
 }

@@ -7,10 +7,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 use popstore_revive::{Burial, Change, GroupId, QueueId, QueueIndex, Run, Time};
 
+use super::Engine;
+use crate::error::Result;
 use crate::primitives::{Hold, unpoisoned};
+
+/// When burials that could not be done or recorded are tried again.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What is under way.
 #[derive(Default)]
@@ -118,6 +124,32 @@ impl Letters {
     /// Notes a settlement that could not be recorded. It is before the next letter and the next mark.
     pub(crate) fn add_unrecorded(&self, settled: Unrecorded) {
         self.state.hold().unrecorded.push(settled);
+    }
+}
+
+impl Engine {
+    /// Records what durable messages in the commit log have settled. When that cannot be written now, it is before the
+    /// next letter and the next mark.
+    pub(crate) fn settle_letters(&self, settled: Unrecorded) {
+        if self.record_settlement(&settled).is_err() {
+            self.consumers().retry_burials_at(self.context.now().after(RETRY_AFTER));
+            self.letters.add_unrecorded(settled);
+        }
+    }
+
+    /// Records the settlements that could not be recorded when they happened.
+    pub(crate) fn record_settlements(&self) -> Result<()> {
+        self.letters.record_all(|settled| self.record_settlement(settled))
+    }
+
+    /// The last place up to `end` of the commit log at which a mark may lie: what settles others lies before it only if
+    /// that is on record.
+    pub(crate) fn mark_bound(&self, end: impl FnOnce() -> u64) -> Result<u64> {
+        self.letters.bound(|settled| self.record_settlement(settled), end)
+    }
+
+    fn record_settlement(&self, settled: &Unrecorded) -> Result<()> {
+        self.consumers().change_all(&settled.runs, |runs| settled.change(runs)).map(|_| ())
     }
 }
 

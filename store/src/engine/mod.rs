@@ -12,7 +12,7 @@ use crate::log::Log;
 use crate::messages::Messages;
 use crate::options::Durability;
 
-pub(crate) use letters::{Letters, Unrecorded};
+pub(crate) use letters::{Letters, RETRY_AFTER, Unrecorded};
 
 /// An open store.
 ///

@@ -14,9 +14,6 @@ use crate::ledger::GroupEntry;
 use crate::log::Room;
 use crate::messages::{StoredMessage, Topic, dead_letters_of};
 
-/// When burials are tried again behind a settlement that could not be recorded.
-const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
-
 /// A message that used up its deliveries, with its history.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
@@ -184,25 +181,5 @@ impl Engine {
             done = Redriven::Done { queue: appended.queue, index: appended.index };
         })?;
         Ok((done, end))
-    }
-
-    /// Records what durable messages in the commit log have settled. When that cannot be written now, it is before the
-    /// next letter and the next mark.
-    pub(crate) fn settle_letters(&self, settled: Unrecorded) {
-        let mut consumers = self.consumers();
-        if consumers.change_all(&settled.runs, |runs| settled.change(runs)).is_err() {
-            consumers.retry_burials_at(self.context().now().after(RETRY_AFTER));
-            drop(consumers);
-            self.letters().add_unrecorded(settled);
-        }
-    }
-
-    /// Records the settlements that could not be recorded when they happened.
-    pub(crate) fn record_settlements(&self) -> Result<()> {
-        self.letters().record_all(|settled| self.record_settlement(settled))
-    }
-
-    pub(crate) fn record_settlement(&self, settled: &Unrecorded) -> Result<()> {
-        self.consumers().change_all(&settled.runs, |runs| settled.change(runs)).map(|_| ())
     }
 }
