@@ -35,6 +35,8 @@ fn inspect(home: &Path, line: &str) -> Output {
 
 /// So many messages are acked while the verbs look on, also where every sync takes its time.
 const ACKED_MIN: u64 = 100;
+/// How far appends may be ahead of acks: a queue that only grows would fill the disk of a slow machine.
+const AHEAD_MAX: u64 = 100_000;
 /// How long a slow machine may take for what a quick one does in a second.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -47,6 +49,10 @@ fn work(store: &Store, stop: &AtomicBool, acked: &AtomicU64) {
             let body = "x".repeat(300);
             let mut n: u64 = 0;
             while !stop.load(Ordering::SeqCst) {
+                if 20 * n > acked.load(Ordering::Relaxed) + AHEAD_MAX {
+                    thread::sleep(Duration::from_millis(1));
+                    continue;
+                }
                 let key = (n % 1000).to_string();
                 let messages: Vec<_> = (0..20).map(|_| Message::new(&body).key(&key).tag("paid")).collect();
                 store.append_batch("orders", &messages).unwrap();
