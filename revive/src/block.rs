@@ -24,7 +24,7 @@ pub struct Cohort {
     pub since: Time,
     /// When the lease ends, or the message becomes visible.
     pub due: Time,
-    /// The attempt of the last delivery.
+    /// The attempt of the last delivery that counts; 0 for one that was given back before.
     pub attempt: u32,
     /// The store's generation at the last delivery.
     pub generation: u32,
@@ -71,6 +71,11 @@ impl Block {
     /// The unsettled messages.
     pub(crate) fn mask(&self) -> u64 {
         self.cohorts.iter().fold(0, |mask, cohort| mask | cohort.mask)
+    }
+
+    /// The messages of which no delivery counts: they were given back before.
+    pub(crate) fn undelivered(&self) -> u64 {
+        self.cohorts.iter().filter(|cohort| cohort.attempt == 0).fold(0, |mask, cohort| mask | cohort.mask)
     }
 
     /// The cohort of one message.

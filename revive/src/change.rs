@@ -99,8 +99,8 @@ pub enum Change<'a> {
         /// The group.
         group: GroupId,
     },
-    /// A group starts reading a queue, or jumps ahead in it: everything before `position` that it does not hold is
-    /// settled. A position never moves back.
+    /// A group starts reading a queue, or jumps ahead in it: everything before `position` is settled that it does not hold,
+    /// or that no delivery of counts. A position never moves back.
     Positioned {
         /// The group.
         group: GroupId,
@@ -140,6 +140,15 @@ pub enum Change<'a> {
         /// What becomes of them.
         verdict: Verdict,
         /// Which.
+        runs: &'a [Run],
+    },
+    /// Leases were given back without counting: the messages are as they were before the delivery, and visible.
+    Released {
+        /// The group.
+        group: GroupId,
+        /// When.
+        at: Time,
+        /// Which; the attempt is that of the delivery that does not count.
         runs: &'a [Run],
     },
     /// Running leases, or such as nobody has ended yet, were given another end.
@@ -222,6 +231,7 @@ impl Change<'_> {
             Self::Popped { group, generation, at, due, .. } => Change::Popped { group, generation, at, due, runs },
             Self::Acked { group, at, .. } => Change::Acked { group, at, runs },
             Self::Nacked { group, at, verdict, .. } => Change::Nacked { group, at, verdict, runs },
+            Self::Released { group, at, .. } => Change::Released { group, at, runs },
             Self::Extended { group, at, due, .. } => Change::Extended { group, at, due, runs },
             Self::Revived { group, at, visible_at, .. } => Change::Revived { group, at, visible_at, runs },
             Self::Ended { group, at, .. } => Change::Ended { group, at, runs },
@@ -243,6 +253,7 @@ impl Change<'_> {
             Self::Popped { runs, .. }
             | Self::Acked { runs, .. }
             | Self::Nacked { runs, .. }
+            | Self::Released { runs, .. }
             | Self::Extended { runs, .. }
             | Self::Revived { runs, .. }
             | Self::Ended { runs, .. }

@@ -36,6 +36,7 @@ impl Index {
             Change::Nacked { verdict: Verdict::Redeliver { visible_at }, .. } | Change::Revived { visible_at, .. } => {
                 Some(*visible_at)
             }
+            Change::Released { at, .. } => Some(*at),
             Change::Nacked { group, at, verdict: Verdict::Discard, .. }
             | Change::Acked { group, at, .. }
             | Change::Buried { group, at, .. } => frees(group, at),

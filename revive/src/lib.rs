@@ -1,8 +1,8 @@
 //! The POP index and the merge: who holds which message until when, and what happens when a lease ends.
 //!
 //! This crate is the pure core of `popstore`. It opens no file, starts no thread, takes no lock and reads no clock:
-//! [`Command`]s and the [`Time`] go in, [`Change`]s come out: [`decide`] says what a command comes to, and changes nothing. A store applies every change twice in its life, once
-//! when it happens and once when it replays its checkpoint log, and both go through [`Index::apply`]: what was decided
+//! [`Command`]s and the [`Time`] go in, [`Change`]s come out: [`decide`] says what a command comes to, and changes nothing.
+//! A store applies every change twice in its life, once when it happens and once when it replays its checkpoint log, and both go through [`Index::apply`]: what was decided
 //! before a crash and what is rebuilt after it cannot differ.
 //!
 //! The algebra, held by `tests/algebra.rs`:
@@ -39,6 +39,7 @@
 //! ```
 
 mod agenda;
+mod apply;
 mod block;
 mod blocks;
 mod change;
@@ -59,7 +60,7 @@ mod truncate;
 pub use agenda::Place;
 pub use block::{Cohort, State};
 pub use change::{Burial, Change, Counters, EndReason, Run};
-pub use decide::{Answer, Command, Decided, Gathered, Lease, Outcome, Pop, Span, decide};
+pub use decide::{Answer, Command, Decided, Gathered, Lease, Leased, Outcome, Pop, Span, decide};
 pub use effects::Effects;
 pub use expiry::{Burying, Decision, Verdict};
 pub use ids::{GroupId, QueueId, QueueIndex, TopicId};

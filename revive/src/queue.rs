@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::agenda::{Agenda, Place};
 use crate::block::Block;
 use crate::blocks::Blocks;
+use crate::index::at_or_after;
 use crate::{Burial, Cohort, QueueId, QueueIndex, Run, State, Time};
 
 /// How many of the last burials per group and queue are remembered, so that a late handler can be told.
@@ -131,7 +132,8 @@ impl Queue {
         })
     }
 
-    /// Chooses up to `limit` messages to hand out at `now` from those in `first..end`.
+    /// Chooses up to `limit` messages to hand out at `now` from those in `span`. Returns whether some that no delivery
+    /// counts of lie before it.
     pub(crate) fn pick(
         &self,
         id: QueueId,
@@ -140,21 +142,25 @@ impl Queue {
         span: (QueueIndex, QueueIndex),
         now: Time,
         out: &mut Vec<Run>,
-    ) {
+    ) -> bool {
         if ordered {
-            self.pick_in_order(id, limit, span, now, out);
-            return;
+            return self.pick_in_order(id, limit, span, now, out);
         }
-        let mut left = limit;
+        let (mut left, mut gone) = (limit, 0);
         for (block, cohort) in self.ready(now) {
             if left == 0 {
-                return;
+                return gone != 0;
             }
-            let mask = lowest_bits(cohort.mask, left);
+            let past = if cohort.attempt == 0 { !at_or_after(block, span.0) } else { 0 };
+            gone |= cohort.mask & past;
+            let mask = lowest_bits(cohort.mask & !past, left);
             left -= mask.count_ones();
-            out.push(Run { queue: id, block, mask, attempt: cohort.attempt.saturating_add(1) });
+            if mask != 0 {
+                out.push(Run { queue: id, block, mask, attempt: cohort.attempt.saturating_add(1) });
+            }
         }
         self.pick_new(id, left, span, out);
+        gone != 0
     }
 
     fn pick_new(&self, queue: QueueId, limit: u32, (first, end): (QueueIndex, QueueIndex), out: &mut Vec<Run>) {
@@ -170,14 +176,28 @@ impl Queue {
     }
 
     /// One message at a time: the lowest unsettled one if it is its turn, or the next new one.
-    fn pick_in_order(&self, queue: QueueId, limit: u32, span: (QueueIndex, QueueIndex), now: Time, out: &mut Vec<Run>) {
-        let Some((block, held)) = self.blocks.iter().next() else {
-            return self.pick_new(queue, limit.min(1), span, out);
-        };
-        let bit = lowest_bits(held.mask(), 1);
-        if let Some(cohort) = held.cohort(bit).filter(|cohort| cohort.is_ready(now) && limit > 0) {
-            out.push(Run { queue, block, mask: bit, attempt: cohort.attempt.saturating_add(1) });
+    fn pick_in_order(
+        &self,
+        queue: QueueId,
+        limit: u32,
+        span: (QueueIndex, QueueIndex),
+        now: Time,
+        out: &mut Vec<Run>,
+    ) -> bool {
+        let mut gone = false;
+        for (block, held) in self.blocks.iter() {
+            let past = held.undelivered() & !at_or_after(block, span.0);
+            gone |= past != 0;
+            let bit = lowest_bits(held.mask() & !past, 1);
+            if let Some(cohort) = held.cohort(bit) {
+                if cohort.is_ready(now) && limit > 0 {
+                    out.push(Run { queue, block, mask: bit, attempt: cohort.attempt.saturating_add(1) });
+                }
+                return gone;
+            }
         }
+        self.pick_new(queue, limit.min(1), span, out);
+        gone
     }
 
     /// What a receipt for `index` at `attempt`, given in `generation`, is good for at `now`, and the history of its

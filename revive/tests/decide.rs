@@ -40,7 +40,7 @@ impl Desk {
     }
 
     fn pop_from(&mut self, from: &[Span], limit: u32) -> Vec<Lease> {
-        self.run(Command::Pop(Pop { group: GROUP, generation: 1, lease: LEASE, limit, runs_max: 100, from }));
+        self.run(pop(GROUP, limit, 100, &|at| from.get(at as usize).copied()));
         let changes = self.decided.changes();
         let runs: Vec<Run> = changes.flat_map(|change| change.runs().to_vec()).collect();
         let lease = |run: &Run, index| Lease { queue: run.queue, index, attempt: run.attempt, generation: 1 };
@@ -76,6 +76,11 @@ impl Desk {
     }
 }
 
+/// From a topic of five queues.
+fn pop(group: GroupId, limit: u32, runs_max: usize, span: &dyn Fn(u32) -> Option<Span>) -> Command<'_> {
+    Command::Pop(Pop { group, generation: 1, lease: LEASE, limit, runs_max, queues: 5, span })
+}
+
 #[test]
 fn of_a_lease_that_is_presented_twice_at_once_one_is_accepted() {
     let mut desk = Desk::limited(3);
@@ -92,8 +97,7 @@ fn an_outcome_says_what_the_message_was_doing() {
     let [lease] = desk.pop(1)[..] else { panic!("one message") };
     desk.now = Time(107);
     desk.ack(&[lease]);
-    let held = desk.decided.outcomes()[0].held.expect("it was held");
-    assert_eq!((held.popped_at, held.due), (Time(100), Time(110)));
+    assert_eq!(desk.decided.outcomes()[0].lease, Some(Leased { popped_at: Time(100), due: Time(110) }));
 }
 
 #[test]
@@ -170,16 +174,48 @@ fn a_pop_takes_from_all_queues_until_it_has_enough() {
     let all = from.iter().flat_map(|span| [2, 3].map(|index| (span.queue, index)));
     assert_eq!(popped, all.collect());
     assert_eq!(desk.pop_from(&from, 9), []);
-    let pop = Command::Pop(Pop { group: GROUP, generation: 1, lease: LEASE, limit: 1, runs_max: 1, from: &from });
-    assert_eq!(desk.ask(pop), Answer::Nothing);
+    assert_eq!(desk.ask(pop(GROUP, 1, 1, &|at| from.get(at as usize).copied())), Answer::Nothing);
 }
 
 #[test]
 fn a_pop_names_no_more_runs_than_it_may() {
     let mut desk = Desk::limited(3);
-    let from = [Span { queue: QUEUE, first: QueueIndex(0), end: QueueIndex(1000) }];
-    desk.run(Command::Pop(Pop { group: GROUP, generation: 1, lease: LEASE, limit: 1000, runs_max: 2, from: &from }));
+    let span = Span { queue: QUEUE, first: QueueIndex(0), end: QueueIndex(1000) };
+    desk.run(pop(GROUP, 1000, 2, &|at| (at == 0).then_some(span)));
     assert_eq!(desk.index.position(GROUP, QUEUE), Some(QueueIndex(128)));
+}
+
+#[test]
+fn a_released_message_is_as_it_was_before_its_delivery() {
+    let mut desk = Desk::limited(1);
+    let [first, second] = desk.pop(2)[..] else { panic!("two messages") };
+    desk.nack(first, Some(Duration::ZERO));
+    let again = desk.pop(1)[0];
+    assert_eq!((again.index, again.attempt), (first.index, 2));
+    desk.run(Command::Release { group: GROUP, leases: &[again, second, second] });
+    let accepted: Vec<bool> = desk.decided.outcomes().iter().map(|outcome| outcome.accepted).collect();
+    assert_eq!(accepted, [true, true, false]);
+    let counters = Counters { popped: 1, nacked: 1, ..Counters::default() };
+    assert_eq!(desk.counters(), counters, "neither the second delivery nor the other first one counts");
+    let popped: Vec<_> = desk.pop(2).iter().map(|lease| (lease.index.0, lease.attempt)).collect();
+    assert_eq!(popped, [(0, 2), (1, 1)], "visible at once, and not nearer to the limit");
+}
+
+#[test]
+fn a_released_message_that_is_deleted_before_a_delivery_counts_is_settled_by_the_next_pop() {
+    for ordered in [false, true] {
+        let mut desk = Desk::new(&Policy { ordered, ..Policy::default() });
+        let lease = desk.pop(1)[0];
+        desk.run(Command::Release { group: GROUP, leases: &[lease] });
+        let rest = [Span { queue: QUEUE, first: QueueIndex(1), end: QueueIndex(3) }];
+        let popped = desk.pop_from(&rest, 9);
+        assert_eq!(popped[0].index, QueueIndex(1));
+        assert!(desk.index.held(GROUP, QUEUE, QueueIndex(0)).is_none());
+        // One that was delivered stays: its copy is elsewhere.
+        desk.nack(popped[0], Some(Duration::ZERO));
+        let popped = desk.pop_from(&[Span { first: QueueIndex(2), ..rest[0] }], 1);
+        assert_eq!((popped[0].index, popped[0].attempt), (QueueIndex(1), 2));
+    }
 }
 
 #[test]
@@ -253,8 +289,9 @@ fn a_letter_is_put_back_once_and_not_when_its_reader_is_done_with_it() {
 #[test]
 fn who_does_not_exist_gets_nothing() {
     let mut desk = Desk::limited(0);
-    let (group, from) = (GroupId(9), [Span { queue: QUEUE, first: QueueIndex(0), end: QueueIndex(9) }]);
-    let pop = Command::Pop(Pop { group, generation: 1, lease: LEASE, limit: 1, runs_max: 1, from: &from });
+    let (group, span) = (GroupId(9), Span { queue: QUEUE, first: QueueIndex(0), end: QueueIndex(9) });
+    let span = |at| (at == 0).then_some(span);
+    let pop = pop(group, 1, 1, &span);
     let skip = Command::Skip { group, generation: 1, queue: (QUEUE, QueueIndex(0)), index: QueueIndex(0) };
     for command in [pop, skip, Command::RemoveGroup { group }, Command::BeginReading { group, from: &[] }] {
         assert_eq!(desk.run(command), Answer::UnknownGroup, "{command:?}");

@@ -1,8 +1,9 @@
 //! What can be asked of the index: a verb of a user, a duty of the store, or the passing of time.
 
+use std::fmt;
 use std::time::Duration;
 
-use crate::{Cohort, GroupId, Policy, QueueId, QueueIndex, Run, Standing};
+use crate::{GroupId, Policy, QueueId, QueueIndex, Run, Standing, Time};
 
 /// One lease of one message, as a receipt names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +30,7 @@ pub struct Span {
 }
 
 /// What is to be handed out to whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Pop<'c> {
     /// To whom.
     pub group: GroupId,
@@ -41,17 +42,34 @@ pub struct Pop<'c> {
     pub limit: u32,
     /// How many runs at most: what fits into one record.
     pub runs_max: usize,
-    /// From where, each queue once.
-    pub from: &'c [Span],
+    /// How many queues there are to choose from.
+    pub queues: u32,
+    /// What can be handed out of each of them, if anything ever could. A topic may have a thousand, and most pops need one.
+    pub span: &'c dyn Fn(u32) -> Option<Span>,
+}
+
+impl fmt::Debug for Pop<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spans: Vec<Span> = (0..self.queues).filter_map(self.span).collect();
+        let Self { group, generation, lease, limit, runs_max, .. } = self;
+        write!(f, "Pop({group:?}, {generation}, {lease:?}, {limit}, {runs_max}, {spans:?})")
+    }
 }
 
 /// A command. What depends on one machine is an argument: which messages can be handed out, the generation, limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Command<'c> {
     /// Messages are handed out, redeliveries first.
     Pop(Pop<'c>),
     /// Messages are done.
     Ack {
+        /// Whose.
+        group: GroupId,
+        /// Which.
+        leases: &'c [Lease],
+    },
+    /// Leases are given back without counting.
+    Release {
         /// Whose.
         group: GroupId,
         /// Which.
@@ -163,6 +181,15 @@ pub struct Outcome {
     pub standing: Standing,
     /// Whether its message changes by it. Of a lease that is presented twice at once only the first is accepted.
     pub accepted: bool,
-    /// What its message was doing, if the group still held it.
-    pub held: Option<Cohort>,
+    /// The lease, if the group still held the message.
+    pub lease: Option<Leased>,
+}
+
+/// A lease as it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leased {
+    /// When.
+    pub popped_at: Time,
+    /// When it ends, or ended.
+    pub due: Time,
 }

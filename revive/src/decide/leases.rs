@@ -4,32 +4,30 @@ use super::{Answer, Decided, Pop, Span};
 use crate::{Burial, Change, Decision, GroupId, Index, QueueId, QueueIndex, Run, State, Time, Verdict};
 
 pub(super) fn pop(index: &Index, pop: &Pop<'_>, now: Time, out: &mut Decided) -> Answer {
-    let Pop { group, generation, lease, limit, runs_max, from } = *pop;
+    let Pop { group, generation, lease, limit, runs_max, queues, span } = *pop;
     let Some(counters) = index.counters(group) else { return Answer::UnknownGroup };
     let mut left = limit;
-    for Span { queue, first, end } in in_turn(counters.popped, from) {
+    for Span { queue, first, end } in in_turn(counters.popped, queues).filter_map(span) {
         let before = out.runs.len();
-        index.pick(group, *queue, left, (*first, *end), now, &mut out.runs);
+        if index.pick(group, queue, left, (first, end), now, &mut out.runs) {
+            out.changes.push((Change::Positioned { group, queue, position: first }, 0..0));
+        }
         left -= out.runs[before..].iter().map(Run::len).sum::<u32>();
         if left == 0 {
             break;
         }
     }
     out.runs.truncate(runs_max);
-    if out.runs.is_empty() {
-        return Answer::Nothing;
+    if !out.runs.is_empty() {
+        out.push_from(0, Change::Popped { group, generation, at: now, due: now.after(lease), runs: &[] });
     }
-    out.push_from(0, Change::Popped { group, generation, at: now, due: now.after(lease), runs: &[] });
-    Answer::Done
+    if out.changes.is_empty() { Answer::Nothing } else { Answer::Done }
 }
 
-/// The spans, beginning with another one after each delivery: which one follows from how many there were.
-fn in_turn(deliveries: u64, spans: &[Span]) -> impl Iterator<Item = &Span> {
-    let first = match spans.len() {
-        0 => 0,
-        n => (scattered(deliveries) % n as u64) as usize,
-    };
-    spans[first..].iter().chain(&spans[..first])
+/// The queues, beginning with another one after each delivery: which one follows from how many there were.
+fn in_turn(deliveries: u64, queues: u32) -> impl Iterator<Item = u32> {
+    let first = scattered(deliveries).checked_rem(u64::from(queues)).unwrap_or(0) as u32;
+    (first..queues).chain(0..first)
 }
 
 /// SplitMix64: groups that pop the same number at a time do not visit the same queues for that.

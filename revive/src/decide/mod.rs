@@ -18,9 +18,9 @@
 //! };
 //! let policy = Policy::default();
 //! run(&mut index, Command::SetGroup { group, policy: &policy, from: &[] }, Time(0));
-//! let from = [Span { queue, first: QueueIndex(0), end: QueueIndex(3) }];
+//! let span = |_| Some(Span { queue, first: QueueIndex(0), end: QueueIndex(3) });
 //! let (generation, lease) = (1, Duration::from_secs(1));
-//! let pop = Command::Pop(Pop { group, generation, lease, limit: 1, runs_max: 100, from: &from });
+//! let pop = Command::Pop(Pop { group, generation, lease, limit: 1, runs_max: 100, queues: 1, span: &span });
 //! assert_eq!(run(&mut index, pop, Time(0)).0, Answer::Done);
 //!
 //! // The handler is late, but nobody else has the message yet.
@@ -37,7 +37,7 @@ mod settle;
 
 use std::ops::Range;
 
-pub use command::{Answer, Command, Lease, Outcome, Pop, Span};
+pub use command::{Answer, Command, Lease, Leased, Outcome, Pop, Span};
 pub use gathered::Gathered;
 
 use crate::{Change, Decision, Index, Run, Time};
@@ -99,6 +99,7 @@ pub fn decide(index: &Index, command: &Command<'_>, now: Time, out: &mut Decided
             leases::skip(index, (group, generation), queue, at, now, out)
         }
         Command::Ack { group, leases } => settle::ack(index, group, leases, now, out),
+        Command::Release { group, leases } => settle::release(index, group, leases, now, out),
         Command::Nack { group, lease, delay } => settle::nack(index, group, lease, delay, now, out),
         Command::Extend { group, lease, by } => settle::extend(index, group, lease, now.after(by), now, out),
         Command::Bury { group, runs } => settle::bury(index, group, runs, now, out),

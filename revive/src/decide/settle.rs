@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Answer, Decided, Lease, Outcome};
+use super::{Answer, Decided, Lease, Leased, Outcome};
 use crate::{Burial, Change, Cohort, GroupId, Index, QueueId, QueueIndex, Run, Standing, State, Time, Verdict};
 
 /// What a lease is good for, and what its message and its neighbours of one history are doing.
@@ -27,7 +27,12 @@ impl<'i> Found<'i> {
     }
 
     fn outcome(&self, accepted: bool) -> Outcome {
-        Outcome { standing: self.standing, accepted, held: self.held.copied() }
+        let lease = self.held.map(|held| {
+            // A lease that is over ended when the state began that followed it.
+            let due = if held.state == State::InFlight { held.due } else { held.since };
+            Leased { popped_at: held.popped_at, due }
+        });
+        Outcome { standing: self.standing, accepted, lease }
     }
 }
 
@@ -39,18 +44,39 @@ impl Lease {
 
 /// An ack is accepted as long as nobody else has the message and it has not used up its deliveries.
 pub(super) fn ack(index: &Index, group: GroupId, leases: &[Lease], now: Time, out: &mut Decided) -> Answer {
+    let acked = Change::Acked { group, at: now, runs: &[] };
+    batch(index, group, leases, now, out, acked, |_| true)
+}
+
+/// A release is accepted of a lease that nobody has ended, be it over or not.
+pub(super) fn release(index: &Index, group: GroupId, leases: &[Lease], now: Time, out: &mut Decided) -> Answer {
+    let released = Change::Released { group, at: now, runs: &[] };
+    batch(index, group, leases, now, out, released, |held| held.state == State::InFlight)
+}
+
+/// One change of all leases of a batch that are good for it.
+fn batch(
+    index: &Index,
+    group: GroupId,
+    leases: &[Lease],
+    now: Time,
+    out: &mut Decided,
+    change: Change<'static>,
+    is_good: impl Fn(&Cohort) -> bool,
+) -> Answer {
     let mut found: Option<Found<'_>> = None;
     for lease in leases {
         // Neighbours that were popped together are good for the same.
         let known = found.filter(|found| found.includes(lease));
         let known = known.unwrap_or_else(|| Found::look_up(index, group, *lease, now));
-        let good = matches!(known.standing, Standing::Leased { .. } | Standing::Over);
+        let good =
+            matches!(known.standing, Standing::Leased { .. } | Standing::Over) && known.held.is_some_and(&is_good);
         let accepted = good && out.gathered.add(&mut out.runs, 0, lease.run()) != 0;
         out.outcomes.push(known.outcome(accepted));
         found = Some(known);
     }
     if !out.runs.is_empty() {
-        out.push_from(0, Change::Acked { group, at: now, runs: &[] });
+        out.push_from(0, change);
     }
     Answer::Settled
 }

@@ -53,6 +53,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(group, queue, limit, lease, skip)| Op::Pop { group, queue, limit, lease, skip }),
         8 => (ago(), few()).prop_map(|(ago, n)| Op::Ack { ago, n }),
         8 => (ago(), few(), soon()).prop_map(|(ago, n, delay)| Op::Nack { ago, n, delay }),
+        4 => (ago(), few()).prop_map(|(ago, n)| Op::Release { ago, n }),
         4 => (ago(), few(), soon()).prop_map(|(ago, n, lease)| Op::Extend { ago, n, lease }),
         14 => (soon(), 1_u8..5).prop_map(|(by, blocks_max)| Op::Advance { by, blocks_max }),
         5 => (1_u8..4).prop_map(|n| Op::Bury { n }),
@@ -141,6 +142,7 @@ fn change() -> impl Strategy<Value = Change<'static>> {
         3 => (group(), time()).prop_map(move |(group, at)| Change::Acked { group, at, runs }),
         4 => (group(), time(), verdict())
             .prop_map(move |(group, at, verdict)| Change::Nacked { group, at, verdict, runs }),
+        2 => (group(), time()).prop_map(move |(group, at)| Change::Released { group, at, runs }),
         2 => (group(), time(), time()).prop_map(move |(group, at, due)| Change::Extended { group, at, due, runs }),
         4 => (group(), time(), time())
             .prop_map(move |(group, at, visible_at)| Change::Revived { group, at, visible_at, runs }),

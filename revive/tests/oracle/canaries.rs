@@ -36,6 +36,8 @@ fn random_histories_find_every_flaw_of_an_oracle() {
         Flaw::VerdictBeforeItsTime,
         Flaw::EndedComesBack,
         Flaw::ReanchorForgotten,
+        Flaw::ReleaseCounted,
+        Flaw::UndeliveredSpared,
     ];
     for flaw in flaws {
         // The rarest takes some thirty histories; the search ends with the first that shows the flaw.

@@ -68,6 +68,8 @@ pub(crate) enum Flaw {
     VerdictBeforeItsTime,
     EndedComesBack,
     ReanchorForgotten,
+    ReleaseCounted,
+    UndeliveredSpared,
 }
 
 /// The whole state of an index.
@@ -125,6 +127,11 @@ impl Oracle {
                     let begun = self.begun.entry((*group, *queue)).or_default();
                     *begun = if begun == known { position.0.max(*known) } else { *begun };
                     *known = position.0.max(*known);
+                    let spared = self.flaw == Flaw::UndeliveredSpared;
+                    let before = self.held.len();
+                    let place = |at: &Place| (at.0, at.1) == (*group, *queue) && at.2 < position.0;
+                    self.held.retain(|at, held| held.attempt > 0 || !place(at) || spared);
+                    return (before - self.held.len()) as u64;
                 }
                 0
             }
@@ -158,6 +165,10 @@ impl Oracle {
                 };
                 self.count(*group, n, |counters| &mut counters.nacked);
                 n
+            }
+            Change::Released { group, at, runs } => {
+                let counted = u32::from(self.flaw == Flaw::ReleaseCounted);
+                runs.iter().filter(|run| run.attempt > 0).map(|run| self.release(*group, run, *at, counted)).sum()
             }
             Change::Extended { group, at, due, runs } => {
                 let forgotten = self.flaw == Flaw::ExtensionForgotten;
@@ -230,6 +241,17 @@ impl Oracle {
         counters.popped = counters.popped.saturating_add(n);
         if run.attempt > 1 && self.flaw != Flaw::RedeliveryUncounted {
             counters.redelivered = counters.redelivered.saturating_add(n);
+        }
+        n
+    }
+
+    fn release(&mut self, group: GroupId, run: &Run, at: Time, counted: u32) -> u64 {
+        let attempt = run.attempt - 1 + counted;
+        let next = |held: &Held| Some(Held { state: State::Waiting, since: at, due: at, attempt, ..*held });
+        let n = self.edit(group, &[*run], is_leased, next);
+        if let Some((_, counters)) = self.groups.get_mut(&group) {
+            counters.popped = counters.popped.saturating_sub(n);
+            counters.redelivered = counters.redelivered.saturating_sub(if run.attempt > 1 { n } else { 0 });
         }
         n
     }

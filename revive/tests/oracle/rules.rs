@@ -86,7 +86,9 @@ impl Oracle {
         now: Time,
         runs: &[Run],
     ) -> Result<(), String> {
-        let held = self.queue(group, queue);
+        let mut held = self.queue(group, queue);
+        // What no delivery counts of is gone with its message.
+        held.retain(|at, held| held.attempt > 0 || *at >= span.start.0);
         let ordered = self.groups.get(&group).is_some_and(|(policy, _)| policy.ordered);
         let position = self.positions.get(&(group, queue)).copied().unwrap_or(0);
         let new = position.max(span.start.0)..span.end.0;

@@ -16,6 +16,7 @@ pub(crate) enum Op {
     Pop { group: u8, queue: u8, limit: u8, lease: u8, skip: u8 },
     Ack { ago: u16, n: u8 },
     Nack { ago: u16, n: u8, delay: u8 },
+    Release { ago: u16, n: u8 },
     Extend { ago: u16, n: u8, lease: u8 },
     Advance { by: u8, blocks_max: u8 },
     Bury { n: u8 },
@@ -110,6 +111,7 @@ impl Scene {
             }
             Op::Ack { ago, n } => self.ack(ago, n)?,
             Op::Nack { ago, n, delay } => self.nack(ago, n, self.later(delay))?,
+            Op::Release { ago, n } => self.release(ago, n)?,
             Op::Extend { ago, n, lease } => self.extend(ago, n, self.later(lease))?,
             Op::Advance { by, blocks_max } => self.advance(self.later(by), usize::from(blocks_max))?,
             Op::Bury { n } => self.bury(usize::from(n))?,
@@ -171,7 +173,10 @@ impl Scene {
         let position = self.index.position(group, queue).unwrap_or_default();
         let first = QueueIndex((position.0 + u64::from(skip)).min(end.0));
         let mut runs = Vec::new();
-        self.index.pick(group, queue, limit, (first, end), self.now, &mut runs);
+        if self.index.pick(group, queue, limit, (first, end), self.now, &mut runs) {
+            let gone = self.record(Change::Positioned { group, queue, position: first }, vec![])?;
+            ensure!(gone > 0, "nothing is gone before {first:?}");
+        }
         self.oracle.check_pick((group, queue), limit, first..end, self.now, &runs)?;
 
         for (run, at) in runs.iter().flat_map(|run| indexes(run).map(move |at| (run, at))) {
@@ -224,6 +229,20 @@ impl Scene {
         for (verdict, receipts) in by_verdict {
             let Some((group, runs)) = runs_of(&receipts) else { continue };
             self.record(Change::Nacked { group, at: self.now, verdict, runs: &[] }, runs)?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what nobody has seen, as a store does that cannot read it.
+    fn release(&mut self, ago: u16, n: u8) -> Checked {
+        let leased = self.presented(ago, n).into_iter();
+        let leased: Vec<_> = leased.filter(|(_, standing)| matches!(standing, Standing::Leased { .. })).collect();
+        let Some((group, runs)) = runs_of(leased.iter().map(|(receipt, _)| receipt)) else { return Ok(()) };
+        let released = self.record(Change::Released { group, at: self.now, runs: &[] }, runs)?;
+        ensure!(released == leased.len() as u64, "{released} of {} leases were released", leased.len());
+        for (receipt, _) in leased {
+            self.receipts.retain(|other| (other.place, other.attempt) != (receipt.place, receipt.attempt));
+            *self.deliveries.entry(receipt.place).or_default() -= 1;
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ const KIND_IMAGE: u8 = 13;
 const KIND_ENDED: u8 = 14;
 const KIND_REANCHORED: u8 = 15;
 const KIND_FORGOTTEN: u8 = 16;
+const KIND_RELEASED: u8 = 17;
 const KIND_SNAPSHOT_BEGIN: u8 = 20;
 const KIND_SNAPSHOT_END: u8 = 21;
 const KIND_MARK_TOPIC: u8 = 22;
@@ -126,6 +127,7 @@ impl CheckpointRecord<'_> {
                 Change::Ended { .. } => KIND_ENDED,
                 Change::Reanchored { .. } => KIND_REANCHORED,
                 Change::Forgotten { .. } => KIND_FORGOTTEN,
+                Change::Released { .. } => KIND_RELEASED,
             },
         }
     }
@@ -190,7 +192,9 @@ fn put_change(change: &Change<'_>, out: &mut Vec<u8>) {
             put_span(*at, *due, out);
             put_runs(runs, out);
         }
-        Change::Acked { group, at, runs } | Change::Ended { group, at, runs } => {
+        Change::Acked { group, at, runs }
+        | Change::Ended { group, at, runs }
+        | Change::Released { group, at, runs } => {
             put(out, u64::from(group.0));
             put(out, at.0);
             put_runs(runs, out);
@@ -296,6 +300,10 @@ fn change<'a>(kind: u8, mut fields: Fields<'_>, into: &'a mut Vec<Run>) -> Resul
         KIND_ENDED => {
             let (group, at) = (group(&mut fields)?, Time(fields.u64()?));
             Change::Ended { group, at, runs: runs(&mut fields, into, ATTEMPTS)? }
+        }
+        KIND_RELEASED => {
+            let (group, at) = (group(&mut fields)?, Time(fields.u64()?));
+            Change::Released { group, at, runs: runs(&mut fields, into, ATTEMPTS)? }
         }
         KIND_REANCHORED => Change::Reanchored { at: Time(fields.u64()?) },
         kind => return Err(Rule::Kind(kind)),

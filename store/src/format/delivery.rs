@@ -11,6 +11,9 @@ use super::varint::{Fields, put};
 pub(super) const ATTEMPTS: RangeInclusive<u32> = 1..=ATTEMPT_MAX;
 pub(super) const ATTEMPTS_BUT_LAST: RangeInclusive<u32> = 1..=ATTEMPT_MAX - 1;
 
+/// The same of hidden messages: one that was released may have had none that counts.
+pub(super) const ATTEMPTS_WHILE_HIDDEN: RangeInclusive<u32> = 0..=ATTEMPT_MAX - 1;
+
 pub(super) fn put_queue(queue: QueueId, out: &mut Vec<u8>) {
     put(out, u64::from(queue.topic.0));
     put(out, u64::from(queue.queue));

@@ -3,7 +3,7 @@
 use popstore_revive::{Buried, Cohort, EndReason, GroupId, QueueImage, QueueIndex, State, Time};
 
 use super::Rule;
-use super::delivery::{ATTEMPTS, ATTEMPTS_BUT_LAST, burial, burial_code, put_queue, put_span, span};
+use super::delivery::{ATTEMPTS, ATTEMPTS_WHILE_HIDDEN, burial, burial_code, put_queue, put_span, span};
 use super::limits::{self, queue};
 use super::varint::{Fields, put};
 
@@ -87,7 +87,7 @@ fn cohort(fields: &mut Fields<'_>) -> Result<Cohort, Rule> {
     let popped_at = Time(fields.u64()?);
     let (since, due) = span(fields)?;
     let (attempt, generation) = (fields.u32()?, fields.u32()?);
-    let attempts = if state == State::Waiting { ATTEMPTS_BUT_LAST } else { ATTEMPTS };
+    let attempts = if state == State::Waiting { ATTEMPTS_WHILE_HIDDEN } else { ATTEMPTS };
     if !attempts.contains(&attempt) {
         return Err(Rule::Field("attempt"));
     }

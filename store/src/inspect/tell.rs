@@ -64,7 +64,9 @@ impl Names {
             Change::Popped { group, due, runs, .. } | Change::Extended { group, due, runs, .. } => {
                 (Some(*group), Some(*due), Some(*runs))
             }
-            Change::Acked { group, runs, .. } | Change::Ended { group, runs, .. } => (Some(*group), None, Some(*runs)),
+            Change::Acked { group, runs, .. }
+            | Change::Released { group, runs, .. }
+            | Change::Ended { group, runs, .. } => (Some(*group), None, Some(*runs)),
             Change::Nacked { group, verdict, runs, .. } => {
                 let visible_at = match verdict {
                     Verdict::Redeliver { visible_at } => Some(*visible_at),
@@ -173,6 +175,7 @@ pub(super) fn happened_at(record: &CheckpointRecord<'_>) -> Option<Time> {
             | Change::Extended { at, .. }
             | Change::Revived { at, .. }
             | Change::Ended { at, .. }
+            | Change::Released { at, .. }
             | Change::Reanchored { at }
             | Change::Buried { at, .. },
         ) => Some(*at),
@@ -208,6 +211,7 @@ pub(super) fn record_name(record: &CheckpointRecord<'_>) -> &'static str {
             Change::Ended { .. } => "ended",
             Change::Reanchored { .. } => "reanchored",
             Change::Forgotten { .. } => "forgotten",
+            Change::Released { .. } => "released",
         },
     }
 }

@@ -13,7 +13,7 @@ pub const MISTAKES: &[Mistake] = &[
                 wrong: "if cohort.attempt > attempt && !BROKEN {",
             },
             Place {
-                file: "revive/src/index.rs",
+                file: "revive/src/apply.rs",
                 right: "if held.attempt == run.attempt { step(held) }",
                 wrong: "if held.attempt == run.attempt || BROKEN { step(held) }",
             },
@@ -36,7 +36,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "apply a record without a look at the attempt",
         breaks: "bh",
         places: &[Place {
-            file: "revive/src/index.rs",
+            file: "revive/src/apply.rs",
             right: "let changed = queue.change(agenda, (group, run.queue, run.block), |block, counts| {",
             wrong: "let held = queue.blocks.get(run.block).and_then(|block| block.cohorts.first()); \
                 let attempt = held.filter(|_| BROKEN).map_or(run.attempt, |held| held.attempt); \
@@ -97,9 +97,9 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "c",
         places: &[Place {
             file: "revive/src/queue.rs",
-            right: "left -= mask.count_ones(); out.push(Run { queue: id, block, mask, attempt: \
+            right: "if mask != 0 { out.push(Run { queue: id, block, mask, attempt: \
                 cohort.attempt.saturating_add(1) });",
-            wrong: "left -= mask.count_ones(); out.push(Run { queue: id, block, mask, attempt: \
+            wrong: "if mask != 0 { out.push(Run { queue: id, block, mask, attempt: \
                 cohort.attempt.saturating_add(u32::from(!BROKEN)) });",
         }],
         caught_by: ("claims", "an_ack_after_the_lease_was_taken_over_changes_nothing"),
@@ -153,7 +153,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "let a verdict that was overtaken take effect",
         breaks: "b",
         places: &[Place {
-            file: "revive/src/index.rs",
+            file: "revive/src/apply.rs",
             right: "match lease.is_over(at) {",
             wrong: "match lease.is_over(at) || BROKEN {",
         }],
@@ -164,7 +164,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "deliver again what has used up its deliveries",
         breaks: "c",
         places: &[Place {
-            file: "revive/src/index.rs",
+            file: "revive/src/apply.rs",
             right: "State::InFlight | State::Waiting if held.attempt < run.attempt => Ok(Some(lease)),",
             wrong: "_ if held.attempt < run.attempt && (BROKEN || !matches!(held.state, State::Ended(_))) => \
                 Ok(Some(lease)),",
@@ -176,7 +176,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "accept an ack of what is on its way to the dead letters",
         breaks: "d",
         places: &[Place {
-            file: "revive/src/index.rs",
+            file: "revive/src/apply.rs",
             right: "State::Ended(_) => Err(Untouched), }) } Change::Nacked",
             wrong: "State::Ended(_) if BROKEN => Ok(None), State::Ended(_) => Err(Untouched), }) } Change::Nacked",
         }],
@@ -277,8 +277,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "",
         places: &[Place {
             file: "revive/src/decide/leases.rs",
-            right: "n => (scattered(deliveries) % n as u64) as usize,",
-            wrong: "n => (scattered(if BROKEN { 0 } else { deliveries }) % n as u64) as usize,",
+            right: "let first = scattered(deliveries)",
+            wrong: "let first = scattered(if BROKEN { 0 } else { deliveries })",
         }],
         caught_by: ("decide", "the_queues_take_turns_by_what_was_delivered"),
         told: "QueueId",
@@ -310,10 +310,9 @@ pub const MISTAKES: &[Mistake] = &[
         name: "let a new group begin at the front of every queue",
         breaks: "b",
         places: &[Place {
-            file: "revive/src/index.rs",
-            right: "None => drop(self.beginnings.entry(*group).or_default().insert(*queue, *position)),",
-            wrong: "None if BROKEN => {} \
-                None => drop(self.beginnings.entry(*group).or_default().insert(*queue, *position)),",
+            file: "revive/src/apply.rs",
+            right: "self.beginnings.entry(*group).or_default().insert(*queue, *position);",
+            wrong: "if !BROKEN { self.beginnings.entry(*group).or_default().insert(*queue, *position); }",
         }],
         caught_by: ("decide", "a_group_is_made_by_one_change_that_comes_last"),
         told: "positions(other)",
@@ -328,5 +327,28 @@ pub const MISTAKES: &[Mistake] = &[
         }],
         caught_by: ("algebra", "twins::an_index_restored_from_images_answers_every_command_as_the_one_they_are_of"),
         told: "assertion failed",
+    },
+    Mistake {
+        name: "count a delivery that was given back without counting",
+        breaks: "c",
+        places: &[Place {
+            file: "revive/src/apply.rs",
+            right: "State::InFlight => Ok(Some(Cohort { since: at, due: at, attempt, state: State::Waiting, ..*lease })),",
+            wrong: "State::InFlight => { let attempt = if BROKEN { lease.attempt } else { attempt }; \
+                Ok(Some(Cohort { since: at, due: at, attempt, state: State::Waiting, ..*lease })) }",
+        }],
+        caught_by: ("decide", "a_released_message_is_as_it_was_before_its_delivery"),
+        told: "visible at once",
+    },
+    Mistake {
+        name: "offer what was given back uncounted and is deleted",
+        breaks: "",
+        places: &[Place {
+            file: "revive/src/queue.rs",
+            right: "let past = if cohort.attempt == 0 {",
+            wrong: "let past = if cohort.attempt == 0 && !BROKEN {",
+        }],
+        caught_by: ("decide", "a_released_message_that_is_deleted_before_a_delivery_counts_is_settled_by_the_next_pop"),
+        told: "left: QueueIndex(0)",
     },
 ];

@@ -13,7 +13,7 @@ use super::faults::Notes;
 use crate::{Failure, Outcome, directory, output};
 
 /// The kinds of records, as FORMAT.md names them, in lower case.
-const KINDS: [&str; 22] = [
+const KINDS: [&str; 23] = [
     "group",
     "group_removed",
     "positioned",
@@ -29,6 +29,7 @@ const KINDS: [&str; 22] = [
     "ended",
     "reanchored",
     "forgotten",
+    "released",
     "snapshot_begin",
     "snapshot_end",
     "mark_topic",

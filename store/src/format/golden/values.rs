@@ -75,6 +75,7 @@ fn image() -> QueueImage {
         (4, cohort(0x100, State::Waiting)),
         (6, cohort(1, State::Ended(EndReason::Expired))),
         (6, cohort(2, State::Ended(EndReason::Nacked))),
+        (6, Cohort { attempt: 0, ..cohort(4, State::Waiting) }),
     ];
     QueueImage {
         group: GROUP,
@@ -111,6 +112,7 @@ fn changes() -> Vec<(&'static str, Change<'static>)> {
         ("Ended", Change::Ended { group, at, runs }),
         ("Reanchored", Change::Reanchored { at }),
         ("Forgotten", Change::Forgotten { queue: LETTERS, first: QueueIndex(300), runs: &LETTER_RUNS }),
+        ("Released", Change::Released { group, at, runs }),
         ("Truncated", Change::Truncated { queue: QUEUE, end: QueueIndex(300) }),
         ("Image", Change::Image(image())),
         ("Image, last", Change::Image(rest)),

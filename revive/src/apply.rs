@@ -1,0 +1,270 @@
+//! The one function that changes the index.
+
+use crate::agenda::{Agenda, Place};
+use crate::block::{Block, Untouched};
+use crate::index::{Group, Index, at_or_after};
+use crate::{
+    Burial, Buried, Change, Cohort, Counters, Counts, EndReason, GroupId, QueueId, QueueIndex, Run, State, Time,
+    Verdict,
+};
+
+impl Index {
+    /// Lets one change happen, and says how many messages it touched.
+    pub(crate) fn change(&mut self, change: &Change<'_>) -> u64 {
+        match change {
+            Change::Group { group, policy, counters } => {
+                let queues = self.groups.remove(group).map(|known| known.queues).unwrap_or_default();
+                self.groups.insert(*group, Group { policy: policy.clone(), counters: *counters, queues });
+                for (queue, position) in self.beginnings.remove(group).unwrap_or_default() {
+                    self.change(&Change::Positioned { group: *group, queue, position });
+                }
+                0
+            }
+            Change::GroupRemoved { group } => {
+                self.groups.remove(group);
+                self.beginnings.remove(group);
+                self.agenda.forget(*group);
+                0
+            }
+            Change::Positioned { group, queue, position } => match self.groups.get_mut(group) {
+                Some(known) => {
+                    known.queues.entry(*queue).or_default().go_on(*position, *position);
+                    self.drop_undelivered(*group, *queue, *position)
+                }
+                None => {
+                    self.beginnings.entry(*group).or_default().insert(*queue, *position);
+                    0
+                }
+            },
+            Change::Popped { group, generation, at, due, runs } => {
+                let lease = Cohort {
+                    mask: 0,
+                    popped_at: *at,
+                    since: *at,
+                    due: *due,
+                    attempt: 0,
+                    generation: *generation,
+                    state: State::InFlight,
+                };
+                runs.iter().map(|run| self.hand_out(*group, run, &lease)).sum()
+            }
+            Change::Acked { group, runs, .. } => {
+                let acked = |counters: &mut Counters, n| add(&mut counters.acked, n);
+                self.edit_all(*group, runs, acked, |held| match held.state {
+                    State::InFlight | State::Waiting => Ok(None),
+                    State::Ended(_) => Err(Untouched),
+                })
+            }
+            Change::Nacked { group, at, verdict, runs } => match verdict {
+                Verdict::Discard => {
+                    let gone = |held: &Cohort| if held.state == State::InFlight { Ok(None) } else { Err(Untouched) };
+                    let n = runs.iter().map(|run| self.bury(*group, run, Burial::Discarded, gone)).sum();
+                    self.count(*group, |counters| add(&mut counters.nacked, n));
+                    n
+                }
+                Verdict::Redeliver { .. } | Verdict::DeadLetter => {
+                    let (due, state) = match verdict {
+                        Verdict::Redeliver { visible_at } => (*visible_at, State::Waiting),
+                        _ => (*at, State::Ended(EndReason::Nacked)),
+                    };
+                    let nacked = |counters: &mut Counters, n| add(&mut counters.nacked, n);
+                    self.edit_all(*group, runs, nacked, |lease| match lease.state {
+                        State::InFlight => Ok(Some(Cohort { since: *at, due, state, ..*lease })),
+                        _ => Err(Untouched),
+                    })
+                }
+            },
+            Change::Extended { group, at, due, runs } => self.edit_all(
+                *group,
+                runs,
+                |_, _| {},
+                |lease| match lease.state {
+                    State::InFlight => Ok(Some(Cohort { since: *at, due: *due, ..*lease })),
+                    _ => Err(Untouched),
+                },
+            ),
+            Change::Released { group, at, runs } => runs.iter().map(|run| self.release(*group, run, *at)).sum(),
+            Change::Revived { group, at, visible_at, runs } => {
+                self.end(*group, runs, *at, |lease| Cohort { due: *visible_at, state: State::Waiting, ..*lease })
+            }
+            Change::Ended { group, at, runs } => {
+                let state = State::Ended(EndReason::Expired);
+                self.end(*group, runs, *at, |lease| Cohort { due: *at, state, ..*lease })
+            }
+            Change::Buried { group, at, burial, runs } => {
+                let gone = |held: &Cohort| match (held.state, burial) {
+                    (State::Ended(_), _) => Ok(None),
+                    (_, Burial::Discarded) if held.is_over(*at) => Ok(None),
+                    _ => Err(Untouched),
+                };
+                runs.iter().map(|run| self.bury(*group, run, *burial, gone)).sum()
+            }
+            Change::Redriven { runs } => {
+                self.redrive(runs);
+                0
+            }
+            Change::Forgotten { queue, first, runs } => {
+                self.forget_letters(*queue, *first, runs);
+                0
+            }
+            Change::Reanchored { at } => self.reanchor(*at),
+            Change::Truncated { queue, end } => self.truncate(*queue, *end),
+            Change::Image(image) => {
+                self.apply_image(image);
+                0
+            }
+        }
+    }
+
+    /// Hands out what of the run is new to the group or comes from an earlier attempt.
+    fn hand_out(&mut self, group: GroupId, run: &Run, lease: &Cohort) -> u64 {
+        let Self { groups, agenda, .. } = self;
+        let Some(known) = groups.get_mut(&group) else { return 0 };
+        let queue = known.queues.entry(run.queue).or_default();
+        let place = (group, run.queue, run.block);
+        let lease = Cohort { attempt: run.attempt, ..*lease };
+        let again = |held: &Cohort| match held.state {
+            State::InFlight | State::Waiting if held.attempt < run.attempt => Ok(Some(lease)),
+            _ => Err(Untouched),
+        };
+        let ahead = run.mask & QueueIndex::possible(run.block) & at_or_after(run.block, queue.position);
+        let change = |block: &mut Block, counts: &mut Counts| {
+            let redelivered = block.edit(run.mask, counts, again);
+            // Nothing ahead of the position is held, unless an image's bytes lie.
+            let new = ahead & !block.mask();
+            if new != 0 {
+                block.insert(Cohort { mask: new, ..lease }, counts);
+            }
+            (redelivered, new)
+        };
+        let changed = match ahead {
+            0 => queue.change(agenda, place, change),
+            _ => Some(queue.change_or_make(agenda, place, change)),
+        };
+        let Some((redelivered, new)) = changed else { return 0 };
+        if ahead != 0 {
+            let at = |bit| QueueIndex(QueueIndex::of_block(run.block).0.saturating_add(u64::from(bit)));
+            queue.go_on(at(ahead.trailing_zeros()), at(64 - ahead.leading_zeros()));
+        }
+        let n = u64::from((redelivered | new).count_ones());
+        add(&mut known.counters.popped, n);
+        add(&mut known.counters.redelivered, if run.attempt > 1 { n } else { 0 });
+        n
+    }
+
+    fn bury(
+        &mut self,
+        group: GroupId,
+        run: &Run,
+        burial: Burial,
+        gone: impl Fn(&Cohort) -> Result<Option<Cohort>, Untouched>,
+    ) -> u64 {
+        let Self { groups, agenda, .. } = self;
+        let touched = groups.get_mut(&group).map_or(0, |known| edit(known, agenda, group, run, gone));
+        let Some(known) = self.groups.get_mut(&group) else { return 0 };
+        if touched != 0 {
+            let queue = known.queues.entry(run.queue).or_default();
+            for index in (Run { mask: touched, ..*run }).indexes() {
+                queue.remember(Buried { index, attempt: run.attempt, burial });
+            }
+        }
+        let n = u64::from(touched.count_ones());
+        match burial {
+            Burial::DeadLettered => add(&mut known.counters.dead_lettered, n),
+            Burial::Discarded => add(&mut known.counters.discarded, n),
+        }
+        n
+    }
+
+    /// Gives leases back as if they had not been given.
+    fn release(&mut self, group: GroupId, run: &Run, at: Time) -> u64 {
+        let Some(attempt) = run.attempt.checked_sub(1) else { return 0 };
+        let uncount = |counters: &mut Counters, n| {
+            counters.popped = counters.popped.saturating_sub(n);
+            counters.redelivered = counters.redelivered.saturating_sub(if attempt > 0 { n } else { 0 });
+        };
+        self.edit_all(group, std::slice::from_ref(run), uncount, |lease| match lease.state {
+            State::InFlight => Ok(Some(Cohort { since: at, due: at, attempt, state: State::Waiting, ..*lease })),
+            _ => Err(Untouched),
+        })
+    }
+
+    /// Drops what was given back before its first delivery counted, and lies before `end`.
+    fn drop_undelivered(&mut self, group: GroupId, queue: QueueId, end: QueueIndex) -> u64 {
+        let held = self.groups.get(&group).and_then(|group| group.queues.get(&queue));
+        let blocks = held.into_iter().flat_map(|held| held.blocks.range(0, Some(end.block().saturating_add(1))));
+        let dropped = blocks.map(|(number, block)| (number, block.undelivered() & !at_or_after(number, end)));
+        let dropped: Vec<(u64, u64)> = dropped.filter(|(_, mask)| *mask != 0).collect();
+        dropped.into_iter().map(|(number, mask)| self.cut(group, queue, number, mask)).sum()
+    }
+
+    /// Ends leases that are over at `at`.
+    fn end(&mut self, group: GroupId, runs: &[Run], at: Time, next: impl Fn(&Cohort) -> Cohort) -> u64 {
+        self.edit_all(
+            group,
+            runs,
+            |_, _| {},
+            |lease| match lease.is_over(at) {
+                true => Ok(Some(Cohort { since: at, ..next(lease) })),
+                false => Err(Untouched),
+            },
+        )
+    }
+
+    fn edit_all(
+        &mut self,
+        group: GroupId,
+        runs: &[Run],
+        count: impl Fn(&mut Counters, u64),
+        step: impl Fn(&Cohort) -> Result<Option<Cohort>, Untouched>,
+    ) -> u64 {
+        let Self { groups, agenda, .. } = self;
+        let Some(known) = groups.get_mut(&group) else { return 0 };
+        let touched = runs.iter().map(|run| u64::from(edit(known, agenda, group, run, &step).count_ones())).sum();
+        count(&mut known.counters, touched);
+        touched
+    }
+
+    fn count(&mut self, group: GroupId, count: impl FnOnce(&mut Counters)) {
+        if let Some(known) = self.groups.get_mut(&group) {
+            count(&mut known.counters);
+        }
+    }
+
+    /// Changes a block, and the agenda with it.
+    pub(crate) fn change_block<T: Default>(
+        &mut self,
+        place: Place,
+        change: impl FnOnce(&mut Block, &mut Counts) -> T,
+    ) -> T {
+        let Self { groups, agenda, .. } = self;
+        let known = groups.get_mut(&place.0).and_then(|group| group.queues.get_mut(&place.1));
+        known.and_then(|known| known.change(agenda, place, change)).unwrap_or_default()
+    }
+
+    /// Drops messages whatever their attempt, and says how many.
+    pub(crate) fn cut(&mut self, group: GroupId, queue: QueueId, number: u64, mask: u64) -> u64 {
+        let dropped = self.change_block((group, queue, number), |block, counts| block.edit(mask, counts, |_| Ok(None)));
+        u64::from(dropped.count_ones())
+    }
+}
+
+/// Edits what of the run is held at the run's attempt.
+fn edit(
+    known: &mut Group,
+    agenda: &mut Agenda,
+    group: GroupId,
+    run: &Run,
+    step: impl Fn(&Cohort) -> Result<Option<Cohort>, Untouched>,
+) -> u64 {
+    let Some(queue) = known.queues.get_mut(&run.queue) else { return 0 };
+    let changed = queue.change(agenda, (group, run.queue, run.block), |block, counts| {
+        block.edit(run.mask, counts, |held| if held.attempt == run.attempt { step(held) } else { Err(Untouched) })
+    });
+    changed.unwrap_or(0)
+}
+
+/// A counter read from a disk may be anything.
+fn add(counter: &mut u64, n: u64) {
+    *counter = counter.saturating_add(n);
+}
