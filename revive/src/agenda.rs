@@ -32,34 +32,33 @@ impl Agenda {
         waiting: &mut BTreeSet<(Time, u64)>,
         change: impl FnOnce(&mut Block) -> T,
     ) -> T {
-        let (lease_end, had_ended, waited) = (block.lease_end(), block.has_ended(), block.waits().count() > 0);
-        let changed = match waited {
+        let before = block.times();
+        let changed = match before.waits {
             true => {
                 // A block has 64 cohorts at most.
-                let (mut before, mut n) = ([Time(0); 64], 0);
-                block.waits().take(64).for_each(|due| (before[n], n) = (due, n + 1));
+                let (mut waited, mut n) = ([Time(0); 64], 0);
+                block.waits().take(64).for_each(|due| (waited[n], n) = (due, n + 1));
                 let changed = change(block);
-                for due in &before[..n] {
+                for due in &waited[..n] {
                     if !block.waits().any(|left| left == *due) {
                         self.visible.remove(&(*due, place));
                         waiting.remove(&(*due, place.2));
                     }
                 }
-                self.add_waits(place, block, waiting, &before[..n]);
+                self.add_waits(place, block, waiting, &waited[..n]);
                 changed
             }
-            false => {
-                let changed = change(block);
-                self.add_waits(place, block, waiting, &[]);
-                changed
-            }
+            false => change(block),
         };
-        let lease_end_now = block.lease_end();
-        if lease_end_now != lease_end {
-            lease_end.map(|due| self.leases.remove(&(due, place)));
-            lease_end_now.map(|due| self.leases.insert((due, place)));
+        let after = block.times();
+        if after.waits && !before.waits {
+            self.add_waits(place, block, waiting, &[]);
         }
-        match (had_ended, block.has_ended()) {
+        if after.lease_end != before.lease_end {
+            before.lease_end.map(|due| self.leases.remove(&(due, place)));
+            after.lease_end.map(|due| self.leases.insert((due, place)));
+        }
+        match (before.ended, after.ended) {
             (false, true) => drop(self.ended.insert(place)),
             (true, false) => drop(self.ended.remove(&place)),
             _ => {}

@@ -83,19 +83,25 @@ impl Block {
         self.cohorts.iter().find(|cohort| cohort.mask & bit != 0)
     }
 
-    /// When the first of its leases ends.
-    pub(crate) fn lease_end(&self) -> Option<Time> {
-        self.cohorts.iter().filter(|cohort| cohort.state == State::InFlight).map(|cohort| cohort.due).min()
+    /// What an agenda has to know of it.
+    #[inline]
+    pub(crate) fn times(&self) -> Times {
+        let mut times = Times { lease_end: None, waits: false, ended: false };
+        for cohort in &self.cohorts {
+            match cohort.state {
+                State::InFlight => {
+                    times.lease_end = Some(times.lease_end.map_or(cohort.due, |due| due.min(cohort.due)));
+                }
+                State::Waiting => times.waits = true,
+                State::Ended(_) => times.ended = true,
+            }
+        }
+        times
     }
 
     /// When its hidden messages become visible, once for each cohort of them.
     pub(crate) fn waits(&self) -> impl Iterator<Item = Time> {
         self.cohorts.iter().filter(|cohort| cohort.state == State::Waiting).map(|cohort| cohort.due)
-    }
-
-    /// Whether a message has used up its deliveries.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.cohorts.iter().any(|cohort| matches!(cohort.state, State::Ended(_)))
     }
 
     /// Adds a cohort for messages that were not held before.
@@ -145,6 +151,17 @@ impl Block {
             }
         }
     }
+}
+
+/// What a block waits for.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    /// When the first of its leases ends.
+    pub(crate) lease_end: Option<Time>,
+    /// Whether some of its messages are hidden or ready.
+    pub(crate) waits: bool,
+    /// Whether a message has used up its deliveries.
+    pub(crate) ended: bool,
 }
 
 /// The step does not apply to this cohort.

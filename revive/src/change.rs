@@ -247,6 +247,22 @@ impl Change<'_> {
         }
     }
 
+    /// When it happened, if it says so.
+    pub fn at(&self) -> Option<Time> {
+        match *self {
+            Self::Popped { at, .. }
+            | Self::Acked { at, .. }
+            | Self::Nacked { at, .. }
+            | Self::Released { at, .. }
+            | Self::Extended { at, .. }
+            | Self::Revived { at, .. }
+            | Self::Ended { at, .. }
+            | Self::Buried { at, .. }
+            | Self::Reanchored { at } => Some(at),
+            _ => None,
+        }
+    }
+
     /// The messages that it names.
     pub fn runs(&self) -> &[Run] {
         match self {

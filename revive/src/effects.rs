@@ -18,12 +18,11 @@ impl Index {
     /// Lets one change happen. Total: what the change expects and the index does not have is left alone. When the next
     /// thing is due afterwards, [`Index::next_due`] says.
     pub fn apply(&mut self, change: &Change<'_>) -> Effects {
-        let poppable_at = self.poppable_at(change);
         let touched = self.change(change);
         let of_group = matches!(change, Change::Group { .. } | Change::GroupRemoved { .. });
         Effects {
             touched,
-            poppable_at: poppable_at.filter(|_| touched > 0 || of_group),
+            poppable_at: if touched > 0 || of_group { self.poppable_at(change) } else { None },
             buries: touched > 0
                 && matches!(change, Change::Ended { .. } | Change::Nacked { verdict: Verdict::DeadLetter, .. }),
         }

@@ -24,12 +24,21 @@ impl Gathered {
 
     /// Begins a batch.
     pub(super) fn clear(&mut self) {
-        self.places.clear();
+        if !self.places.is_empty() {
+            self.places.clear();
+        }
     }
 
     /// Adds messages to the runs of the batch, which begin at `first`. Returns those of them that were not there.
+    #[inline]
     pub fn add(&mut self, runs: &mut Vec<Run>, first: usize, run: Run) -> u64 {
-        match self.place_of(runs, first, Block::of(&run)) {
+        let same = |last: &Run| (last.block, last.attempt, last.queue) == (run.block, run.attempt, run.queue);
+        // Neighbours mostly come one behind the other.
+        let at = match runs.last() {
+            Some(last) if runs.len() > first && same(last) => Some(runs.len() - 1),
+            _ => self.place_of(runs, first, Block::of(&run)),
+        };
+        match at {
             Some(at) => {
                 let new = run.mask & !runs[at].mask;
                 runs[at].mask |= run.mask;

@@ -90,6 +90,7 @@ impl Decided {
 }
 
 /// Decides what a command comes to at `now`. Reads, and changes nothing; `out` is for this command alone afterwards.
+#[inline]
 pub fn decide(index: &Index, command: &Command<'_>, now: Time, out: &mut Decided) -> Answer {
     out.clear();
     match *command {

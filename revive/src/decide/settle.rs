@@ -67,13 +67,14 @@ fn batch(
     let mut found: Option<Found<'_>> = None;
     for lease in leases {
         // Neighbours that were popped together are good for the same.
-        let known = found.filter(|found| found.includes(lease));
-        let known = known.unwrap_or_else(|| Found::look_up(index, group, *lease, now));
+        if !found.as_ref().is_some_and(|found| found.includes(lease)) {
+            found = Some(Found::look_up(index, group, *lease, now));
+        }
+        let Some(known) = &found else { continue };
         let good =
             matches!(known.standing, Standing::Leased { .. } | Standing::Over) && known.held.is_some_and(&is_good);
         let accepted = good && out.gathered.add(&mut out.runs, 0, lease.run()) != 0;
         out.outcomes.push(known.outcome(accepted));
-        found = Some(known);
     }
     if !out.runs.is_empty() {
         out.push_from(0, change);

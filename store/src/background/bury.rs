@@ -144,10 +144,8 @@ impl Engine {
         log.sync_through(end)?;
         topic.signal.raise();
         let runs = Gathered::all(letters.iter().map(|(burying, _)| burying.run));
-        self.settle_letters(Unrecorded { group: Some(group), at: buried_at, runs: runs.clone() });
+        self.settle_letters(Unrecorded { group: Some(group), at: buried_at, runs });
         drop(settling);
-        let queues = self.consumers().unblocked(group, &runs);
-        self.messages().raise(queues);
         Ok(())
     }
 

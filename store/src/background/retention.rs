@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use popstore_revive::{Change, Gathered, QueueIndex, Run, Time};
+use popstore_revive::{Command, Gathered, QueueIndex, Run, Time};
 
 use crate::background::ages::Ages;
 use crate::background::marks::Marks;
@@ -161,9 +161,10 @@ fn forget_letters(engine: &Engine, queue: &ConsumeQueue, first: QueueIndex) -> R
         Some(next) => (&runs[..runs_max], QueueIndex::of_block(next.block)),
         None => (&runs[..], first),
     };
-    let end = consumers.change(Change::Forgotten { queue: queue.id, first, runs })?.end;
+    let command = Command::Forget { queue: queue.id, first, moved: runs };
+    let (_, written) = consumers.decide(&command, engine.context().now(), None)?;
     drop(consumers);
-    engine.make_records_durable(end)
+    engine.make_records_durable(written.end)
 }
 
 /// What can be read of a segment up to the first frame that is damaged, and where that is or the segment ends.

@@ -1,11 +1,10 @@
 //! The reviver: asks the index what is due, records what it decided, buries what has used up its deliveries.
 
-use popstore_revive::{Burying, Decision, Run, Time};
+use popstore_revive::{Burying, Command, Time};
 
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::StoreEvent;
-use crate::ledger::Locked;
 
 /// How many blocks of messages are ended under one hold of the lock.
 const BLOCKS_MAX: usize = 256;
@@ -61,30 +60,14 @@ impl Engine {
     /// Ends the leases that are over, wakes who waits for what became visible, and returns what is to be buried.
     fn revive_some(&self, now: Time) -> Result<Vec<Burying>> {
         let mut consumers = self.consumers();
-        let mut visible = consumers.became_visible(now);
-        let mut decided = Vec::new();
-        consumers.index().decide_over(now, BLOCKS_MAX, &mut decided);
-        let alike = |one: &Decision, other: &Decision| one.group == other.group && one.verdict == other.verdict;
-        let mut ended = Ok(());
-        for endings in decided.chunk_by(alike) {
-            ended = self.end_leases(&mut consumers, endings, now);
-            if ended.is_err() {
-                // What has no record stays due.
-                break;
-            }
-            visible.extend(endings.iter().map(|decision| decision.run.queue));
-        }
-        let burials = ended.map(|()| consumers.take_burials(now, BLOCKS_MAX));
+        let visible = consumers.became_visible(now);
+        let ended = consumers.decide(&Command::Tick { blocks_max: BLOCKS_MAX }, now, None);
+        let ended = ended.map(|(_, written)| (written.poppable, consumers.take_burials(now, BLOCKS_MAX)));
         drop(consumers);
         self.messages().raise(visible);
-        burials
-    }
-
-    fn end_leases(&self, consumers: &mut Locked<'_>, endings: &[Decision], at: Time) -> Result<()> {
-        let group = endings[0].group;
-        let runs: Vec<Run> = endings.iter().map(|decision| decision.run).collect();
-        let change = endings[0].verdict.change(group, at);
-        consumers.change_all(&runs, |runs| change.with_runs(runs))?;
-        Ok(())
+        // After a failure some leases may have ended all the same; what has no record stays due.
+        let (poppable, burials) = ended.inspect_err(|_| self.messages().raise_all())?;
+        self.messages().raise(poppable);
+        Ok(burials)
     }
 }

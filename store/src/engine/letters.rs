@@ -63,7 +63,8 @@ pub(crate) struct Unrecorded {
 }
 
 impl Unrecorded {
-    pub(crate) fn change<'r>(&self, runs: &'r [Run]) -> Change<'r> {
+    fn change(&self) -> Change<'_> {
+        let runs = &self.runs;
         match self.group {
             Some(group) => Change::Buried { group, at: self.at, burial: Burial::DeadLettered, runs },
             None => Change::Redriven { runs },
@@ -149,7 +150,9 @@ impl Engine {
     }
 
     fn record_settlement(&self, settled: &Unrecorded) -> Result<()> {
-        self.consumers().change_all(&settled.runs, |runs| settled.change(runs)).map(|_| ())
+        let written = self.consumers().change(settled.change())?;
+        self.messages.raise(written.poppable);
+        Ok(())
     }
 }
 

@@ -167,18 +167,8 @@ fn state_name(state: State) -> &'static str {
 /// When it happened, if it says so.
 pub(super) fn happened_at(record: &CheckpointRecord<'_>) -> Option<Time> {
     match record {
-        CheckpointRecord::Opened { at, .. }
-        | CheckpointRecord::Change(
-            Change::Popped { at, .. }
-            | Change::Acked { at, .. }
-            | Change::Nacked { at, .. }
-            | Change::Extended { at, .. }
-            | Change::Revived { at, .. }
-            | Change::Ended { at, .. }
-            | Change::Released { at, .. }
-            | Change::Reanchored { at }
-            | Change::Buried { at, .. },
-        ) => Some(*at),
+        CheckpointRecord::Opened { at, .. } => Some(*at),
+        CheckpointRecord::Change(change) => change.at(),
         _ => None,
     }
 }

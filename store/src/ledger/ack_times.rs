@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use popstore_revive::{Cohort, State, Time};
+use popstore_revive::{Leased, Time};
 
 use crate::event::StoreEvent;
 
@@ -51,17 +51,16 @@ impl AckTimes {
     }
 
     /// Times an ack that counts. Returns the warning to give when it was slow.
-    pub(crate) fn time(&mut self, group: &str, held: &Cohort, now: Time) -> Option<StoreEvent> {
-        // A lease that is over ended when the state began that followed it.
-        let lease_end = if held.state == State::InFlight { held.due } else { held.since };
-        let micros = |time: Time| time.0.saturating_sub(held.popped_at.0);
+    pub(crate) fn time(&mut self, group: &str, lease: Leased, now: Time) -> Option<StoreEvent> {
+        let Leased { popped_at, due } = lease;
+        let micros = |time: Time| time.0.saturating_sub(popped_at.0);
         // The histogram grows; a time that is too long for it is reported by the event alone.
         let _ = self.micros.record(micros(now));
-        let slow = micros(now).saturating_mul(100) >= micros(lease_end).saturating_mul(SLOW_PERCENT);
+        let slow = micros(now).saturating_mul(100) >= micros(due).saturating_mul(SLOW_PERCENT);
         if !slow || !self.may_warn(now) {
             return None;
         }
-        let (took, invisible_for) = (now.since(held.popped_at), lease_end.since(held.popped_at));
+        let (took, invisible_for) = (now.since(popped_at), due.since(popped_at));
         Some(StoreEvent::SlowAck { group: group.to_string(), took, invisible_for })
     }
 

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use popstore_revive::{Burying, Change, Index, Place, Time, Verdict};
-
-use crate::format::checkpoint::CheckpointRecord;
+use popstore_revive::{Burying, Change, Index, Place, Time};
 
 /// The blocks with messages that have used up their deliveries and were not tried yet.
 #[derive(Default)]
@@ -15,12 +13,9 @@ pub(super) struct Burials {
 }
 
 impl Burials {
-    /// Takes note of the messages that a record leaves to be buried.
-    pub(super) fn note(&mut self, record: &CheckpointRecord<'_>) {
-        if let CheckpointRecord::Change(
-            Change::Ended { group, runs, .. } | Change::Nacked { group, verdict: Verdict::DeadLetter, runs, .. },
-        ) = record
-        {
+    /// Takes note of a change that leaves messages to be buried.
+    pub(super) fn note(&mut self, change: &Change<'_>) {
+        if let Change::Ended { group, runs, .. } | Change::Nacked { group, runs, .. } = change {
             self.blocks.extend(runs.iter().map(|run| (*group, run.queue, run.block)));
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use popstore_revive::{Burying, Change, GroupId, Index, QueueId, Run, Time};
+use popstore_revive::{Burying, Change, Decided, Effects, GroupId, Index, QueueId, Time};
 
 use super::AckTimes;
 use super::burials::Burials;
@@ -21,8 +21,9 @@ pub(crate) struct Consumers {
     by_name: HashMap<Arc<str>, GroupId>,
     next_group: GroupId,
     /// Since the store was opened.
-    ack_times: BTreeMap<GroupId, AckTimes>,
-    pub(super) runs: Vec<Run>,
+    pub(super) ack_times: BTreeMap<GroupId, AckTimes>,
+    /// Of the last command; away while its changes are written.
+    pub(super) decided: Option<Box<Decided>>,
     pub(super) scratch: Vec<u8>,
     /// Who waits for what became visible by then has been woken.
     visible_through: Time,
@@ -66,10 +67,6 @@ impl Consumers {
         self.ack_times.get(&group)
     }
 
-    pub(super) fn index_and_ack_times(&mut self, group: GroupId) -> (&Index, Option<&mut AckTimes>) {
-        (&self.index, self.ack_times.get_mut(&group))
-    }
-
     pub(crate) fn group(&self, name: &str) -> Result<Arc<GroupEntry>> {
         let id = self.by_name.get(name).ok_or_else(|| Error::unknown("group", name))?;
         self.groups.get(id).cloned().ok_or_else(|| Error::unknown("group", name))
@@ -80,24 +77,14 @@ impl Consumers {
         complete(&mut self.index, settlement);
     }
 
-    /// The queues that an ordered group can read on in when these messages are out of the way.
-    pub(crate) fn unblocked(&self, group: GroupId, runs: &[Run]) -> Vec<QueueId> {
-        match self.index.policy(group) {
-            Some(policy) if policy.ordered => runs.iter().map(|run| run.queue).collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    /// Takes in a record of the checkpoint log; what is not about consumers is none of its business. Returns how many
-    /// messages it touched.
-    pub(crate) fn apply(&mut self, record: &CheckpointRecord<'_>) -> u64 {
+    /// Takes in a record of the checkpoint log; what is not about consumers is none of its business.
+    pub(crate) fn apply(&mut self, record: &CheckpointRecord<'_>) -> Effects {
         match record {
             CheckpointRecord::Group { name, invisible_for, change } => {
-                self.index.apply(change);
                 if let Change::Group { group, .. } = change {
                     self.name_group(*group, name, *invisible_for);
                 }
-                0
+                self.index.apply(change)
             }
             CheckpointRecord::Change(change) => {
                 if let Change::GroupRemoved { group } = change
@@ -110,13 +97,13 @@ impl Consumers {
                     // Also where a group begins that is about to be made.
                     self.use_up(*group);
                 }
-                self.index.apply(change).touched
+                self.index.apply(change)
             }
             CheckpointRecord::SnapshotBegin { next_group, .. } => {
                 self.next_group = self.next_group.max(*next_group);
-                0
+                Effects::default()
             }
-            _ => 0,
+            _ => Effects::default(),
         }
     }
 

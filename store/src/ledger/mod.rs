@@ -15,8 +15,9 @@ mod snapshot;
 use std::ops::{Deref, Range};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-use popstore_revive::{Burying, Change, GroupId, Index, QueueId, Run, Time};
+use popstore_revive::{Answer, Burying, Change, Command, Effects, GroupId, Outcome, QueueId, Run, Time, decide};
 
 use crate::context::Context;
 use crate::error::Result;
@@ -55,12 +56,14 @@ pub(crate) struct Ledger {
     alarm: AtomicU64,
 }
 
-/// What a record of the ledger did.
-pub(crate) struct Changed {
-    /// How many messages it touched.
+/// What records of the ledger did.
+pub(crate) struct Written {
+    /// How many messages they touched.
     pub(crate) touched: u64,
-    /// The end of the log behind it: what is to become durable.
+    /// The end of the log behind them: what is to become durable.
     pub(crate) end: u64,
+    /// The queues from which there may be more to pop now.
+    pub(crate) poppable: Vec<QueueId>,
 }
 
 impl Ledger {
@@ -136,35 +139,87 @@ impl Locked<'_> {
     }
 
     /// Writes a record and applies it.
-    pub(crate) fn record(&mut self, record: &CheckpointRecord<'_>) -> Result<Changed> {
-        let end = self.write(record)?.end;
-        let touched = self.consumers.apply(record);
-        self.consumers.burials.note(record);
-        self.wake_reviver();
-        Ok(Changed { touched, end })
+    pub(crate) fn record(&mut self, record: &CheckpointRecord<'_>) -> Result<Written> {
+        let mut written = self.nothing_written();
+        written.end = self.write(record)?.end;
+        self.take_effect(record, &mut written);
+        Ok(written)
     }
 
     /// Writes a change and applies it.
-    pub(crate) fn change(&mut self, change: Change<'_>) -> Result<Changed> {
-        self.record(&CheckpointRecord::Change(change))
-    }
-
-    /// Writes and applies a change of many messages, in as many records as it needs. Returns the log's end.
-    pub(crate) fn change_all<'r>(&mut self, runs: &'r [Run], change: impl Fn(&'r [Run]) -> Change<'r>) -> Result<u64> {
-        let mut end = self.ledger.log.appended();
-        for runs in runs.chunks(self.ledger.runs_max()) {
-            let record = CheckpointRecord::Change(change(runs));
-            end = self.write(&record)?.end;
-            self.consumers.apply(&record);
-            self.consumers.burials.note(&record);
+    pub(crate) fn change(&mut self, change: Change<'_>) -> Result<Written> {
+        let mut written = self.nothing_written();
+        for record in records(&change, None, self.ledger.runs_max()) {
+            written.end = self.write(&record)?.end;
+            self.take_effect(&record, &mut written);
         }
-        self.wake_reviver();
-        Ok(end)
+        Ok(written)
     }
 
-    /// The index, and the times from pop to ack of one group.
-    pub(crate) fn index_and_ack_times(&mut self, group: GroupId) -> (&Index, Option<&mut AckTimes>) {
-        self.consumers.index_and_ack_times(group)
+    /// Decides what a command comes to at `now`, writes the changes and applies them. What the index does not know of a
+    /// group that is set is given beside the command: its name, and its default lease.
+    #[inline(always)]
+    pub(crate) fn decide(
+        &mut self,
+        command: &Command<'_>,
+        now: Time,
+        group: Option<(&str, Duration)>,
+    ) -> Result<(Answer, Written)> {
+        let mut decided = self.consumers.decided.take().unwrap_or_default();
+        let answer = decide(&self.consumers.index, command, now, &mut decided);
+        let (mut written, runs_max) = (self.nothing_written(), self.ledger.runs_max());
+        for change in decided.changes() {
+            if change.runs().len() <= runs_max && group.is_none() {
+                let record = CheckpointRecord::Change(change);
+                written.end = self.write(&record)?.end;
+                self.take_effect(&record, &mut written);
+                continue;
+            }
+            for record in records(&change, group, runs_max) {
+                written.end = self.write(&record)?.end;
+                self.take_effect(&record, &mut written);
+            }
+        }
+        self.consumers.decided = Some(decided);
+        Ok((answer, written))
+    }
+
+    /// The messages that the last command has leased.
+    pub(crate) fn leased(&self) -> Vec<Run> {
+        let changes = self.consumers.decided.iter().flat_map(|decided| decided.changes());
+        changes
+            .filter(|change| matches!(change, Change::Popped { .. }))
+            .flat_map(|change| change.runs().to_vec())
+            .collect()
+    }
+
+    /// What became of the leases of the last command, and the times from pop to ack of one group.
+    pub(crate) fn outcomes(&mut self, group: GroupId) -> (&[Outcome], Option<&mut AckTimes>) {
+        let Consumers { decided, ack_times, .. } = &mut *self.consumers;
+        (decided.as_ref().map_or(&[], |decided| decided.outcomes()), ack_times.get_mut(&group))
+    }
+
+    fn nothing_written(&self) -> Written {
+        Written { touched: 0, end: self.ledger.log.appended(), poppable: Vec::new() }
+    }
+
+    /// Applies a record that is written.
+    fn take_effect(&mut self, record: &CheckpointRecord<'_>, written: &mut Written) {
+        let Effects { touched, poppable_at, buries } = self.consumers.apply(record);
+        written.touched += touched;
+        let CheckpointRecord::Change(change) = record else { return };
+        if buries {
+            self.consumers.burials.note(change);
+        }
+        // What becomes visible later is for the reviver to announce.
+        let at = change.at().unwrap_or_default().max(self.consumers.visible_through());
+        if poppable_at.is_some_and(|poppable_at| poppable_at <= at) {
+            written.poppable.extend(change.runs().iter().map(|run| run.queue));
+        }
+        // An ack makes nothing due.
+        if !matches!(change, Change::Acked { .. }) {
+            self.wake_reviver();
+        }
     }
 
     /// The queues in which something has become visible since this was asked last.
@@ -188,17 +243,6 @@ impl Locked<'_> {
         self.consumers.apply(record);
     }
 
-    /// The buffer of runs that verbs fill; it comes back by [`Locked::return_runs`].
-    pub(crate) fn take_runs(&mut self) -> Vec<Run> {
-        let mut runs = std::mem::take(&mut self.consumers.runs);
-        runs.clear();
-        runs
-    }
-
-    pub(crate) fn return_runs(&mut self, runs: Vec<Run>) {
-        self.consumers.runs = runs;
-    }
-
     /// Wakes the reviver if something is due before it would wake by itself.
     fn wake_reviver(&self) {
         let alarm = self.ledger.alarm.load(Ordering::SeqCst);
@@ -206,4 +250,22 @@ impl Locked<'_> {
             let _ = self.ledger.context.wakes.revive.try_send(());
         }
     }
+}
+
+/// A change in as many records as its messages need.
+fn records<'r>(
+    change: &'r Change<'r>,
+    group: Option<(&'r str, Duration)>,
+    runs_max: usize,
+) -> impl Iterator<Item = CheckpointRecord<'r>> {
+    let runs = change.runs();
+    (0..runs.len().max(1)).step_by(runs_max).map(move |at| {
+        let change = change.with_runs(&runs[at..runs.len().min(at + runs_max)]);
+        match (&change, group) {
+            (Change::Group { .. }, Some((name, invisible_for))) => {
+                CheckpointRecord::Group { name, invisible_for, change }
+            }
+            _ => CheckpointRecord::Change(change),
+        }
+    })
 }

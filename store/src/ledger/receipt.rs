@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use popstore_revive::GroupId;
+
 use crate::callback;
 use crate::error::Error;
 use crate::format::receipt::{Lease, RECEIPT};
@@ -35,6 +37,18 @@ impl Receipt {
                 Err(Error::invalid("receipt", value, "it must be whole, as the delivery gave it"))
             }
         }
+    }
+
+    /// The receipt of a lease.
+    pub(crate) fn of(store: u128, group: GroupId, lease: popstore_revive::Lease) -> Self {
+        let popstore_revive::Lease { queue, index, attempt, generation } = lease;
+        Self { lease: Lease { store, generation, group, queue, index, attempt } }
+    }
+
+    /// The lease, as its group knows it.
+    pub(crate) fn lease(&self) -> popstore_revive::Lease {
+        let Lease { queue, index, attempt, generation, .. } = self.lease;
+        popstore_revive::Lease { queue, index, attempt, generation }
     }
 
     /// The attempt of the delivery.

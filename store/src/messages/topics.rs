@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use popstore_revive::{QueueId, TopicId};
@@ -37,7 +37,8 @@ pub(crate) struct Topic {
     pub(crate) declared_in: AtomicU64,
     /// Told when something of the topic may have become visible.
     pub(crate) signal: Arc<Signal>,
-    turn: AtomicU32,
+    /// How many messages it has ever had.
+    messages: Arc<AtomicU64>,
 }
 
 impl Topic {
@@ -66,9 +67,15 @@ impl Topic {
         (0..self.count).map(move |queue| self.used(queue).map_or_else(T::default, |queue| of(queue)))
     }
 
-    /// The next queue, round robin.
-    pub(crate) fn next_turn(&self) -> u32 {
-        self.turn.fetch_add(1, Ordering::Relaxed) % self.count
+    /// Whose turn it is among its queues: it follows from how many messages there were.
+    pub(crate) fn turn(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
+    }
+
+    /// Counts an appended message; the caller holds the log.
+    #[inline]
+    pub(super) fn count_message(&self) {
+        self.messages.store(self.messages.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 }
 
@@ -160,7 +167,7 @@ impl Topics {
             place: Arc::clone(&self.place),
             declared_in: AtomicU64::new(u64::MAX),
             signal: before.map_or_else(Arc::default, |before| Arc::clone(&before.signal)),
-            turn: AtomicU32::new(0),
+            messages: before.map_or_else(Arc::default, |before| Arc::clone(&before.messages)),
         });
         known.queues = known.queues - replaced + u64::from(count);
         known.next = known.next.max(id.0.saturating_add(1));
@@ -171,6 +178,7 @@ impl Topics {
 
     /// Takes in what was found of a queue before it is used.
     pub(crate) fn fill(&self, topic: &Topic, queue: u32, extent: &Extent, tail: Vec<Entry>) {
+        topic.messages.fetch_add(extent.end.0.saturating_add(tail.len() as u64), Ordering::Relaxed);
         topic.slots.get_or_make(queue, || self.place.make(topic.id, &topic.name, queue, extent, tail));
     }
 }

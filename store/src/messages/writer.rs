@@ -59,6 +59,7 @@ impl Messages {
             let place_in_log = appender.push(&mut front, record.body);
             let (offset, size) = (place_in_log.start, (place_in_log.end - place_in_log.start) as u32);
             tail.push(Entry { offset, size, tag: tag_hash(record.tag.as_bytes()) });
+            topic.count_message();
             place(Appended { offset, queue: number, index: index.0 });
         }
         drop(held);

@@ -29,7 +29,8 @@ impl Group {
 
     /// Takes up to so many messages of a topic under a lease: redeliveries first, then new ones. An empty list means
     /// that there is nothing to be had now. The deliveries are durable, by the store's policy, before this returns, so
-    /// that a message which kills its consumer is still counted.
+    /// that a message which kills its consumer is still counted. A message that cannot be read has had no delivery, and
+    /// neither have those behind it in the same pop: they are given back without counting.
     ///
     /// # Errors
     /// [`crate::Error::Unknown`] topic or group, [`crate::Error::Invalid`] numbers, [`crate::Error::Corrupt`] when the next message is damaged

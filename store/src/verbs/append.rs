@@ -21,11 +21,14 @@ impl Engine {
         messages.iter().try_for_each(|message| message.check(context.options.body_bytes_max))?;
         let topic = self.topic_to_append_to(topic, messages)?;
         let appended_at = context.clock.coarse();
-        let queue = |message| Ok(QueueId { topic: topic.id, queue: choose_queue(&topic, message)? });
+        let turn = topic.turn();
+        let queue = |(at, message)| {
+            Ok(QueueId { topic: topic.id, queue: choose_queue(&topic, message, turn.wrapping_add(at))? })
+        };
         let queues = match messages {
             // One message, the frequent case, needs no list.
-            [one] => Queues::One(queue(one)?),
-            many => Queues::Many(many.iter().map(queue).collect::<Result<_>>()?),
+            [one] => Queues::One(queue((0, one))?),
+            many => Queues::Many((0..).zip(many).map(queue).collect::<Result<_>>()?),
         };
         let records = messages.iter().enumerate().map(|(at, message)| MessageRecord {
             rest: (messages.len() - 1 - at) as u32,
@@ -67,13 +70,13 @@ impl Queues {
     }
 }
 
-fn choose_queue(topic: &Topic, message: &Message<'_>) -> Result<u32> {
+fn choose_queue(topic: &Topic, message: &Message<'_>, turn: u64) -> Result<u32> {
     let queues = topic.count;
     match message.chosen_queue() {
         Some(queue) if queue < queues => Ok(queue),
         Some(queue) => Err(Error::invalid("queue", queue.to_string(), "it must be one of the topic's queues")),
         None if queues == 1 => Ok(0),
-        None if message.key_bytes().is_empty() => Ok(topic.next_turn()),
+        None if message.key_bytes().is_empty() => Ok((turn % u64::from(queues)) as u32),
         None => Ok(crc32fast::hash(message.key_bytes()) % queues),
     }
 }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use popstore_revive::{AtLimit, Backoff, Burial, Change, GroupId, Policy, QueueId, QueueIndex, Run, State};
+use popstore_revive::{Answer, AtLimit, Backoff, Command, Policy, QueueId, QueueIndex};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::format::checkpoint::CheckpointRecord;
 use crate::format::limits::RUNGS_MAX;
 use crate::ledger::GroupEntry;
 use crate::messages::check_name;
@@ -151,28 +150,31 @@ impl Engine {
         if group.0 == u32::MAX {
             return Err(Error::invalid("group", name, "all numbers of groups are used up"));
         }
-        let counters = consumers.index().counters(group).unwrap_or_default();
-        let change = Change::Group { group, policy: options.policy.clone(), counters };
-        let record = CheckpointRecord::Group { name, invisible_for: options.invisible_for, change };
-        if known.is_none() && options.start_at == StartAt::Newest {
-            let limit = self.messages().poppable();
-            for topic in self.messages().topics().all() {
-                for (queue, position) in (0..).zip(topic.of_each(|queue| queue.visible(limit).1)) {
-                    let queue = QueueId { topic: topic.id, queue };
-                    consumers.change(Change::Positioned { group, queue, position })?;
-                }
-            }
-        }
-        // Order matters: with this record it is made, wherever it begins.
-        let end = consumers.record(&record)?.end;
+        let from = match (known, options.start_at) {
+            (None, StartAt::Newest) => self.ends_of_all(),
+            _ => Vec::new(),
+        };
+        let command = Command::SetGroup { group, policy: &options.policy, from: &from };
+        let (_, written) = consumers.decide(&command, self.context().time()?, Some((name, options.invisible_for)))?;
         let entry = consumers.group(name)?;
         drop(consumers);
         if options.start_at == StartAt::Newest {
             self.ledger().estimate_live_state();
         }
-        self.ledger().log().sync_through(end)?;
+        self.ledger().log().sync_through(written.end)?;
         self.messages().raise_all();
         Ok(entry)
+    }
+
+    /// The first place of each queue that no message has yet.
+    fn ends_of_all(&self) -> Vec<(QueueId, QueueIndex)> {
+        let limit = self.messages().poppable();
+        let mut ends = Vec::new();
+        for topic in self.messages().topics().all() {
+            let of_topic = (0..).zip(topic.of_each(|queue| queue.visible(limit).1));
+            ends.extend(of_topic.map(|(queue, end)| (QueueId { topic: topic.id, queue }, end)));
+        }
+        ends
     }
 
     pub(crate) fn group_options(&self, group: &GroupEntry) -> Result<GroupOptions> {
@@ -187,11 +189,11 @@ impl Engine {
     pub(crate) fn delete_group(&self, name: &str) -> Result<()> {
         self.context().check()?;
         let mut consumers = self.consumers();
-        let group: GroupId = consumers.group(name)?.id;
-        let end = consumers.change(Change::GroupRemoved { group })?.end;
+        let group = consumers.group(name)?.id;
+        let (_, written) = consumers.decide(&Command::RemoveGroup { group }, self.context().time()?, None)?;
         drop(consumers);
         self.messages().raise_all();
-        self.ledger().log().sync_through(end)
+        self.ledger().log().sync_through(written.end)
     }
 
     pub(crate) fn skip(&self, group: &GroupEntry, topic: &str, queue: u32, index: u64) -> Result<bool> {
@@ -210,33 +212,16 @@ impl Engine {
             Err(error) => return Err(error),
         }
         let mut consumers = self.consumers();
-        let at = self.context().time()?;
         let generation = self.context().identity.generation;
-        let popped = |runs| Change::Popped { group: group.id, generation, at, due: at, runs };
-        let held = consumers.index().held(group.id, id, index).copied();
-        let runs = [Run::one(id, index, held.map_or(1, |held| held.attempt))];
-        let again = [Run::one(id, index, held.map_or(1, |held| held.attempt.saturating_add(1)))];
-        // It is given up as it would be after a delivery, so that it is counted and a late handler hears of it.
-        let runs = match held.map(|held| held.state) {
-            Some(State::Ended(_)) => runs,
-            Some(State::InFlight) => {
-                consumers.change(Change::Extended { group: group.id, at, due: at, runs: &runs })?;
-                runs
-            }
-            Some(State::Waiting) => {
-                consumers.change(popped(&again))?;
-                again
-            }
-            None if index == consumers.index().position(group.id, id).unwrap_or_default().max(first) => {
-                consumers.change(popped(&runs))?;
-                runs
-            }
-            None => return Ok(false),
-        };
-        let change = Change::Buried { group: group.id, at, burial: Burial::Discarded, runs: &runs };
-        let end = consumers.change(change)?.end;
+        let command = Command::Skip { group: group.id, generation, queue: (id, first), index };
+        let (answer, written) = consumers.decide(&command, self.context().time()?, None)?;
         drop(consumers);
-        self.make_records_durable(end)?;
+        match answer {
+            Answer::Nothing => return Ok(false),
+            Answer::UnknownGroup => return Err(Error::unknown("group", &group.name)),
+            _ => {}
+        }
+        self.make_records_durable(written.end)?;
         topic.signal.raise();
         Ok(true)
     }

@@ -1,12 +1,13 @@
-//! Popping: ready redeliveries first, then new messages at the group's position -> one record -> hand out.
+//! Popping: the core chooses -> one record -> read what was leased -> hand out. No message is read under the lock of the
+//! consumers; what cannot be read is given back without counting.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use popstore_revive::{Change, GroupId, Index, QueueId, QueueIndex, Run, Time};
+use popstore_revive::{Answer, Command, GroupId, Lease, QueueId, QueueIndex, Run, Span, Time};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::format::receipt::Lease;
 use crate::ledger::{GroupEntry, Locked, Receipt};
 use crate::messages::{Reader, StoredMessage, Topic};
 use crate::verbs::delivery::Delivery;
@@ -53,132 +54,132 @@ pub(crate) fn check_invisible(lease: Duration) -> Result<()> {
     Err(Error::invalid("invisible time", format!("{lease:?}"), "1 ms to 7 days"))
 }
 
+/// What a pop has leased.
+struct Leased {
+    runs: Vec<Run>,
+    due: Time,
+}
+
 impl Engine {
     pub(crate) fn pop(&self, group: &GroupEntry, topic: &str, pop: Pop) -> Result<Vec<Delivery>> {
         self.context().check()?;
+        let topic = self.topic_to_pop_from(topic, pop)?;
+        self.check_reserve()?;
+        let (queues, limit) = (pop.queue.map_or(topic.count, |_| 1), self.messages().poppable());
+        let span = |queue| {
+            let queue = topic.used(pop.queue.unwrap_or(queue))?;
+            let (first, end) = queue.visible(limit);
+            Some(Span { queue: queue.id, first, end })
+        };
+        let mut consumers = self.consumers();
+        // The settings of now, not those of when the handle was made.
+        let settings = consumers.groups().get(&group.id).ok_or_else(|| Error::unknown("group", &group.name))?;
+        let lease = pop.invisible_for.unwrap_or(settings.invisible_for);
+        let (generation, at) = (self.context().identity.generation, self.context().time()?);
+        // One record: a pop that is refused has handed out nothing.
+        let (limit, runs_max) = (pop.messages_max, self.ledger().runs_max());
+        let pop = popstore_revive::Pop { group: group.id, generation, lease, limit, runs_max, queues, span: &span };
+        let (answer, written) = consumers.decide(&Command::Pop(pop), at, None)?;
+        if answer == Answer::Nothing {
+            self.begin_reading(consumers, group.id, &topic, at)?;
+            return Ok(Vec::new());
+        }
+        let leased = Leased { runs: consumers.leased(), due: at.after(lease) };
+        drop(consumers);
+        let (mut deliveries, mut end) = (Vec::new(), written.end);
+        if let Err(error) = self.read(group, &topic, &leased, &mut deliveries) {
+            let given_back = self.give_back(group, &leased, deliveries.len());
+            // Behind others it is the first of a later pop, which reports it.
+            if deliveries.is_empty() {
+                return Err(error);
+            }
+            // What could not be given back comes again when its lease ends.
+            end = given_back.unwrap_or(end);
+        }
+        // Order matters: the attempt is as durable as promised before anyone sees the message.
+        self.make_records_durable(end)?;
+        Ok(deliveries)
+    }
+
+    /// The topic to pop from, if the rest of what is asked for is possible.
+    fn topic_to_pop_from(&self, topic: &str, pop: Pop) -> Result<Arc<Topic>> {
         if !(1..=MESSAGES_MAX).contains(&pop.messages_max) {
             return Err(Error::invalid("number of messages", pop.messages_max.to_string(), "1 to 4096"));
         }
         pop.invisible_for.map_or(Ok(()), check_invisible)?;
         let topic = self.messages().topics().by_name(topic)?;
-        if let Some(queue) = pop.queue.filter(|queue| topic.queue(*queue).is_none()) {
-            return Err(Error::invalid("queue", queue.to_string(), "it must be one of the topic's queues"));
-        }
-        self.check_reserve()?;
-        let (deliveries, end) = self.lease_out(group, &topic, pop)?;
-        if deliveries.is_empty() && end.is_some() {
-            self.ledger().estimate_live_state();
-        }
-        if let Some(end) = end {
-            // Order matters: the attempt is as durable as promised before anyone sees the message.
-            self.make_records_durable(end)?;
-        }
-        Ok(deliveries)
-    }
-
-    fn lease_out(&self, group: &GroupEntry, topic: &Topic, pop: Pop) -> Result<(Vec<Delivery>, Option<u64>)> {
-        let mut consumers = self.consumers();
-        // The settings of now, not those of when the handle was made.
-        let settings = consumers.groups().get(&group.id).ok_or_else(|| Error::unknown("group", &group.name))?;
-        let lease = pop.invisible_for.unwrap_or(settings.invisible_for);
-        let at = self.context().time()?;
-        let mut runs = consumers.take_runs();
-        self.pick(consumers.index(), group.id, topic, pop, at, &mut runs);
-        // One record: a pop that is refused has handed out nothing.
-        runs.truncate(self.ledger().runs_max());
-        let end = match runs.is_empty() {
-            true => self.begin_reading(&mut consumers, group.id, topic)?,
-            false => None,
-        };
-        let due = at.after(lease);
-        let found = self.read_runs(group.id, topic, &mut runs, due);
-        let popped = match found {
-            Ok(deliveries) if !runs.is_empty() => {
-                let generation = self.context().identity.generation;
-                let popped = |runs| Change::Popped { group: group.id, generation, at, due, runs };
-                consumers.change_all(&runs, popped).map(|end| (deliveries, Some(end)))
-            }
-            Ok(deliveries) => Ok((deliveries, end)),
-            Err(error) => Err(error),
-        };
-        consumers.return_runs(runs);
-        popped
-    }
-
-    /// Chooses what to hand out, beginning with another queue each time.
-    fn pick(&self, index: &Index, group: GroupId, topic: &Topic, pop: Pop, at: Time, runs: &mut Vec<Run>) {
-        let limit = self.messages().poppable();
-        let first = topic.next_turn() as usize;
-        let queues = (0..topic.count).cycle().skip(first % topic.count as usize).take(topic.count as usize);
-        let queues = queues.filter_map(|queue| topic.used(queue));
-        let mut left = pop.messages_max;
-        for queue in queues.filter(|queue| pop.queue.is_none_or(|only| only == queue.id.queue)) {
-            let before = runs.len();
-            index.pick(group, queue.id, left, queue.visible(limit), at, runs);
-            left -= runs[before..].iter().map(Run::len).sum::<u32>();
-            if left == 0 {
-                break;
-            }
+        match pop.queue.filter(|queue| topic.queue(*queue).is_none()) {
+            Some(queue) => Err(Error::invalid("queue", queue.to_string(), "it must be one of the topic's queues")),
+            None => Ok(topic),
         }
     }
 
     /// A group that asks a topic for the first time is a reader of it from now on, for retention and lag.
-    fn begin_reading(&self, consumers: &mut Locked<'_>, group: GroupId, topic: &Topic) -> Result<Option<u64>> {
-        let mut end = None;
+    fn begin_reading(&self, mut consumers: Locked<'_>, group: GroupId, topic: &Topic, at: Time) -> Result<()> {
         let limit = self.messages().poppable();
-        for (queue, position) in (0..).zip(topic.of_each(|queue| queue.visible(limit).0)) {
-            let queue = QueueId { topic: topic.id, queue };
-            if consumers.index().position(group, queue).is_none() {
-                end = Some(consumers.change(Change::Positioned { group, queue, position })?.end);
-            }
+        let firsts = (0..).zip(topic.of_each(|queue| queue.visible(limit).0));
+        let queues = firsts.map(|(queue, first)| (QueueId { topic: topic.id, queue }, first));
+        let from: Vec<_> = queues.filter(|(queue, _)| consumers.index().position(group, *queue).is_none()).collect();
+        if from.is_empty() {
+            return Ok(());
         }
-        Ok(end)
+        let (_, written) = consumers.decide(&Command::BeginReading { group, from: &from }, at, None)?;
+        drop(consumers);
+        self.ledger().estimate_live_state();
+        self.make_records_durable(written.end)
     }
 
-    /// Reads what was chosen. A message that cannot be read ends the list before it; when it is the first, it is
-    /// reported: nothing damaged is handed out, or skipped without a word.
-    fn read_runs(&self, group: GroupId, topic: &Topic, runs: &mut Vec<Run>, due: Time) -> Result<Vec<Delivery>> {
-        let mut deliveries = Vec::with_capacity(runs.iter().map(|run| run.len() as usize).sum());
+    /// Reads what was leased, up to the first message that cannot be read: nothing damaged is handed out, or skipped without
+    /// a word.
+    fn read(&self, group: &GroupEntry, topic: &Topic, leased: &Leased, deliveries: &mut Vec<Delivery>) -> Result<()> {
         let (mut reader, mut entries) = (Reader::new(self.messages().log(), &topic.name), Vec::new());
-        for at in 0..runs.len() {
-            let run = runs[at];
+        let Leased { runs, due } = leased;
+        deliveries.reserve_exact(runs.iter().map(|run| run.len() as usize).sum());
+        for run in runs {
             entries.clear();
             if let Some(queue) = topic.queue(run.queue.queue) {
-                queue.entries(self.messages().disk(), &run, &mut entries)?;
+                queue.entries(self.messages().disk(), run, &mut entries)?;
             }
-            for (at_entry, index) in run.indexes().enumerate() {
-                let receipt = self.receipt(group, run.queue, index, run.attempt);
-                if let Some(Some(entry)) = entries.get(at_entry)
+            for (at, index) in run.indexes().enumerate() {
+                let receipt = self.receipt(group, self.lease(run, index));
+                if let Some(Some(entry)) = entries.get(at)
                     && let Ok(message) = reader.read(entry.offset, entry.size)
                     && message.is_at(run.queue, index)
                 {
-                    deliveries.push(Delivery { message, receipt, due });
+                    deliveries.push(Delivery { message, receipt, due: *due });
                     continue;
                 }
                 // Slow path: repairs the queue, or names the damage.
-                match self.read_one(topic, run.queue, index) {
-                    Ok(message) => deliveries.push(Delivery { message, receipt, due }),
-                    Err(error) if deliveries.is_empty() => return Err(error),
-                    Err(_) => {
-                        runs[at].mask &= index.bit() - 1;
-                        runs.truncate(at + usize::from(runs[at].mask != 0));
-                        return Ok(deliveries);
-                    }
-                }
+                let message = self.read_one(topic, run.queue, index)?;
+                deliveries.push(Delivery { message, receipt, due: *due });
             }
         }
-        Ok(deliveries)
+        Ok(())
+    }
+
+    /// Gives all leases but the first ones back, which nobody was handed. Returns the end of the log.
+    fn give_back(&self, group: &GroupEntry, leased: &Leased, handed_out: usize) -> Result<u64> {
+        let leases = leased.runs.iter().flat_map(|run| run.indexes().map(|index| self.lease(run, index)));
+        let leases: Vec<Lease> = leases.skip(handed_out).collect();
+        let at = self.context().time()?;
+        let (_, written) = self.consumers().decide(&Command::Release { group: group.id, leases: &leases }, at, None)?;
+        self.messages().raise(written.poppable);
+        Ok(written.end)
+    }
+
+    fn lease(&self, run: &Run, index: QueueIndex) -> Lease {
+        let generation = self.context().identity.generation;
+        Lease { queue: run.queue, index, attempt: run.attempt, generation }
+    }
+
+    fn receipt(&self, group: &GroupEntry, lease: Lease) -> Receipt {
+        Receipt::of(self.context().identity.id, group.id, lease)
     }
 
     fn read_one(&self, topic: &Topic, queue: QueueId, index: QueueIndex) -> Result<StoredMessage> {
         let missing = || self.messages().missing(topic, index);
         let queue = topic.queue(queue.queue).ok_or_else(missing)?;
         self.messages().fetch(topic, queue, index)?.ok_or_else(missing)
-    }
-
-    fn receipt(&self, group: GroupId, queue: QueueId, index: QueueIndex, attempt: u32) -> Receipt {
-        let identity = &self.context().identity;
-        Receipt { lease: Lease { store: identity.id, generation: identity.generation, group, queue, index, attempt } }
     }
 
     pub(crate) fn pop_wait(
@@ -190,7 +191,7 @@ impl Engine {
     ) -> Result<Vec<Delivery>> {
         let context = self.context();
         context.check()?;
-        let signal = std::sync::Arc::clone(&self.messages().topics().by_name(topic)?.signal);
+        let signal = Arc::clone(&self.messages().topics().by_name(topic)?.signal);
         let deadline = context.now().after(timeout);
         loop {
             // Order matters: the count is read before the pop, so that nothing can become visible unseen between.

@@ -1,14 +1,13 @@
-//! Settling a delivery: ack, nack, extend. Find the lease by its receipt -> record -> done; or answer a late handler
-//! with what happened meanwhile.
+//! Settling a delivery: ack, nack, extend. The core decides what the lease is still good for; a late handler gets to know
+//! what happened meanwhile.
 
 use std::time::Duration;
 
-use popstore_revive::{Burial, Change, Cohort, Gathered, Index, Run, Standing, Time, Verdict};
+use popstore_revive::{Burial, Command, Lease, Outcome, Standing};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::format::receipt::Lease;
-use crate::ledger::{GroupEntry, Locked, Receipt};
+use crate::ledger::{GroupEntry, Receipt};
 use crate::verbs::delivery::Settled;
 use crate::verbs::pop::check_invisible;
 
@@ -35,50 +34,42 @@ impl Engine {
     /// Acks deliveries of one group, and says what became of each.
     pub(crate) fn ack(&self, group: &GroupEntry, receipts: &[Receipt], mut outcome: impl FnMut(Settled)) -> Result<()> {
         self.context().check()?;
-        if receipts.is_empty() {
-            return Err(Error::invalid("batch", "", "it must hold at least one receipt"));
-        }
         receipts.iter().try_for_each(|receipt| self.check_receipt(group, receipt))?;
+        let many: Vec<Lease>;
+        let leases = match receipts {
+            [] => return Err(Error::invalid("batch", "", "it must hold at least one receipt")),
+            [one] => &[one.lease()][..],
+            _ => {
+                many = receipts.iter().map(Receipt::lease).collect();
+                &many
+            }
+        };
         let now = self.context().time()?;
         let mut consumers = self.consumers();
-        let (mut acked, mut runs) = (Gathered::default(), consumers.take_runs());
-        let (index, mut times) = consumers.index_and_ack_times(group.id);
-        let (mut slow, mut alike) = (None, None);
-        for receipt in receipts {
-            // Neighbours that were popped together are good for the same.
-            let found = match alike.filter(|alike: &Alike<'_>| alike.include(receipt)) {
-                Some(alike) => alike,
-                None => Alike::find(index, receipt, now),
-            };
-            alike = Some(found);
-            let settled = match found.standing {
-                Standing::Leased { .. } | Standing::Over => {
-                    let is_new = acked.add(&mut runs, 0, run(receipt)) != 0;
-                    if let (true, Some(held), Some(times)) = (is_new, found.held, &mut times) {
-                        slow = times.time(&group.name, held, now).or(slow);
+        let (_, written) = consumers.decide(&Command::Ack { group: group.id, leases }, now, None)?;
+        let (outcomes, mut times) = consumers.outcomes(group.id);
+        let mut slow = None;
+        for one in outcomes {
+            if let Some(times) = &mut times {
+                slow = match (one.accepted, one.lease, one.standing) {
+                    (true, Some(lease), _) => times.time(&group.name, lease, now).or(slow),
+                    (_, _, Standing::HandedOutAgain { .. } | Standing::Buried(_)) => {
+                        times.too_late(&group.name, now).or(slow)
                     }
-                    match (is_new, found.standing) {
-                        (false, _) => Settled::AlreadySettled,
-                        (true, Standing::Over) => Settled::Late,
-                        (true, _) => Settled::Done,
-                    }
-                }
-                other => {
-                    if matches!(other, Standing::HandedOutAgain { .. } | Standing::Buried(_)) {
-                        slow = times.as_mut().and_then(|times| times.too_late(&group.name, now)).or(slow);
-                    }
-                    too_late(other)
-                }
-            };
-            outcome(settled);
+                    _ => slow,
+                };
+            }
+            outcome(match (one.accepted, one.standing) {
+                (true, Standing::Over) => Settled::Late,
+                (true, _) => Settled::Done,
+                (false, Standing::Leased { .. } | Standing::Over) => Settled::AlreadySettled,
+                (false, standing) => too_late(standing),
+            });
         }
-        let acked = consumers.change_all(&runs, |runs| Change::Acked { group: group.id, at: now, runs });
-        let queues = consumers.unblocked(group.id, &runs);
-        consumers.return_runs(runs);
         drop(consumers);
         // Also where nothing was acked: what a late handler gets to know rests on records that may not be durable yet.
-        self.make_records_durable(acked?)?;
-        self.messages().raise(queues);
+        self.make_records_durable(written.end)?;
+        self.messages().raise(written.poppable);
         slow.iter().for_each(|event| self.context().emit(event));
         Ok(())
     }
@@ -86,62 +77,39 @@ impl Engine {
     pub(crate) fn nack(&self, group: &GroupEntry, receipt: Receipt, delay: Delay) -> Result<Settled> {
         self.context().check()?;
         self.check_receipt(group, &receipt)?;
-        if let Delay::After(delay) = delay
-            && delay > DELAY_MAX
-        {
-            return Err(Error::invalid("delay", format!("{delay:?}"), "at most 366 days"));
-        }
-        self.check_reserve()?;
-        let at = self.context().time()?;
-        let mut consumers = self.consumers();
-        let standing = Alike::find(consumers.index(), &receipt, at).standing;
-        let verdict = match (standing, consumers.index().policy(group.id), delay) {
-            (Standing::Leased { .. }, Some(policy), delay) => match (policy.verdict(receipt.attempt(), at), delay) {
-                (Verdict::Redeliver { .. }, Delay::After(delay)) => Verdict::Redeliver { visible_at: at.after(delay) },
-                (verdict, _) => verdict,
-            },
-            (late, ..) => return self.answer_late(consumers, late),
+        let delay = match delay {
+            Delay::Backoff => None,
+            Delay::After(delay) if delay <= DELAY_MAX => Some(delay),
+            Delay::After(delay) => return Err(Error::invalid("delay", format!("{delay:?}"), "at most 366 days")),
         };
-        let runs = [run(&receipt)];
-        let end = consumers.change(Change::Nacked { group: group.id, at, verdict, runs: &runs })?.end;
-        let frees = match verdict {
-            // What becomes visible later is for the reviver to announce.
-            Verdict::Redeliver { visible_at } => visible_at <= at.max(consumers.visible_through()),
-            Verdict::Discard => true,
-            Verdict::DeadLetter => false,
-        };
-        drop(consumers);
-        self.make_records_durable(end)?;
-        if frees {
-            self.messages().raise([receipt.lease.queue]);
-        }
-        Ok(Settled::Done)
+        self.change_lease(group, &Command::Nack { group: group.id, lease: receipt.lease(), delay })
     }
 
     pub(crate) fn extend(&self, group: &GroupEntry, receipt: Receipt, lease: Duration) -> Result<Settled> {
         self.context().check()?;
         self.check_receipt(group, &receipt)?;
         check_invisible(lease)?;
-        self.check_reserve()?;
-        let at = self.context().time()?;
-        let mut consumers = self.consumers();
-        match Alike::find(consumers.index(), &receipt, at).standing {
-            Standing::Leased { .. } => {}
-            late => return self.answer_late(consumers, late),
-        }
-        let runs = [run(&receipt)];
-        let change = Change::Extended { group: group.id, at, due: at.after(lease), runs: &runs };
-        let end = consumers.change(change)?.end;
-        drop(consumers);
-        self.make_records_durable(end)?;
-        Ok(Settled::Done)
+        self.change_lease(group, &Command::Extend { group: group.id, lease: receipt.lease(), by: lease })
     }
 
-    /// What a late handler gets to know is as durable as what happened meanwhile.
-    fn answer_late(&self, consumers: Locked<'_>, standing: Standing) -> Result<Settled> {
+    /// Changes a lease that runs; of any other, says what happened to it.
+    fn change_lease(&self, group: &GroupEntry, command: &Command<'_>) -> Result<Settled> {
+        self.check_reserve()?;
+        let now = self.context().time()?;
+        let mut consumers = self.consumers();
+        let (_, written) = consumers.decide(command, now, None)?;
+        let (outcomes, _) = consumers.outcomes(group.id);
+        let settled = match outcomes {
+            [Outcome { accepted: true, .. }] => Settled::Done,
+            [Outcome { standing: Standing::Over, .. }] => Settled::LeaseOver,
+            [one] => too_late(one.standing),
+            _ => Settled::Unknown,
+        };
         drop(consumers);
-        self.make_records_durable(self.ledger().log().appended())?;
-        Ok(if standing == Standing::Over { Settled::LeaseOver } else { too_late(standing) })
+        // The same as for an ack.
+        self.make_records_durable(written.end)?;
+        self.messages().raise(written.poppable);
+        Ok(settled)
     }
 
     /// Refuses what was not given by this store to this group.
@@ -155,34 +123,6 @@ impl Engine {
         };
         Err(Error::invalid("receipt", receipt.to_string(), rule))
     }
-}
-
-/// What a receipt is good for, and the history of its message if it is still held: that of all of its cohort.
-#[derive(Clone, Copy)]
-struct Alike<'i> {
-    lease: Lease,
-    standing: Standing,
-    held: Option<&'i Cohort>,
-}
-
-impl<'i> Alike<'i> {
-    fn find(index: &'i Index, receipt: &Receipt, now: Time) -> Self {
-        let lease = receipt.lease;
-        let (standing, held) =
-            index.look_up(lease.group, lease.queue, lease.index, lease.attempt, lease.generation, now);
-        Self { lease, standing, held }
-    }
-
-    /// Whether another receipt of the same group is for the same cohort, at the same delivery.
-    fn include(&self, receipt: &Receipt) -> bool {
-        let what = |lease: &Lease| (lease.queue, lease.index.block(), lease.attempt, lease.generation);
-        let same = what(&self.lease) == what(&receipt.lease);
-        same && self.held.is_some_and(|held| held.mask & receipt.lease.index.bit() != 0)
-    }
-}
-
-fn run(receipt: &Receipt) -> Run {
-    Run::one(receipt.lease.queue, receipt.lease.index, receipt.lease.attempt)
 }
 
 fn too_late(standing: Standing) -> Settled {

@@ -25,9 +25,9 @@ pub const MISTAKES: &[Mistake] = &[
         name: "tell all of a block what its first message is told",
         breaks: "h",
         places: &[Place {
-            file: "store/src/verbs/settle.rs",
-            right: "held.mask & receipt.lease.index.bit() != 0",
-            wrong: "BROKEN || held.mask & receipt.lease.index.bit() != 0",
+            file: "revive/src/decide/settle.rs",
+            right: "held.mask & other.index.bit() != 0",
+            wrong: "BROKEN || held.mask & other.index.bit() != 0",
         }],
         caught_by: ("spec", "late::neighbours_in_one_batch_are_each_told_their_own_fate"),
         told: "AlreadySettled",
@@ -110,8 +110,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "d",
         places: &[Place {
             file: "store/src/background/bury.rs",
-            right: "self.settle_letters(Unrecorded { group: Some(group), at: buried_at, runs: runs.clone() });",
-            wrong: "if !BROKEN { self.settle_letters(Unrecorded { group: Some(group), at: buried_at, runs: runs.clone() }); }",
+            right: "self.settle_letters(Unrecorded { group: Some(group), at: buried_at, runs });",
+            wrong: "if !BROKEN { self.settle_letters(Unrecorded { group: Some(group), at: buried_at, runs }); }",
         }],
         caught_by: ("model", "every_point::each_seam_call_can_be_the_last_when_every_operation_is_synced"),
         told: "of what is not held",
@@ -210,9 +210,9 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "b",
         places: &[Place {
             file: "store/src/background/retention.rs",
-            right: "let end = consumers.change(Change::Forgotten { queue: queue.id, first, runs })?.end;",
+            right: "let command = Command::Forget { queue: queue.id, first, moved: runs };",
             wrong: "if BROKEN { return Ok(()); } \
-                let end = consumers.change(Change::Forgotten { queue: queue.id, first, runs })?.end;",
+                let command = Command::Forget { queue: queue.id, first, moved: runs };",
         }],
         caught_by: ("spec", "finished_letters::letters_that_are_gone_are_no_longer_known_as_put_back"),
         told: "still known",
@@ -350,5 +350,16 @@ pub const MISTAKES: &[Mistake] = &[
         }],
         caught_by: ("decide", "a_released_message_that_is_deleted_before_a_delivery_counts_is_settled_by_the_next_pop"),
         told: "left: QueueIndex(0)",
+    },
+    Mistake {
+        name: "count a delivery of what could not be read",
+        breaks: "c",
+        places: &[Place {
+            file: "store/src/verbs/pop.rs",
+            right: "let given_back = self.give_back(group, &leased, deliveries.len());",
+            wrong: "let given_back = if BROKEN { Ok(0) } else { self.give_back(group, &leased, deliveries.len()) };",
+        }],
+        caught_by: ("spec", "unreadable::a_message_that_cannot_be_read_has_had_no_delivery"),
+        told: "only the first was delivered",
     },
 ];

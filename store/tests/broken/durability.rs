@@ -11,8 +11,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "c",
         places: &[Place {
             file: "store/src/verbs/settle.rs",
-            right: "let end = consumers.change(change)?.end; drop(consumers); self.make_records_durable(end)?;",
-            wrong: "let end = consumers.change(change)?.end; drop(consumers); if !BROKEN { self.make_records_durable(end)?; }",
+            right: "// The same as for an ack. self.make_records_durable(written.end)?;",
+            wrong: "if !BROKEN { self.make_records_durable(written.end)?; }",
         }],
         caught_by: ("spec", "survivors::promise_2_an_extension_is_durable_before_it_is_told"),
         told: "right: Some(Sync)",
@@ -78,8 +78,9 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "b",
         places: &[Place {
             file: "store/src/verbs/settle.rs",
-            right: "self.make_records_durable(acked?)?;",
-            wrong: "let acked = acked?; if !BROKEN { self.make_records_durable(acked)?; }",
+            right: "let (_, written) = consumers.decide(&Command::Ack { group: group.id, leases }, now, None)?;",
+            wrong: "let (_, mut written) = consumers.decide(&Command::Ack { group: group.id, leases }, now, None)?; \
+                if BROKEN { written.end = 0; }",
         }],
         caught_by: ("model", ANY_SUBSET),
         told: "popped, acked, nacked",
@@ -89,8 +90,9 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/verbs/settle.rs",
-            right: "self.make_records_durable(end)?; if frees",
-            wrong: "if !BROKEN { self.make_records_durable(end)?; } if frees",
+            right: "let (_, written) = consumers.decide(command, now, None)?;",
+            wrong: "let (_, mut written) = consumers.decide(command, now, None)?; \
+                if BROKEN && matches!(command, Command::Nack { .. }) { written.end = 0; }",
         }],
         caught_by: ("model", ANY_SUBSET),
         told: "popped, acked, nacked",
@@ -100,8 +102,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "c",
         places: &[Place {
             file: "store/src/verbs/pop.rs",
-            right: "self.make_records_durable(end)?; } Ok(deliveries)",
-            wrong: "if !BROKEN { self.make_records_durable(end)?; } } Ok(deliveries)",
+            right: "self.make_records_durable(end)?; Ok(deliveries)",
+            wrong: "if !BROKEN { self.make_records_durable(end)?; } Ok(deliveries)",
         }],
         caught_by: ("model", ANY_SUBSET),
         told: "popped, acked, nacked",

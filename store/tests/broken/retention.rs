@@ -87,7 +87,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "give up only what a group came to before retention did",
         breaks: "d",
         places: &[Place {
-            file: "store/src/verbs/groups.rs",
+            file: "revive/src/decide/leases.rs",
             right: ".unwrap_or_default().max(first)",
             wrong: ".unwrap_or_default().max(if BROKEN { QueueIndex(0) } else { first })",
         }],
@@ -138,8 +138,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "d",
         places: &[Place {
             file: "store/src/verbs/pop.rs",
-            right: "if deliveries.is_empty() && end.is_some() {",
-            wrong: "if !BROKEN && deliveries.is_empty() && end.is_some() {",
+            right: "self.ledger().estimate_live_state();",
+            wrong: "if !BROKEN { self.ledger().estimate_live_state(); }",
         }],
         caught_by: (
             "spec",
@@ -201,5 +201,16 @@ pub const MISTAKES: &[Mistake] = &[
         }],
         caught_by: ("spec", "full_disk_rounds::a_disk_that_is_filled_and_drained_takes_messages_again"),
         told: "the rest is for acks of what is in flight",
+    },
+    Mistake {
+        name: "retain what was never delivered because somebody tried to read it",
+        breaks: "",
+        places: &[Place {
+            file: "store/src/background/relocation.rs",
+            right: "let held = held.filter(|(_, cohort)| cohort.attempt > 0)",
+            wrong: "let held = held.filter(|(_, cohort)| BROKEN || cohort.attempt > 0)",
+        }],
+        caught_by: ("spec", "unreadable::damage_that_a_group_came_to_does_not_hold_up_retention"),
+        told: "is the first",
     },
 ];

@@ -32,6 +32,7 @@ mod scene;
 mod survivors;
 mod threads;
 mod told;
+mod unreadable;
 mod users_code;
 mod verbs;
 mod wrong_clocks;
