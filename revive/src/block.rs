@@ -128,6 +128,10 @@ impl Block {
             let part = Cohort { mask: hit, ..self.cohorts[at] };
             let Ok(next) = step(&part) else { continue };
             touched |= hit;
+            // Order matters: what stays as it is stays where it is, so that a change seen twice moves nothing.
+            if next.is_some_and(|next| next.same_history(&part)) {
+                continue;
+            }
             counts.sub(part.state, hit.count_ones());
             self.cohorts[at].mask &= !hit;
             if let Some(next) = next {

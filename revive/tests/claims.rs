@@ -362,3 +362,21 @@ fn a_false_image_of_what_nobody_was_given_yet_is_not_handed_out_over_it() {
     assert_eq!(desk.index.counts(GROUP, QUEUE, desk.now).in_flight, 3);
     assert_eq!(desk.index.position(GROUP, QUEUE), Some(QueueIndex(3)));
 }
+
+/// Two messages that one extension brings to the same history, before a third.
+#[test]
+fn an_extension_seen_twice_does_not_change_the_order() {
+    let mut desk = Desk::limited(3);
+    desk.pop(2, 2);
+    desk.wait(5);
+    let (at, due) = (desk.now, Time(desk.now.0 + 20));
+    let extend = |desk: &mut Desk, mask| {
+        let run = Run { queue: QUEUE, block: 0, mask, attempt: 1 };
+        desk.index.apply(&Change::Extended { group: GROUP, at, due, runs: &[run] });
+        desk.index.clone()
+    };
+    extend(&mut desk, 0b10);
+    desk.pop(1, 3);
+    let once = extend(&mut desk, 0b11);
+    assert!(extend(&mut desk, 0b11) == once);
+}
