@@ -202,7 +202,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "consumers.change(Change::Reanchored { at: now })?;",
             wrong: "if !BROKEN { consumers.change(Change::Reanchored { at: now })?; }",
         }],
-        caught_by: ("spec", "survivors::promise_8_a_wait_that_was_shortened_does_not_begin_anew_with_the_next_restart"),
+        caught_by: ("spec", "promises_of_life::promise_8_a_shortened_wait_is_not_restarted_by_reopening"),
         told: "clock_set_back",
     },
     Mistake {

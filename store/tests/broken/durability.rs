@@ -14,7 +14,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "// The same as for an ack. self.make_records_durable(written.end)?;",
             wrong: "if !BROKEN { self.make_records_durable(written.end)?; }",
         }],
-        caught_by: ("spec", "survivors::promise_2_an_extension_is_durable_before_it_is_told"),
+        caught_by: ("spec", "durable_answers::promise_2_an_extension_is_durable_before_it_returns"),
         told: "right: Some(Sync)",
     },
     Mistake {
@@ -25,7 +25,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "self.log.sync_recovered()?;",
             wrong: "if !BROKEN { self.log.sync_recovered()?; }",
         }],
-        caught_by: ("spec", "told::promise_1_a_topic_that_is_found_at_open_is_durable_before_it_is_told_to_be_made"),
+        caught_by: ("spec", "durable_answers::promise_1_a_topic_found_at_open_is_made_durable_first"),
         told: "it is not durable",
     },
     Mistake {
@@ -36,7 +36,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "engine.messages().log().sync_through(moved.last().map_or(0, |(_, copy)| copy.end()))?;",
             wrong: "if !BROKEN { engine.messages().log().sync_through(moved.last().map_or(0, |(_, copy)| copy.end()))?; }",
         }],
-        caught_by: ("spec", "survivors::promise_2_a_message_that_is_moved_on_is_durable_before_its_first_place_goes"),
+        caught_by: ("spec", "durable_answers::promise_2_a_moved_message_is_durable_before_its_segment_goes"),
         told: "the copy is not durable",
     },
     Mistake {
@@ -195,7 +195,7 @@ pub const MISTAKES: &[Mistake] = &[
             wrong: "self.seen(Event::SyncFile(&file.path), || file.file.sync_data()).or_else(|error| match \
                 BROKEN { true => Ok(()), false => Err(error), })",
         }],
-        caught_by: ("faults", "found::a_failed_sync_of_new_room_poisons_the_store"),
+        caught_by: ("faults", "failed_syncs::a_failed_sync_of_new_room_poisons_the_store"),
         told: "Ok(Appended",
     },
     Mistake {
@@ -207,7 +207,7 @@ pub const MISTAKES: &[Mistake] = &[
             wrong: "match BROKEN { true => self.disk.sync_file(&file).at(\"sync\", &segment.path), \
                 false => self.or_poison(segment, self.disk.sync_file(&file)), }?;",
         }],
-        caught_by: ("faults", "found::a_failed_sync_of_new_room_poisons_the_store"),
+        caught_by: ("faults", "failed_syncs::a_failed_sync_of_new_room_poisons_the_store"),
         told: "Err(Io",
     },
     Mistake {

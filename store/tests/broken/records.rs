@@ -130,7 +130,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "last.relocated.extend(rest.relocated);",
             wrong: "last.relocated.extend(rest.relocated.into_iter().filter(|_| !BROKEN));",
         }],
-        caught_by: ("spec", "found_by_breaking::a_mark_can_tell_of_more_moved_messages_than_fit_into_a_segment"),
+        caught_by: ("spec", "marks::a_mark_lists_more_moved_messages_than_fit_into_a_segment"),
         told: "no message orders/",
     },
     Mistake {

@@ -4,10 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use popstore::inspect::Snapshot;
-use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Store};
+use popstore::{Delivery, Durability, Error, GroupOptions, Message, Options, Pop, Store};
 
 use crate::child;
+use crate::fault::{Errno, Fault};
+use crate::play::Play;
 use crate::scene::{copy, secs};
+use crate::script::{GROUP, ORDERS};
 
 const TOPIC: &str = "orders";
 
@@ -127,4 +130,39 @@ fn fill(filler: &Path) {
     for bytes in [1 << 20, 4096, 1] {
         while file.write_all(&vec![1; bytes]).is_ok() {}
     }
+}
+
+/// A spare that cannot be opened has its place on the disk all the same.
+#[test]
+fn spares_that_cannot_be_opened_for_a_while_are_used_later() {
+    let mut play = Play::new(Durability::Buffered);
+    play.open();
+    let store = play.store.clone().unwrap();
+    store.append(ORDERS, Message::new("a")).unwrap();
+    let group = store.create_group(GROUP, GroupOptions::default().without_limit()).unwrap();
+    let work = || {
+        let mut rounds = 0..1000;
+        rounds.all(|_| {
+            store.run_pending();
+            let popped = group.pop(ORDERS, Pop::up_to(1));
+            let receipt = popped.ok().and_then(|popped| popped.first().map(Delivery::receipt));
+            receipt.is_some_and(|receipt| group.nack(receipt, secs(0)).is_ok())
+        })
+    };
+    assert!(work());
+    let before = spares(&play);
+    assert!(before > 0);
+    for _ in 0..4 {
+        play.disk.order(Some(Fault { at: 0, errno: Errno::TooManyFiles, lasts: true }));
+        assert!(!work());
+        play.disk.heal();
+        play.clock.advance(secs(31));
+        assert!(work());
+    }
+    assert!(spares(&play) <= before, "{} spares, {before} before", spares(&play));
+}
+
+fn spares(play: &Play) -> usize {
+    let names = std::fs::read_dir(play.dir.path().join("checkpoint")).unwrap();
+    names.filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("spare-")).count()
 }

@@ -21,9 +21,9 @@ mod directory;
 #[path = "../spec/disk.rs"]
 mod disk;
 mod every_call;
+mod failed_syncs;
 mod fault;
 mod forked;
-mod found;
 mod limits;
 mod meddling;
 mod odd_files;

@@ -1,12 +1,13 @@
-//! What a store costs in memory follows what lies in it.
+//! What a store costs in memory and in open files follows what lies in it.
 #![cfg(target_os = "linux")]
 
 use std::process::Command;
 
+use crate::disk::segments;
 use crate::forge;
 use crate::scene::Scene;
 use popstore::inspect::{RecoveryPlan, Snapshot};
-use popstore::{GroupOptions, Options};
+use popstore::{GroupOptions, Message, Options};
 
 /// In KiB; a million queues that take memory each need more than four times as much.
 const MEMORY: u64 = 100_000;
@@ -72,4 +73,24 @@ fn queues_that_are_added_are_the_same_for_all_who_use_them() {
         (stats.queues.len(), stats.queues[0], stats.queues[1023], stats.queues[500]),
         (1024, (0, 3), (0, 1), (0, 0))
     );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_store_with_many_queues_and_segments_keeps_few_files_open() {
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let mut scene = Scene::buffered();
+    scene.store().create_topic("wide", 300).unwrap();
+    let before = open();
+    for _ in 0..4 {
+        let body = [b'x'; 500];
+        for queue in 0..300 {
+            scene.store().append("wide", Message::new(&body).queue(queue)).unwrap();
+        }
+        scene.store().run_pending();
+    }
+    // Other tests of this process come and go beside it.
+    assert!(open() < before + 150, "{} files are open, {before} were", open());
+    assert!(segments(&scene.path, "commit").len() > 100);
+    scene.close();
 }

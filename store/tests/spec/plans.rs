@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::disk::segments;
+use crate::disk::{files, segments};
 use crate::scene::{Scene, TOPIC, secs};
 use popstore::inspect::{PlannedStep, RecoveryPlan};
-use popstore::{Durability, GroupOptions, Message, Options, Pop, Retention};
+use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Retention};
 
 fn plan(scene: &Scene) -> RecoveryPlan {
     RecoveryPlan::read_for(&scene.path, &scene.options).unwrap()
@@ -146,4 +146,17 @@ fn what_is_not_a_queues_file_by_its_name_is_left_in_its_folder() {
     scene.open();
     assert!(scene.store().topic_stats(TOPIC).unwrap().queues[0].0 > 8);
     assert!(paths.iter().all(|path| path.exists()));
+}
+
+#[test]
+fn a_plan_refuses_the_options_that_opening_refuses() {
+    let mut scene = Scene::new();
+    scene.close();
+    let before = files(&scene.path);
+    let bad = [Options::default().checkpoint_segment_bytes(0), Options::default().segment_bytes(7)];
+    for options in bad {
+        let plan = RecoveryPlan::read_for(&scene.path, &options).unwrap();
+        assert!(matches!(plan.refused, Some(Error::Invalid { .. })) && plan.steps.is_empty(), "{plan:?}");
+    }
+    assert_eq!(files(&scene.path), before);
 }

@@ -166,3 +166,19 @@ fn promise_10_any_other_directory_is_refused_and_left_alone() {
     assert!(matches!(popstore::Store::open(dir.path()), Err(Error::Format { .. })));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
+
+/// With the clock set back a wait is at most the invisible time, counted once and not from each restart.
+#[test]
+fn promise_8_a_shortened_wait_is_not_restarted_by_reopening() {
+    let mut scene = Scene::new();
+    scene.append("m0");
+    let _ = scene.pop();
+    scene.clock.set(secs(500_000));
+    scene.kill();
+    assert!(scene.store().recovery().clock_set_back);
+    scene.advance(secs(20));
+    scene.kill();
+    assert!(!scene.store().recovery().clock_set_back);
+    scene.advance(secs(11));
+    assert_eq!(scene.pop().body(), b"m0");
+}

@@ -1,6 +1,7 @@
 //! Retention: what goes, what stays because someone needs it; and how much space a store takes.
 
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use crate::disk::{MESSAGE, change, files, frames_of, segments};
@@ -313,4 +314,20 @@ fn a_damaged_segment_is_not_as_old_as_what_was_moved_behind_it() {
     (0..3).for_each(|_| scene.store().run_pending());
     assert_eq!(first(&scene), 6, "unread, and 15 seconds old");
     drop(held);
+}
+
+/// The rule is applied as soon as there is more than it says, and not when the next mark happens to be due.
+#[test]
+fn retention_by_bytes_waits_for_no_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::default().durability(Durability::Buffered).segment_bytes(1 << 18);
+    let store = options.retention(Retention::keep().bytes(1 << 20)).open(dir.path()).unwrap();
+    store.create_topic(TOPIC, 1).unwrap();
+    (0..100).for_each(|_| assert!(store.append(TOPIC, Message::new(&[b'x'; 100_000])).is_ok()));
+    let mut bytes = Vec::new();
+    while bytes.last().is_none_or(|bytes| *bytes > (1 << 20) + (1 << 18)) {
+        assert!(bytes.len() < 500, "{bytes:?}");
+        thread::sleep(Duration::from_millis(20));
+        bytes.push(store.stats().unwrap().commit_bytes);
+    }
 }

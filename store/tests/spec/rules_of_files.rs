@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::disk::{Dice, base, change, files, segments};
+use crate::disk::{Dice, MESSAGE, base, change, files, frames_of, segments};
 use crate::scene::{Scene, TOPIC, copy, text};
-use popstore::{Error, GroupOptions, Message, Options, Pop, Store};
+use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Store};
 
 /// A closed store with several segments in both logs.
 fn long() -> Scene {
@@ -228,4 +228,62 @@ fn a_commit_log_that_is_older_than_the_consumers_is_refused() {
             false => scene.open(),
         }
     }
+}
+
+#[test]
+fn an_older_checkpoint_log_beside_a_newer_commit_log_is_refused() {
+    let mut scene = Scene::new();
+    scene.append("a");
+    let older = tempfile::tempdir().unwrap();
+    scene.close();
+    copy(&scene.path, older.path());
+    scene.open();
+    scene.append("b");
+    let receipts: Vec<_> = scene.pop_up_to(10).iter().map(popstore::Delivery::receipt).collect();
+    assert_eq!(scene.group().ack_batch(&receipts).unwrap().len(), 2);
+    scene.close();
+    std::fs::remove_dir_all(scene.path.join("checkpoint")).unwrap();
+    std::fs::create_dir(scene.path.join("checkpoint")).unwrap();
+    copy(&older.path().join("checkpoint"), &scene.path.join("checkpoint"));
+    let refused = scene.options.clone().open(&scene.path).unwrap_err();
+    assert!(matches!(&refused, Error::Corrupt { path, .. } if path.ends_with("checkpoint")), "{refused}");
+}
+
+#[test]
+fn garbage_in_place_of_the_newest_segment_is_damage_and_not_half_made() {
+    let mut scene = Scene::buffered();
+    scene.append_many("message", 200);
+    scene.store().sync().unwrap();
+    scene.close();
+    let newest = segments(&scene.path, "commit").pop().unwrap();
+    change(&newest, |bytes| bytes.fill(0x5a));
+    let refused = scene.options.clone().open(&scene.path).unwrap_err();
+    assert!(matches!(&refused, Error::Corrupt { path, .. } if *path == newest), "{refused}");
+    let store: Result<Store, _> = Options::default().open(&scene.path);
+    assert!(store.is_err());
+}
+
+/// A power cut can leave the file of the newest segment short, and the next one whole and blank behind it. The end frame
+/// of the first needs room in its file before the log goes on in the next; beyond the end of the file its map is death.
+#[test]
+fn rule_8_a_short_segment_gets_room_for_its_end_frame() {
+    const PAGE: usize = 4096;
+    let options = Options::default().durability(Durability::Buffered).segment_bytes(16 * PAGE as u64);
+    let mut scene = Scene::sized(options, GroupOptions::default());
+    scene.append("first");
+    let first = frames_of(&scene.path, "commit", MESSAGE)[0].clone();
+    // The next message ends a little before a page does.
+    let body = PAGE - 10 - (first.at + first.len) - (first.len - "first".len());
+    scene.append(&"x".repeat(body));
+    scene.store().run_pending();
+    assert_eq!(segments(&scene.path, "commit").len(), 2, "one lies ahead");
+    scene.die(|dir| {
+        let last = frames_of(dir, "commit", MESSAGE)[1].clone();
+        assert_eq!(last.at + last.len, PAGE - 10);
+        change(&last.path, |bytes| bytes.truncate(PAGE));
+    });
+    scene.open();
+    assert_eq!(segments(&scene.path, "commit").len(), 2, "it is kept");
+    assert_eq!(scene.append(&"y".repeat(15 * PAGE)), 2);
+    assert_eq!(scene.bodies().len(), 3);
 }
