@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn on_a_clock_that_jumped_no_wait_is_longer_than_it_was_set_to_last(
+    fn after_a_clock_jump_no_wait_is_longer_than_it_was_set(
         policies in policies(),
         ops in ops(50),
         jumps in prop::collection::vec(0_u64..2100, 1..4),

@@ -17,7 +17,7 @@ fn an_ack_after_the_lease_was_taken_over_changes_nothing() {
 }
 
 #[test]
-fn an_ack_after_the_lease_but_before_the_next_delivery_cancels_that_delivery() {
+fn an_ack_after_the_lease_cancels_the_next_delivery() {
     let mut desk = Desk::limited(3);
     desk.pop(1, 1);
     desk.wait(10);
@@ -28,7 +28,7 @@ fn an_ack_after_the_lease_but_before_the_next_delivery_cancels_that_delivery() {
 }
 
 #[test]
-fn a_limit_of_zero_is_one_delivery_and_no_end_before_that_of_its_lease() {
+fn a_limit_of_zero_is_one_delivery_for_a_whole_lease() {
     let mut desk = Desk::limited(0);
     assert_eq!(desk.pop(9, 1), places(0..1));
     assert_eq!(desk.wait(9), []);
@@ -43,7 +43,7 @@ fn a_limit_of_zero_is_one_delivery_and_no_end_before_that_of_its_lease() {
 }
 
 #[test]
-fn a_nack_at_the_limit_waits_for_its_burial_and_is_not_delivered_meanwhile() {
+fn a_nack_at_the_limit_is_not_delivered_before_its_burial() {
     let mut desk = Desk::limited(0);
     desk.pop(1, 1);
     assert_eq!(desk.nack(0, 1, None), 1);
@@ -109,7 +109,7 @@ fn a_lowered_limit_is_looked_at_when_the_running_lease_ends() {
 }
 
 #[test]
-fn a_group_that_discards_drops_at_the_limit_and_tells_a_late_handler_so() {
+fn a_discarding_group_drops_at_the_limit_and_reports_it() {
     let mut desk = Desk::new(Policy { max_reconsume_times: Some(0), at_limit: AtLimit::Discard, ..Policy::default() });
     desk.pop(2, 2);
     let runs = vec![Run::one(QUEUE, QueueIndex(1), 1)].leak();
@@ -138,7 +138,7 @@ fn redeliveries_come_in_the_order_in_which_they_became_visible() {
 }
 
 #[test]
-fn of_many_burials_the_last_are_remembered_and_the_others_are_settled() {
+fn of_many_burials_only_the_last_are_remembered() {
     let mut desk = Desk::limited(0);
     desk.pop(300, 300);
     desk.wait(10);
@@ -206,7 +206,7 @@ fn a_verdict_that_was_not_recorded_is_given_again() {
 }
 
 #[test]
-fn what_is_acked_and_buried_during_a_walk_is_in_its_counters_and_its_burials() {
+fn acks_and_burials_during_a_walk_are_in_its_images() {
     let mut desk = Desk::limited(0);
     desk.pop(192, 192);
     let (from, mut cursor) = (desk.log.len(), Cursor::default());
@@ -255,7 +255,7 @@ fn a_walk_goes_on_when_the_queue_it_stands_on_is_gone() {
 }
 
 #[test]
-fn a_receipt_from_before_a_truncation_is_not_good_for_the_message_that_took_the_place() {
+fn a_receipt_from_before_a_truncation_fits_no_later_message() {
     let mut desk = Desk::limited(3);
     desk.pop(3, 3);
     desk.apply(Change::Truncated { queue: QUEUE, end: QueueIndex(1) });
@@ -344,7 +344,7 @@ fn counters_that_a_false_record_set_to_the_end_stay_there() {
 }
 
 #[test]
-fn a_false_image_of_what_nobody_was_given_yet_is_not_handed_out_over_it() {
+fn a_false_image_of_an_undelivered_message_is_not_popped() {
     let mut desk = Desk::limited(0);
     desk.pop(2, 2);
     let image = QueueImage {

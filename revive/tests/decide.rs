@@ -274,7 +274,7 @@ fn a_letter_settles_its_message_though_its_lease_runs_on_record() {
 }
 
 #[test]
-fn a_letter_is_put_back_once_and_not_when_its_reader_is_done_with_it() {
+fn a_letter_is_redriven_once_and_not_after_its_reader_acked() {
     let mut desk = Desk::limited(0);
     let lease = desk.pop(2)[1];
     desk.ack(&[lease]);

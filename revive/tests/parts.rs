@@ -12,7 +12,7 @@ fn deliveries(policy: &Policy, ending: Ending) -> Option<u32> {
 }
 
 #[test]
-fn a_limit_of_n_is_n_plus_one_deliveries_whatever_comes_after_them() {
+fn a_limit_of_n_is_n_plus_one_deliveries_whatever_follows() {
     for max in 0..4 {
         for (at_limit, ending) in [(AtLimit::DeadLetter, Ending::DeadLetter), (AtLimit::Discard, Ending::Discard)] {
             let policy = Policy { max_reconsume_times: Some(max), at_limit, ..Policy::default() };
@@ -22,7 +22,7 @@ fn a_limit_of_n_is_n_plus_one_deliveries_whatever_comes_after_them() {
 }
 
 #[test]
-fn messages_with_one_history_are_kept_as_one_until_their_ways_part() {
+fn messages_with_one_history_are_one_cohort_until_they_differ() {
     let mut desk = Desk::limited(3);
     let kept = |desk: &Desk| desk.index.unsettled(GROUP, QUEUE).count();
     (0..8).for_each(|_| assert_eq!(desk.pop(8, 64).len(), 8));
@@ -37,7 +37,7 @@ fn messages_with_one_history_are_kept_as_one_until_their_ways_part() {
 }
 
 #[test]
-fn a_lease_ends_at_its_own_time_and_not_at_that_of_its_neighbour() {
+fn a_lease_ends_at_its_own_time_and_not_at_its_neighbours() {
     let mut desk = Desk::limited(3);
     desk.pop(1, 2);
     desk.wait(5);

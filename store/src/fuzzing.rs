@@ -168,7 +168,7 @@ mod tests {
     use crate::format::golden::frames;
 
     #[test]
-    fn records_taken_out_of_a_segment_and_put_back_are_the_same_bytes() {
+    fn records_of_a_segment_written_again_are_the_same_bytes() {
         let header = SegmentHeader {
             store: 7,
             log: LogKind::Checkpoint,
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_of_a_payload_are_found_and_what_is_none_is_stepped_over() {
+    fn the_numbers_of_a_payload_are_found_among_other_bytes() {
         let found = numbers(&[&number(300)[..], &[0x80, 0x00], &number(7)].concat());
         assert_eq!(found, [(0..2, 300), (3..4, 0), (4..5, 7)]);
     }

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 400;
+/// Of the name of a test, in characters.
+const NAME_MAX: usize = 60;
 
 /// The floors of `store/src`: each folder and file there stands on one, and imports only from those below it.
 const FLOORS: [&[&str]; 11] = [
@@ -122,6 +124,23 @@ fn files_are_short_begin_with_what_they_are_for_and_are_ascii() {
         assert!(text.starts_with("//!"), "{path} does not say what it is for");
         assert!(text.is_ascii(), "{path} is not ASCII");
     }
+}
+
+/// The name of each test among these lines.
+fn tests(text: &str) -> impl Iterator<Item = &str> {
+    let bodies = text.split("#[test]\n").skip(1);
+    bodies.filter_map(|body| body.split_once("fn ")?.1.split('(').next())
+}
+
+#[test]
+fn the_name_of_a_test_is_a_claim_of_at_most_60_characters() {
+    for (path, text) in ["store/tests", "revive/tests", "tools/tests"].into_iter().flat_map(sources) {
+        for name in tests(&text) {
+            let length = name.len();
+            assert!(length <= NAME_MAX, "{}: {name} has {length} characters", path.display());
+        }
+    }
+    assert_eq!(tests("#[test]\n#[ignore]\nfn a_claim() {\n").collect::<Vec<_>>(), ["a_claim"]);
 }
 
 #[test]

@@ -151,7 +151,7 @@ impl Followed {
 }
 
 #[test]
-fn follow_tells_what_is_appended_and_acked_as_it_happens_also_in_a_later_generation() {
+fn follow_prints_appends_and_acks_also_after_a_reopening() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("data");
     let open = || Store::options().segment_bytes(4096).open(&dir).unwrap();

@@ -236,7 +236,7 @@ fn the_binary_itself_neither_panics_nor_writes() {
 
 /// Images of an index that holds much look like frames at many places, and so does what lies behind a damaged one.
 #[test]
-fn a_flipped_bit_in_the_oldest_part_of_a_log_that_begins_in_its_middle_is_named() {
+fn a_flipped_bit_in_the_oldest_segment_left_is_named() {
     let ruin = Ruin::of(true, |store, clock| {
         let group = store.create_group("g", GroupOptions::default()).unwrap();
         for n in 0..400 {
@@ -263,7 +263,7 @@ fn a_flipped_bit_in_the_oldest_part_of_a_log_that_begins_in_its_middle_is_named(
 
 #[cfg(unix)]
 #[test]
-fn what_is_no_file_where_a_file_should_be_is_a_fault_and_nobody_waits_for_it() {
+fn what_is_no_file_in_the_place_of_one_is_a_fault() {
     let ruin = Ruin::new(true);
     for name in ruin.whole.keys().filter(|path| path.iter().count() > 1) {
         let path = ruin.dir().join(name);

@@ -105,7 +105,7 @@ fn leases_and_dead_letters_are_told_with_their_history() {
 }
 
 #[test]
-fn messages_are_chosen_by_topic_queue_key_tag_body_time_and_place() {
+fn messages_are_chosen_by_each_of_their_fields() {
     let ruin = Ruin::new(true);
     let all = ruin.run("messages data --json").objects();
     let bodies = |options: &str| texts(&ruin.run(&format!("messages data --json {options}")).objects(), "body");
@@ -136,7 +136,7 @@ fn messages_are_chosen_by_topic_queue_key_tag_body_time_and_place() {
 }
 
 #[test]
-fn a_queue_leads_to_its_messages_and_checkpoints_are_chosen_by_group_topic_and_kind() {
+fn checkpoints_are_chosen_by_group_topic_and_kind() {
     // Some acks come behind the last snapshot of the consumers' log.
     let ruin = Ruin::of(true, |store, clock| {
         fill(store, clock);
@@ -165,7 +165,7 @@ fn a_queue_leads_to_its_messages_and_checkpoints_are_chosen_by_group_topic_and_k
 }
 
 #[test]
-fn segments_form_a_chain_and_are_pinned_by_the_groups_that_need_them() {
+fn segments_form_a_chain_and_name_the_groups_that_need_them() {
     let ruin = Ruin::new(true);
     let rows = ruin.run("segments data --json").objects();
     for log in ["commit", "checkpoint"] {
@@ -185,7 +185,7 @@ fn segments_form_a_chain_and_are_pinned_by_the_groups_that_need_them() {
 }
 
 #[test]
-fn stats_time_acks_and_warn_when_they_come_close_to_the_invisible_time() {
+fn stats_time_acks_and_warn_near_the_invisible_time() {
     let slow = |millis| {
         Ruin::of(true, move |store, clock| {
             let group = store.create_group("g", GroupOptions::default().invisible_for(SECOND)).unwrap();

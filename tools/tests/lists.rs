@@ -44,7 +44,7 @@ fn a_group_is_listed_with_its_settings_as_they_are_now() {
 }
 
 #[test]
-fn lists_look_at_a_store_that_another_owner_has_open_and_leave_it_alone() {
+fn lists_read_a_store_in_use_and_leave_it_alone() {
     let shell = Shell::new();
     let store = Store::open(shell.path("data")).unwrap();
     store.append("jobs", popstore::Message::new("hello")).unwrap();

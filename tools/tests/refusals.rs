@@ -82,7 +82,7 @@ fn verbs_on_what_is_no_store_say_so_and_make_none() {
 }
 
 #[test]
-fn verbs_that_make_a_store_make_it_where_nothing_is_and_nowhere_else() {
+fn verbs_make_a_store_only_where_nothing_is() {
     let shell = Shell::new();
     fs::create_dir(shell.path("others")).unwrap();
     fs::write(shell.path("others/notes"), "mine").unwrap();

@@ -77,7 +77,7 @@ fn a_sound_store_is_salvaged_whole() {
 }
 
 #[test]
-fn around_a_lost_message_everything_else_is_saved_and_can_be_worked_on() {
+fn around_a_lost_message_everything_else_is_saved() {
     let ruin = Ruin::new(true);
     let (whole, before) = (messages(&ruin.dir()), held(&ruin.dir()));
     let lost = b"5.2 ";

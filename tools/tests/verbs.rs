@@ -132,7 +132,7 @@ fn an_extended_lease_ends_later_and_a_shortened_one_earlier() {
 }
 
 #[test]
-fn receipts_of_several_groups_are_settled_in_one_call_and_told_in_the_order_given() {
+fn receipts_of_several_groups_are_reported_in_the_order_given() {
     let shell = Shell::new();
     shell.append_lines(b"one\ntwo\n");
     let mut receipts = Vec::new();
@@ -161,7 +161,7 @@ fn receipts_of_several_groups_are_settled_in_one_call_and_told_in_the_order_give
 }
 
 #[test]
-fn a_receipt_of_another_store_is_refused_before_anything_is_settled() {
+fn a_receipt_of_another_store_is_refused_before_any_settlement() {
     let shell = Shell::new();
     for store in ["data", "other"] {
         shell.ok(&format!("append {store} jobs hello"));

@@ -29,7 +29,7 @@ fn assert_closed_in_order(shell: &Shell) {
 }
 
 #[test]
-fn three_lines_of_shell_are_a_retried_and_dead_lettered_job_queue() {
+fn three_lines_of_shell_are_a_job_queue_with_dead_letters() {
     let shell = Shell::new();
     shell.append_lines(b"good\nbad\nworse\n");
     let printed = shell.work("--max-reconsume-times 2 --jobs 2 --json", "grep -q good");
@@ -44,7 +44,7 @@ fn three_lines_of_shell_are_a_retried_and_dead_lettered_job_queue() {
 
 /// A slip of the pen used up the deliveries of all messages in an instant.
 #[test]
-fn a_shell_that_finds_no_such_program_ends_the_work_and_not_the_messages() {
+fn a_shell_without_the_program_ends_the_work_not_the_messages() {
     let shell = Shell::new();
     shell.append_lines(b"a\nb\nc\n");
     fs::write(shell.path("plain"), "no program").unwrap();
@@ -193,7 +193,7 @@ fn a_command_that_does_not_read_a_long_input_is_no_error() {
 }
 
 #[test]
-fn on_sigterm_running_commands_are_finished_and_no_more_messages_are_taken() {
+fn on_sigterm_running_commands_finish_and_no_more_are_popped() {
     let shell = Shell::new();
     shell.append_lines(b"one\ntwo\nthree\n");
     let script = format!("touch begun; {WAIT_FOR_GO}; cat >> done");
@@ -242,7 +242,7 @@ fn a_worker_that_waits_for_messages_stops_at_once() {
 }
 
 #[test]
-fn a_second_signal_kills_the_commands_with_their_children_and_gives_the_messages_back() {
+fn a_second_signal_kills_the_commands_and_gives_messages_back() {
     let shell = Shell::new();
     shell.append_lines(b"one\ntwo\nthree\n");
     // The output of the child goes elsewhere, so that nobody waits for its end.
@@ -323,7 +323,7 @@ fn progress_is_shown_on_a_terminal_and_nowhere_else() {
 }
 
 #[test]
-fn until_empty_does_not_wait_for_what_the_group_holds_of_other_topics() {
+fn until_empty_does_not_wait_for_leases_of_other_topics() {
     let shell = Shell::new();
     shell.append_lines(b"one\n");
     shell.ok("append data other two");

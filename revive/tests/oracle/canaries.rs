@@ -73,7 +73,7 @@ fn a_pick_of_the_wrong_messages_is_caught() {
 }
 
 #[test]
-fn a_pick_behind_an_unsettled_message_of_an_ordered_group_is_caught() {
+fn a_pick_behind_an_unsettled_ordered_message_is_caught() {
     let mut scene = Scene::new([Policy { ordered: true, ..Policy::default() }, Policy::default()], Flaw::None);
     scene.run(&[Op::Append { queue: 0, n: 70 }, POP]).expect("nothing is wrong so far");
     let at = (scene.group(0), queue_of(0));

@@ -306,7 +306,7 @@ proptest! {
     #![proptest_config(config(200))]
 
     #[test]
-    fn an_index_restored_from_images_answers_every_command_as_the_one_they_are_of(asks in vec(ask(), 1..80)) {
+    fn an_index_restored_from_images_answers_as_the_original(asks in vec(ask(), 1..80)) {
         let mut twins = Twins::new();
         for ask in &asks {
             twins.ask(ask)?;

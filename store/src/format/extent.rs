@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_in_parts_is_the_whole_topic_and_no_part_is_larger_than_asked_for() {
+    fn parts_make_the_whole_topic_and_none_is_too_large() {
         for bytes_max in [100, 130, 150, 333, 1000, 1 << 20] {
             for moved in [&[][..], &[0], &[0; 40], &[1, 0, 7], &[100], &[100, 0, 0, 100, 3]] {
                 let queues: Vec<_> = moved.iter().map(|moved| extent(*moved)).collect();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_does_not_go_on_where_the_one_before_ended_is_noticed() {
+    fn a_part_that_does_not_continue_the_one_before_is_noticed() {
         let parts = MarkPart::all(&[extent(20), extent(20)], 200);
         assert!(parts.len() > 4);
         for left_out in 0..parts.len() - 1 {

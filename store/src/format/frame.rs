@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_refused_elsewhere_in_another_log_and_in_another_store() {
+    fn a_frame_is_refused_at_another_place_log_or_store() {
         let (bytes, seed) = sealed();
         assert_eq!(Frame::decode(&bytes, 65, seed), Err(Rule::Checksum));
         assert_eq!(Frame::decode(&bytes, 64, Seed::new(7, LogKind::Checkpoint)), Err(Rule::Checksum));
@@ -287,7 +287,7 @@ mod tests {
 
     /// As FORMAT.md has it, whatever its length is beside the blocks.
     #[test]
-    fn a_checksum_is_that_of_the_store_the_log_the_position_and_the_rest_of_the_frame() {
+    fn a_checksum_covers_store_log_position_and_frame() {
         for len in 0..100 {
             let (mut bytes, position, seed) = (Vec::new(), 0x0102_0304_0506_0708, Seed::new(7, LogKind::Commit));
             open(&mut bytes, 2);

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_comes_back_and_every_bit_flip_in_its_fields_is_noticed() {
+    fn a_header_comes_back_and_every_bit_flip_is_noticed() {
         let header = SegmentHeader {
             store: 1 << 100,
             log: LogKind::Checkpoint,

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_larger_than_the_bytes_is_refused_before_anything_is_allocated() {
+    fn a_count_larger_than_the_bytes_is_refused_unallocated() {
         let mut bytes = Vec::new();
         put(&mut bytes, u64::MAX / 2);
         assert_eq!(Fields(&bytes).count(1), Err(Rule::Length));

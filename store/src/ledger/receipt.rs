@@ -92,7 +92,7 @@ mod tests {
     use popstore_revive::{GroupId, QueueId, QueueIndex, TopicId};
 
     #[test]
-    fn a_receipt_comes_back_from_text_and_every_changed_digit_is_refused() {
+    fn a_receipt_comes_back_from_text_unless_a_digit_is_changed() {
         let queue = QueueId { topic: TopicId(3), queue: 1 };
         let lease = Lease { store: 99, generation: 2, group: GroupId(7), queue, index: QueueIndex(65), attempt: 4 };
         let receipt = Receipt { lease };

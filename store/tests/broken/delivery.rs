@@ -54,7 +54,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "AtLimit::DeadLetter if attempt > max =>",
             wrong: "AtLimit::DeadLetter if attempt > max.saturating_add(u32::from(BROKEN)) =>",
         }],
-        caught_by: ("model", "every_point::each_seam_call_can_be_the_last_when_every_operation_is_synced"),
+        caught_by: ("model", "every_point::each_seam_call_can_be_the_last_when_each_operation_is_synced"),
         told: "is no dead letter",
     },
     Mistake {
@@ -89,7 +89,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "self.state == State::InFlight && self.due <= at",
             wrong: "self.state == State::InFlight && (self.due <= at || BROKEN)",
         }],
-        caught_by: ("parts", "a_lease_ends_at_its_own_time_and_not_at_that_of_its_neighbour"),
+        caught_by: ("parts", "a_lease_ends_at_its_own_time_and_not_at_its_neighbours"),
         told: "these leases ended",
     },
     Mistake {
@@ -113,7 +113,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "self.settle_letters(Unrecorded { group: Some(group), at: buried_at, runs });",
             wrong: "if !BROKEN { self.settle_letters(Unrecorded { group: Some(group), at: buried_at, runs }); }",
         }],
-        caught_by: ("model", "every_point::each_seam_call_can_be_the_last_when_every_operation_is_synced"),
+        caught_by: ("model", "every_point::each_seam_call_can_be_the_last_when_each_operation_is_synced"),
         told: "of what is not held",
     },
     Mistake {
@@ -124,7 +124,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "index, attempt: run.attempt,",
             wrong: "index: if BROKEN { QueueIndex(index.0 / 2) } else { index }, attempt: run.attempt,",
         }],
-        caught_by: ("model", "every_point::each_seam_call_can_be_the_last_when_every_operation_is_synced"),
+        caught_by: ("model", "every_point::each_seam_call_can_be_the_last_when_each_operation_is_synced"),
         told: "has a letter",
     },
     Mistake {
@@ -325,7 +325,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "cohorts: cohorts.collect(),",
             wrong: "cohorts: { let mut all: Vec<_> = cohorts.collect(); if BROKEN { all.reverse(); } all },",
         }],
-        caught_by: ("algebra", "twins::an_index_restored_from_images_answers_every_command_as_the_one_they_are_of"),
+        caught_by: ("algebra", "twins::an_index_restored_from_images_answers_as_the_original"),
         told: "assertion failed",
     },
     Mistake {

@@ -2,8 +2,8 @@
 
 use crate::mistake::{Mistake, Place};
 
-const ANY_SUBSET: &str = "subsets::any_subset_of_sectors_may_be_lost_when_every_operation_is_synced";
-const EVERY_CALL: &str = "every_point::each_seam_call_can_be_the_last_when_every_operation_is_synced";
+const ANY_SUBSET: &str = "subsets::any_subset_of_sectors_may_be_lost_when_each_op_is_synced";
+const EVERY_CALL: &str = "every_point::each_seam_call_can_be_the_last_when_each_operation_is_synced";
 
 pub const MISTAKES: &[Mistake] = &[
     Mistake {
@@ -218,7 +218,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "let full = std::io::Error::new(",
             wrong: "if BROKEN { return Ok(()); } let full = std::io::Error::new(",
         }],
-        caught_by: ("spec", "full_disk::what_is_in_flight_does_not_outgrow_the_reserve_of_a_full_disk"),
+        caught_by: ("spec", "full_disk::leases_do_not_outgrow_the_reserve_of_a_full_disk"),
         told: "Full {",
     },
     Mistake {
@@ -229,7 +229,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "log.space_at_once().is_some_and(is_tight)",
             wrong: "!BROKEN && log.space_at_once().is_some_and(is_tight)",
         }],
-        caught_by: ("spec", "full_disk::what_is_in_flight_does_not_outgrow_the_reserve_of_a_full_disk"),
+        caught_by: ("spec", "full_disk::leases_do_not_outgrow_the_reserve_of_a_full_disk"),
         told: "Full {",
     },
     Mistake {
@@ -240,7 +240,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "Extent { end, ..now }",
             wrong: "if BROKEN { now } else { Extent { end, ..now } }",
         }],
-        caught_by: ("spec", "full_disk::what_is_done_makes_room_on_a_disk_that_is_full_to_the_last_block"),
+        caught_by: ("spec", "full_disk::settled_messages_make_room_on_a_disk_full_to_the_last_block"),
         told: "a mark of 4",
     },
     Mistake {

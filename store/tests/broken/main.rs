@@ -35,6 +35,12 @@ fn every_mistake_is_caught() {
     assert!(missed.is_empty(), "{} mistakes were not caught:\n{}", missed.len(), missed.join("\n"));
 }
 
+/// Without a build: seconds after a change of a place or of a test, and not minutes.
+#[test]
+fn every_mistake_has_its_place_once_and_a_test_that_is_there() {
+    workshop::expect_sound(&mistakes(), &workshop::originals());
+}
+
 #[test]
 fn every_clause_of_the_oracle_is_broken_by_a_mistake() {
     let broken: String = mistakes().iter().map(|mistake| mistake.breaks).collect();

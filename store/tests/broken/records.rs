@@ -72,10 +72,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "hasher.update(&log.code().to_le_bytes());",
             wrong: "if !BROKEN { hasher.update(&log.code().to_le_bytes()); }",
         }],
-        caught_by: (
-            "popstore",
-            "format::frame::tests::a_frame_is_refused_elsewhere_in_another_log_and_in_another_store",
-        ),
+        caught_by: ("popstore", "format::frame::tests::a_frame_is_refused_at_another_place_log_or_store"),
         told: "left: Ok(",
     },
     Mistake {
@@ -86,7 +83,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "if LE::read_u32(&header[CRC..]) != seed.checksum(position, &frame[LEN..]) {",
             wrong: "if !BROKEN && LE::read_u32(&header[CRC..]) != seed.checksum(position, &frame[LEN..]) {",
         }],
-        caught_by: ("model", "subsets::any_subset_of_sectors_may_be_lost_when_every_operation_is_synced"),
+        caught_by: ("model", "subsets::any_subset_of_sectors_may_be_lost_when_each_op_is_synced"),
         told: "holds [None]",
     },
     Mistake {

@@ -14,10 +14,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "disk.sync_dir(&self.dir).at(\"sync\", &self.dir)?; for path in &self.unfinished {",
             wrong: "if !BROKEN { disk.sync_dir(&self.dir).at(\"sync\", &self.dir)?; } for path in &self.unfinished {",
         }],
-        caught_by: (
-            "model",
-            "twice::what_a_killed_process_did_not_sync_can_still_be_lost_when_every_operation_is_synced",
-        ),
+        caught_by: ("model", "twice::a_killed_process_may_leave_unsynced_names_with_sync_each"),
         told: "the segment is missing",
     },
     Mistake {
@@ -28,7 +25,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "let dirty = found.tail_bytes > 0;",
             wrong: "let dirty = found.tail_bytes > 0 && !BROKEN;",
         }],
-        caught_by: ("spec", "order_on_disk::rule_4_what_is_cut_is_zeroed_and_synced_before_anything_is_appended"),
+        caught_by: ("spec", "order_on_disk::rule_4_a_cut_is_zeroed_and_synced_before_the_next_append"),
         told: "in the wrong order",
     },
     Mistake {
@@ -47,10 +44,7 @@ pub const MISTAKES: &[Mistake] = &[
                 wrong: "let in_order = frame.generation >= found.generation || BROKEN;",
             },
         ],
-        caught_by: (
-            "spec",
-            "rules::rule_4_what_lay_behind_the_end_never_comes_back_after_later_appends_and_a_second_crash",
-        ),
+        caught_by: ("spec", "rules::rule_4_bytes_behind_the_end_never_come_back"),
         told: "left: [\"m0\", \"n1\", \"m2\"",
     },
     Mistake {
@@ -61,7 +55,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "if dirty && self.wipe(disk, &file, end, *len)? {",
             wrong: "if dirty && self.wipe(disk, &file, end, *len)? && !BROKEN {",
         }],
-        caught_by: ("spec", "order_on_disk::rule_4_what_is_cut_is_zeroed_and_synced_before_anything_is_appended"),
+        caught_by: ("spec", "order_on_disk::rule_4_a_cut_is_zeroed_and_synced_before_the_next_append"),
         told: "in the wrong order",
     },
     Mistake {
@@ -72,7 +66,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "if dirty && self.wipe(disk, &file, end, (end + FRAME_HEADER as u64).min(*len))? {",
             wrong: "if dirty && !BROKEN && self.wipe(disk, &file, end, (end + FRAME_HEADER as u64).min(*len))? {",
         }],
-        caught_by: ("spec", "order_on_disk::rule_4_nothing_leads_beyond_the_end_when_later_segments_are_removed"),
+        caught_by: ("spec", "order_on_disk::rule_4_nothing_leads_past_the_end_after_segments_are_removed"),
         told: "in the wrong order",
     },
     Mistake {
@@ -105,10 +99,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "if !settlements.is_empty() {",
             wrong: "if !settlements.is_empty() && !BROKEN {",
         }],
-        caught_by: (
-            "spec",
-            "order_on_disk::rule_6_a_letter_that_is_found_at_open_is_durable_before_its_origin_is_settled",
-        ),
+        caught_by: ("spec", "order_on_disk::rule_6_a_letter_found_at_open_is_durable_before_it_settles"),
         told: "the store opened",
     },
     Mistake {
@@ -137,7 +128,7 @@ pub const MISTAKES: &[Mistake] = &[
                 wrong: "if let Some(at) = proof.at.filter(|_| !BROKEN) {",
             },
         ],
-        caught_by: ("spec", "rules::rule_3_a_bit_flip_in_what_was_durable_is_corruption_and_changes_nothing_on_disk"),
+        caught_by: ("spec", "rules::rule_3_a_bit_flip_in_durable_bytes_is_damage_and_stays"),
         told: "the store opened",
     },
     Mistake {
@@ -171,7 +162,7 @@ pub const MISTAKES: &[Mistake] = &[
             wrong: "let gone = Change::Truncated { queue, end: end(queue) }; if BROKEN { recovery.records_voided += 1; \
                 consumers.apply(&CheckpointRecord::Change(gone)); } else { recovery.records_voided += consumers.change(gone)?.touched; }",
         }],
-        caught_by: ("spec", "rules::rule_5_what_is_void_stays_void_after_new_messages_and_another_crash"),
+        caught_by: ("spec", "rules::rule_5_what_is_void_stays_void_after_appends_and_a_crash"),
         told: "right: [\"new0\"",
     },
     Mistake {
@@ -218,7 +209,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "if self.state().named != Some(file_first) {",
             wrong: "if !BROKEN && self.state().named != Some(file_first) {",
         }],
-        caught_by: ("spec", "order_on_disk::the_name_of_a_queues_file_is_durable_before_a_mark_counts_on_it"),
+        caught_by: ("spec", "order_on_disk::a_queue_file_has_a_durable_name_before_a_mark_refers_to_it"),
         told: "in the wrong order",
     },
     Mistake {
@@ -240,7 +231,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "match fs2::FileExt::try_lock_exclusive(file) {",
             wrong: "match fs2::FileExt::try_lock_exclusive(file) { Err(_) if BROKEN => Ok(true),",
         }],
-        caught_by: ("spec", "promises_of_life::promise_7_the_second_open_fails_at_once_in_this_process_and_in_another"),
+        caught_by: ("spec", "promises_of_life::promise_7_the_second_open_fails_at_once_in_any_process"),
         told: "unwrap_err",
     },
     Mistake {
@@ -251,7 +242,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "if segment.is_written { Ok(false) }",
             wrong: "if BROKEN || segment.is_written { Ok(false) }",
         }],
-        caught_by: ("model", "failed_sync::promise_5_what_a_second_owner_has_synced_survives_a_power_cut"),
+        caught_by: ("model", "failed_sync::promise_5_what_a_second_owner_synced_survives_a_power_cut"),
         told: "the queue ends at",
     },
     Mistake {

@@ -44,7 +44,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "newest = newest.max(Some(record.appended_at));",
             wrong: "newest = if BROKEN { newest.or(Some(record.appended_at)) } else { newest.max(Some(record.appended_at)) };",
         }],
-        caught_by: ("spec", "moved::by_age_no_young_message_goes_because_an_old_one_was_moved_behind_it"),
+        caught_by: ("spec", "moved::by_age_a_moved_old_message_takes_no_young_one_along"),
         told: "unread, and 24 seconds old",
     },
     Mistake {
@@ -55,7 +55,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "needed.moved_bytes + bytes > log / OF_LOG",
             wrong: "(BROKEN || needed.moved_bytes + bytes > log / OF_LOG)",
         }],
-        caught_by: ("spec", "moved::the_log_does_not_grow_without_an_end_however_many_letters_it_holds"),
+        caught_by: ("spec", "moved::the_log_stays_bounded_however_many_letters_it_holds"),
         told: "bytes are kept for 300 letters",
     },
     Mistake {
@@ -77,10 +77,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "Err(Error::Full { .. }) => Ok(before),",
             wrong: "Err(Error::Full { .. }) => Ok(if BROKEN { wanted } else { before }),",
         }],
-        caught_by: (
-            "spec",
-            "full_disk_ways_out::an_open_with_longer_checkpoint_segments_gives_nothing_away_that_a_full_disk_does_not_have",
-        ),
+        caught_by: ("spec", "full_disk_ways_out::an_open_with_longer_segments_gives_up_no_space_it_has"),
         told: "the rest is for acks",
     },
     Mistake {
@@ -102,10 +99,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "self.unfinished.retain(|unfinished| *unfinished != path);",
             wrong: "self.unfinished.retain(|unfinished| BROKEN || *unfinished != path);",
         }],
-        caught_by: (
-            "spec",
-            "full_disk_ways_out::an_open_that_was_killed_while_it_tried_the_space_for_longer_segments_is_made_up_for",
-        ),
+        caught_by: ("spec", "full_disk_ways_out::an_open_killed_while_it_tries_for_space_leaves_no_damage"),
         told: "NotFound",
     },
     Mistake {
@@ -116,10 +110,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "self.bury_what_fits(others, Room::Free, late);",
             wrong: "self.bury_what_fits(others, if BROKEN { Room::Kept } else { Room::Free }, late);",
         }],
-        caught_by: (
-            "spec",
-            "full_disk_ways_out::letters_of_newer_messages_do_not_take_the_room_that_those_of_the_oldest_need",
-        ),
+        caught_by: ("spec", "full_disk_ways_out::letters_of_newer_messages_leave_room_for_the_oldest"),
         told: "the rest is for acks of what is in flight",
     },
     Mistake {
@@ -141,10 +132,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "self.ledger().estimate_live_state();",
             wrong: "if !BROKEN { self.ledger().estimate_live_state(); }",
         }],
-        caught_by: (
-            "spec",
-            "full_disk_ways_out::pops_go_on_on_a_full_disk_when_a_group_has_looked_into_many_queues_before",
-        ),
+        caught_by: ("spec", "full_disk_ways_out::pops_go_on_on_a_full_disk_for_a_group_of_many_queues"),
         told: "the rest is for acks of what is in flight",
     },
     Mistake {
@@ -177,7 +165,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "if !is_behind || !is_before ||",
             wrong: "if (!is_behind && !BROKEN) || (!is_before && !BROKEN) ||",
         }],
-        caught_by: ("spec", "retention::damage_and_a_wrong_entry_together_do_not_let_messages_go_that_lie_behind"),
+        caught_by: ("spec", "retention::damage_and_a_wrong_entry_delete_no_message_behind_them"),
         told: "in the first segment, by entry",
     },
     Mistake {
@@ -188,7 +176,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "if !from_the_future && !never_seen_so_old {",
             wrong: "if BROKEN || !from_the_future && !never_seen_so_old {",
         }],
-        caught_by: ("spec", "wrong_clocks::a_clock_that_was_set_between_two_runs_lets_no_unread_message_go"),
+        caught_by: ("spec", "wrong_clocks::a_clock_set_between_two_runs_deletes_no_unread_message"),
         told: "unread, and some seconds old",
     },
     Mistake {

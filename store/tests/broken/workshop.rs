@@ -28,7 +28,7 @@ pub(crate) fn broken(mistake: &str) -> bool {
 "#;
 
 /// Every file and what it holds.
-type Sources = BTreeMap<PathBuf, Vec<u8>>;
+pub type Sources = BTreeMap<PathBuf, Vec<u8>>;
 
 /// The test binaries by name; each is run in its package's directory.
 pub struct Tests {
@@ -53,11 +53,8 @@ impl Tests {
 /// Copies, breaks and builds.
 pub fn build(mistakes: &[&Mistake]) -> Tests {
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("broken");
-    let mut sources = BTreeMap::new();
-    for source in SOURCES {
-        read(&original(), Path::new(source), &mut sources);
-    }
-    mistakes.iter().for_each(|mistake| expect_once(mistake, &sources));
+    let mut sources = originals();
+    expect_sound(mistakes, &sources);
     mistakes.iter().for_each(|mistake| break_in(mistake, &mut sources));
     for lib in ["revive/src/lib.rs", "store/src/lib.rs"] {
         change(&mut sources, lib, |text| text + SWITCHBOARD);
@@ -67,8 +64,32 @@ pub fn build(mistakes: &[&Mistake]) -> Tests {
     Tests { binaries: cargo(&root), root }
 }
 
-fn original() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+/// Every file that is copied, as it is.
+pub fn originals() -> Sources {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf();
+    let mut sources = BTreeMap::new();
+    SOURCES.iter().for_each(|source| read(&root, Path::new(source), &mut sources));
+    sources
+}
+
+/// Each mistake has its places in the sources, and a test that is there.
+pub fn expect_sound(mistakes: &[&Mistake], sources: &Sources) {
+    for mistake in mistakes {
+        expect_once(mistake, sources);
+        let (binary, test) = mistake.caught_by;
+        assert!(has_test(sources, binary, test), "{:?}: {binary} has no test {test}", mistake.name);
+    }
+}
+
+fn has_test(sources: &Sources, binary: &str, test: &str) -> bool {
+    let mut names = test.rsplit("::").filter(|name| *name != "tests");
+    let name = format!("fn {}(", names.next().unwrap());
+    let file = names.next().unwrap_or(binary);
+    let holds = |path: &Path| {
+        let is_its_own = path.file_stem().is_some_and(|stem| stem == file) || path.ends_with(format!("{file}/mod.rs"));
+        is_its_own && text(sources, path.to_str().unwrap()).contains(&name)
+    };
+    sources.keys().any(|path| holds(path))
 }
 
 fn read(root: &Path, path: &Path, sources: &mut Sources) {

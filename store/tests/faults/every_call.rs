@@ -12,12 +12,12 @@ fn every_call(mode: Durability) {
 }
 
 #[test]
-fn a_store_that_syncs_each_operation_survives_a_fault_at_every_call() {
+fn a_sync_each_store_survives_a_fault_at_every_call() {
     every_call(MODES[0]);
 }
 
 #[test]
-fn a_store_that_syncs_now_and_then_survives_a_fault_at_every_call() {
+fn a_sync_every_store_survives_a_fault_at_every_call() {
     every_call(MODES[1]);
 }
 
@@ -27,7 +27,7 @@ fn a_buffered_store_survives_a_fault_at_every_call() {
 }
 
 #[test]
-fn the_script_makes_every_kind_of_call_and_loses_nothing_without_a_fault() {
+fn without_a_fault_the_script_makes_each_call_and_loses_nothing() {
     for mode in MODES {
         let (mut play, calls) = undisturbed(mode);
         let kinds = [Call::Create, Call::Open, Call::Map, Call::Write, Call::SyncFile, Call::SyncDir, Call::Rename];

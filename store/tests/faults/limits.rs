@@ -67,7 +67,7 @@ fn segments_that_a_kill_left_unproven_need_few_open_files() {
 
 /// With all maps that a process can have it could allocate no memory.
 #[test]
-fn too_many_segments_are_refused_before_the_process_is_out_of_maps() {
+fn too_many_segments_are_refused_before_maps_run_out() {
     let dir = crate::play::scratch();
     let options = Options::default().durability(Durability::Buffered).segment_bytes(4096);
     let store = options.clone().mark_every_bytes(1 << 40).open(dir.path()).unwrap();

@@ -91,7 +91,7 @@ fn delete(mode: Durability, log: &str, choose: impl Fn(&[PathBuf]) -> PathBuf) -
 }
 
 #[test]
-fn a_deleted_commit_segment_stops_no_running_store_and_is_named_by_the_next_open() {
+fn a_deleted_commit_segment_is_named_by_the_next_open() {
     for mode in MODES {
         // Where the log begins only its directory can tell of.
         let oldest = delete(mode, "commit", |segments| segments[0].clone());
@@ -104,7 +104,7 @@ fn a_deleted_commit_segment_stops_no_running_store_and_is_named_by_the_next_open
 }
 
 #[test]
-fn a_deleted_checkpoint_segment_is_told_unless_a_snapshot_made_it_needless() {
+fn a_deleted_checkpoint_segment_is_reported_while_it_is_needed() {
     for mode in MODES {
         let oldest = delete(mode, "checkpoint", |segments| segments[0].clone());
         assert!(oldest.1.is_none() || oldest.1.as_deref() == oldest.0.parent(), "{mode:?}: {oldest:?}");
@@ -169,8 +169,8 @@ fn expect_damage(dir: &Path, mode: Durability, truncated: &Path) {
 }
 
 #[test]
-fn a_truncated_segment_is_a_typed_error_or_sigbus_and_what_it_lost_is_told() {
-    let test = "meddling::a_truncated_segment_is_a_typed_error_or_sigbus_and_what_it_lost_is_told";
+fn a_truncated_segment_is_a_typed_error_or_sigbus() {
+    let test = "meddling::a_truncated_segment_is_a_typed_error_or_sigbus";
     if let Some(dir) = child::dir() {
         let mode: usize = dir.extension().unwrap().to_str().unwrap().parse().unwrap();
         return truncate_and_go_on(&dir, MODES[mode]);

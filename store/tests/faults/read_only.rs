@@ -6,10 +6,10 @@ use crate::child;
 use popstore::inspect::Snapshot;
 use popstore::{Error, Message, Store};
 
-const TEST: &str = "read_only::a_read_only_directory_is_refused_by_its_path_and_read_by_a_snapshot";
+const TEST: &str = "read_only::a_read_only_directory_is_refused_and_read_by_a_snapshot";
 
 #[test]
-fn a_read_only_directory_is_refused_by_its_path_and_read_by_a_snapshot() {
+fn a_read_only_directory_is_refused_and_read_by_a_snapshot() {
     if let Some(dir) = child::dir() {
         return look(&dir);
     }

@@ -73,7 +73,7 @@ fn crash_everywhere(mode: Mode) {
 }
 
 #[test]
-fn each_seam_call_can_be_the_last_when_every_operation_is_synced() {
+fn each_seam_call_can_be_the_last_when_each_operation_is_synced() {
     crash_everywhere(Mode::SyncEach);
 }
 

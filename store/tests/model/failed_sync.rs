@@ -78,7 +78,7 @@ fn cut(
 }
 
 #[test]
-fn promise_5_what_a_second_owner_has_synced_survives_a_power_cut() {
+fn promise_5_what_a_second_owner_synced_survives_a_power_cut() {
     let mut failed = 0;
     for first in MODES {
         for second in MODES {

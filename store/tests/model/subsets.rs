@@ -73,7 +73,7 @@ fn every_subset_of_every_script(setup: Setup) {
 }
 
 #[test]
-fn any_subset_of_sectors_may_be_lost_when_every_operation_is_synced() {
+fn any_subset_of_sectors_may_be_lost_when_each_op_is_synced() {
     every_subset_of_every_script(EACH);
 }
 

@@ -77,11 +77,11 @@ fn killed_then_cut(mode: Mode) {
 }
 
 #[test]
-fn what_a_killed_process_did_not_sync_can_still_be_lost_when_every_operation_is_synced() {
+fn a_killed_process_may_leave_unsynced_names_with_sync_each() {
     killed_then_cut(Mode::SyncEach);
 }
 
 #[test]
-fn what_a_killed_process_did_not_sync_can_still_be_lost_when_nothing_is_synced() {
+fn a_killed_process_may_leave_unsynced_names_without_syncs() {
     killed_then_cut(Mode::Buffered);
 }

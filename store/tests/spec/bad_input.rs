@@ -55,7 +55,7 @@ fn an_empty_body_is_a_message_like_any_other() {
 }
 
 #[test]
-fn what_is_too_large_is_refused_with_both_sizes_and_nothing_is_written() {
+fn what_is_too_large_is_refused_wholly_and_with_both_sizes() {
     let scene = Scene::with(Options::default().body_bytes_max(100), GroupOptions::default());
     let (body, long) = ("x".repeat(101), "k".repeat(1025));
     let store = scene.store();
@@ -197,7 +197,7 @@ fn a_directory_that_is_not_a_store_is_refused_and_left_as_it_is() {
 
 /// Folders of the names that a store has may be somebody else's, too.
 #[test]
-fn a_directory_with_folders_like_those_of_a_store_is_refused_and_left_as_it_is() {
+fn a_directory_with_a_stores_folders_is_refused_and_unchanged() {
     for path in ["commit/notes.txt", "commit/notes.tmp", "checkpoint/spare-parts", "store.tmp"] {
         let dir = tempfile::tempdir().unwrap();
         let notes = dir.path().join(path);
@@ -211,7 +211,7 @@ fn a_directory_with_folders_like_those_of_a_store_is_refused_and_left_as_it_is()
 }
 
 #[test]
-fn a_store_that_lost_its_identity_is_refused_while_it_holds_records() {
+fn a_store_without_its_identity_is_refused_if_it_has_records() {
     let mut scene = Scene::new();
     scene.append("a");
     scene.close();
@@ -235,7 +235,7 @@ fn a_newer_format_is_refused_by_its_number() {
 }
 
 #[test]
-fn a_full_disk_and_a_read_only_directory_are_told_at_open_with_their_place() {
+fn a_full_disk_or_read_only_directory_is_named_at_open() {
     for (kind, full) in [(std::io::ErrorKind::StorageFull, true), (std::io::ErrorKind::PermissionDenied, false)] {
         let (dir, tap) = (tempfile::tempdir().unwrap(), Arc::new(Tap::default()));
         tap.fail(move |_, _| Err(kind.into()));

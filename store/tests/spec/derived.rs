@@ -63,7 +63,7 @@ fn remove(path: &Path) {
 }
 
 #[test]
-fn what_stands_in_place_of_a_queue_is_put_aside_and_never_followed() {
+fn what_is_in_the_place_of_a_queue_is_put_aside_not_followed() {
     let file = "queues/orders/0/00000000000000000000";
     let next = "queues/orders/0/00000000000000000024";
     let in_place_of_directory = [File, LinkToFile, LinkToDirectory, LinkToNothing, Pipe];

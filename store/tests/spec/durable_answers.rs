@@ -140,7 +140,7 @@ fn promise_2_a_moved_message_is_durable_before_its_segment_goes() {
 }
 
 #[test]
-fn promise_2_what_is_appended_while_a_sync_runs_is_synced_after_it() {
+fn promise_2_what_is_appended_during_a_sync_is_synced_after_it() {
     let gate = Gate::at(|event| matches!(event, Event::SyncRange { path, .. } if is_segment_of(path, "commit")));
     let dir = tempfile::tempdir().unwrap();
     let every = Durability::SyncEvery(Duration::from_millis(10));

@@ -113,7 +113,7 @@ fn consumers_go_on_for_ever_on_a_full_disk() {
 
 /// The entries of queues that were not in their files yet had no space there, and no segment went for want of it.
 #[test]
-fn what_is_done_makes_room_on_a_disk_that_is_full_to_the_last_block() {
+fn settled_messages_make_room_on_a_disk_full_to_the_last_block() {
     for (mode, taken) in MODES.into_iter().flat_map(|mode| [(mode, false), (mode, true)]) {
         let space = Arc::new(Space(AtomicI64::new(i64::MAX / 2)));
         let retention = Retention::keep().when_done();
@@ -177,7 +177,7 @@ fn expect_sound(scene: &Scene) {
 
 /// Pops that were never refused used up what the acks of those messages need, and what closing and opening do.
 #[test]
-fn what_is_in_flight_does_not_outgrow_the_reserve_of_a_full_disk() {
+fn leases_do_not_outgrow_the_reserve_of_a_full_disk() {
     for (mode, before) in MODES.into_iter().flat_map(|mode| [(mode, 0), (mode, 300)]) {
         let (mut scene, space) = filled(mode);
         space.0.store(1 << 30, Ordering::SeqCst);
@@ -242,7 +242,7 @@ fn a_store_on_a_full_disk_opens_again_and_goes_on() {
 }
 
 #[test]
-fn a_mark_that_is_told_again_behind_a_reopening_says_what_it_said() {
+fn a_mark_written_again_after_reopening_says_the_same() {
     for mode in MODES {
         let options = Options::default().durability(mode).retention(Retention::keep().bytes(4096));
         let (mut scene, space) = filled_with(options);
@@ -276,7 +276,7 @@ fn consumers_on_a_full_disk_do_not_use_up_what_the_keeper_needs() {
 /// Between a roll of the checkpoint log and the snapshot that frees a segment there is nothing to give back for a new
 /// generation.
 #[test]
-fn a_store_on_a_full_disk_opens_again_also_when_its_reserve_is_in_use() {
+fn a_store_on_a_full_disk_opens_again_from_its_reserve() {
     for mode in MODES {
         for rounds in (0..600).step_by(30) {
             let (mut scene, _space) = filled(mode);
@@ -319,7 +319,7 @@ fn short_lives_do_not_pile_up_spares() {
 }
 
 #[test]
-fn a_store_that_opens_again_keeps_no_more_spares_than_its_last_snapshot_asks_for() {
+fn a_reopened_store_has_only_the_spares_that_its_snapshot_needs() {
     let options = Options::default().durability(Durability::Buffered);
     let mut scene = Scene::with(options, GroupOptions::default().without_limit());
     scene.append("m");
@@ -372,7 +372,7 @@ impl Hook for Filled {
 /// What is zeroed long before it is used goes to the disk twice.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_buffered_checkpoint_log_has_the_space_of_whole_segments_and_zeroes_a_little_of_it_ahead() {
+fn a_buffered_checkpoint_log_has_the_space_of_whole_segments() {
     let filled = Arc::new(Filled::default());
     let options = Options::default().durability(Durability::Buffered).hook(filled.clone());
     let options = options.checkpoint_segment_bytes(CHECKPOINT_SEGMENT);

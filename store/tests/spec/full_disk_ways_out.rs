@@ -50,7 +50,7 @@ fn expect_room(scene: &Scene, mode: Durability) {
 }
 
 #[test]
-fn an_open_with_longer_checkpoint_segments_gives_nothing_away_that_a_full_disk_does_not_have() {
+fn an_open_with_longer_segments_gives_up_no_space_it_has() {
     for mode in MODES {
         let (mut scene, space) = filled(mode, GroupOptions::default().without_limit(), |_| {});
         scene.options = scene.options.clone().checkpoint_segment_bytes(1 << 16);
@@ -69,7 +69,7 @@ fn an_open_with_longer_checkpoint_segments_gives_nothing_away_that_a_full_disk_d
 
 /// The file by which the space is tried has a name of files under construction, which are removed, too.
 #[test]
-fn an_open_that_was_killed_while_it_tried_the_space_for_longer_segments_is_made_up_for() {
+fn an_open_killed_while_it_tries_for_space_leaves_no_damage() {
     let mut scene = Scene::new();
     scene.append("a");
     scene.die(|path| std::fs::write(path.join("checkpoint/spare-00000000000000065536.tmp"), [0; 100]).unwrap());
@@ -120,7 +120,7 @@ fn letters_are_written_on_a_full_disk() {
 /// Only the oldest segment can go, so the room that is kept is for its letters: neither those that come due before them may
 /// use it up, nor are they to wait until there is room for all that come due with them.
 #[test]
-fn letters_of_newer_messages_do_not_take_the_room_that_those_of_the_oldest_need() {
+fn letters_of_newer_messages_leave_room_for_the_oldest() {
     for mode in MODES {
         for newer_first in [true, false] {
             let (mut scene, _) = filled(mode, GroupOptions::default().max_reconsume_times(0), |_| {});
@@ -184,7 +184,7 @@ fn as_many_letters_are_written_as_there_is_room_for() {
 
 /// What a group's looks into many queues add to the live state has its spares before the disk is full.
 #[test]
-fn pops_go_on_on_a_full_disk_when_a_group_has_looked_into_many_queues_before() {
+fn pops_go_on_on_a_full_disk_for_a_group_of_many_queues() {
     for mode in MODES {
         let options = small(mode).checkpoint_segment_bytes(1 << 17);
         let (scene, _) = filled_with(options, GroupOptions::default().without_limit(), |scene| {

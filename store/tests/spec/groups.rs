@@ -12,7 +12,7 @@ fn settled(settings: GroupOptions) -> Scene {
 }
 
 #[test]
-fn a_receipt_leads_to_its_group_and_one_setting_can_be_changed_alone() {
+fn a_receipt_names_its_group_and_one_setting_changes_alone() {
     let scene = Scene::limit(3);
     scene.append("a");
     let receipt = scene.pop().receipt();
@@ -45,7 +45,7 @@ fn groups_see_every_message_independently() {
 }
 
 #[test]
-fn a_deleted_group_is_gone_with_its_position_and_its_letters_stay() {
+fn a_deleted_group_loses_its_position_and_its_letters_stay() {
     let mut scene = Scene::limit(0);
     scene.append_many("m", 2);
     let old = scene.pop().receipt();
@@ -105,7 +105,7 @@ fn a_pop_takes_from_all_queues_or_from_one() {
 }
 
 #[test]
-fn messages_of_one_key_go_to_one_queue_and_a_message_to_the_queue_it_names() {
+fn a_message_goes_to_the_queue_of_its_key_or_the_one_it_names() {
     let scene = Scene::new();
     scene.store().create_topic(TOPIC, 8).unwrap();
     let queue_of = |message: Message<'_>| scene.store().append(TOPIC, message).unwrap().queue;

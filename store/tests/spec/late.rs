@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[test]
-fn an_ack_after_the_lease_still_counts_while_nobody_else_has_the_message() {
+fn an_ack_after_the_lease_is_accepted_before_a_redelivery() {
     let scene = Scene::new();
     scene.append("a");
     let receipt = scene.pop().receipt();
@@ -18,7 +18,7 @@ fn an_ack_after_the_lease_still_counts_while_nobody_else_has_the_message() {
 }
 
 #[test]
-fn an_ack_after_the_lease_counts_even_before_the_reviver_has_seen_its_end() {
+fn an_ack_after_the_lease_is_accepted_before_the_reviver_ran() {
     let scene = Scene::limit(0);
     scene.append("a");
     let receipt = scene.pop().receipt();
@@ -116,7 +116,7 @@ fn ack_after_discarding_changes_nothing_and_says_so() {
 }
 
 #[test]
-fn nack_and_extend_after_the_lease_change_nothing_and_an_ack_would_still_count() {
+fn nack_and_extend_after_the_lease_change_nothing() {
     let scene = Scene::new();
     scene.append("a");
     let receipt = scene.pop().receipt();
@@ -184,7 +184,7 @@ fn with_a_limit_of_zero_an_extended_lease_is_not_cut_short() {
 }
 
 #[test]
-fn the_time_from_pop_to_ack_is_kept_per_group_and_warned_of_when_it_nears_the_lease() {
+fn an_ack_time_near_the_lease_is_warned_of_per_group() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&told);
     let options = Options::default().on_event(move |event| sink.lock().unwrap().push(event.clone()));

@@ -100,7 +100,7 @@ fn entries_that_no_file_has_are_one_fault_up_to_the_next_file() {
 }
 
 #[test]
-fn a_lookup_without_queue_files_reads_the_log_once_for_all_topics() {
+fn a_lookup_without_queue_files_reads_the_log_once() {
     let without_files = |topics| {
         let scene = many_topics(topics);
         std::fs::remove_dir_all(scene.path.join("queues")).unwrap();
@@ -110,7 +110,7 @@ fn a_lookup_without_queue_files_reads_the_log_once_for_all_topics() {
 }
 
 #[test]
-fn a_lookup_by_wrong_queue_files_reads_the_log_once_for_all_topics() {
+fn a_lookup_by_wrong_queue_files_reads_the_log_once() {
     let with_wrong_files = |topics| {
         let scene = many_topics(topics);
         for topic in 0..topics {

@@ -35,7 +35,7 @@ fn pass(scene: &Scene, messages: u32) {
 }
 
 #[test]
-fn by_age_no_young_message_goes_because_an_old_one_was_moved_behind_it() {
+fn by_age_a_moved_old_message_takes_no_young_one_along() {
     // Wherever the copy lies in its segment.
     for fill in 0..10 {
         let scene = keeping(Retention::keep().after(secs(3600)), GroupOptions::default());
@@ -72,7 +72,7 @@ fn letters_that_a_group_reads_stay_until_it_is_done_with_them() {
 }
 
 #[test]
-fn the_log_does_not_grow_without_an_end_however_many_letters_it_holds() {
+fn the_log_stays_bounded_however_many_letters_it_holds() {
     let mut scene = burying();
     for at in 0..300 {
         bury(&scene, &format!("letter {at}"));
@@ -86,7 +86,7 @@ fn the_log_does_not_grow_without_an_end_however_many_letters_it_holds() {
 }
 
 #[test]
-fn a_segment_that_holds_only_what_was_moved_there_still_tells_of_what_topic_that_is() {
+fn a_segment_of_moved_messages_alone_names_their_topics() {
     let mut scene = burying();
     bury(&scene, "letter");
     (0..5).for_each(|_| pass(&scene, 20));
@@ -129,7 +129,7 @@ impl Hook for Begins {
 }
 
 #[test]
-fn what_was_done_for_all_readers_stays_for_one_that_begins_while_letters_are_moved() {
+fn a_reader_that_begins_during_a_move_sees_no_settled_letter() {
     let mut tried = 0;
     loop {
         let begins = Arc::new(Begins::default());

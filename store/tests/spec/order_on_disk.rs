@@ -62,7 +62,7 @@ fn rule_2_bytes_from_before_a_truncation_never_parse() {
 }
 
 #[test]
-fn rule_4_what_is_cut_is_zeroed_and_synced_before_anything_is_appended() {
+fn rule_4_a_cut_is_zeroed_and_synced_before_the_next_append() {
     let (mut scene, tap, lost) = tapped_with_a_tail();
     let done = repairs(&mut scene, &tap);
     let zeroed = [What::Room, What::Sync];
@@ -74,7 +74,7 @@ fn rule_4_what_is_cut_is_zeroed_and_synced_before_anything_is_appended() {
 }
 
 #[test]
-fn rule_4_nothing_leads_beyond_the_end_when_later_segments_are_removed() {
+fn rule_4_nothing_leads_past_the_end_after_segments_are_removed() {
     let (mut scene, tap) = tapped(Durability::Buffered);
     scene.append("first");
     (0..8).for_each(|_| assert!(scene.store().append(TOPIC, Message::new(&[b'x'; 1500])).is_ok()));
@@ -90,7 +90,7 @@ fn rule_4_nothing_leads_beyond_the_end_when_later_segments_are_removed() {
 
 /// A store that nobody promised durability dies when the copy of a dead letter is written and its sync has failed.
 #[test]
-fn rule_6_a_letter_that_is_found_at_open_is_durable_before_its_origin_is_settled() {
+fn rule_6_a_letter_found_at_open_is_durable_before_it_settles() {
     let tap = Arc::new(Tap::default());
     let options = Options::default().durability(Durability::Buffered).hook(tap.clone());
     let mut scene = Scene::with(options, GroupOptions::default().max_reconsume_times(0));
@@ -131,7 +131,7 @@ fn rule_8_a_segment_is_whole_and_durable_before_it_has_its_name() {
 }
 
 #[test]
-fn the_name_of_a_queues_file_is_durable_before_a_mark_counts_on_it() {
+fn a_queue_file_has_a_durable_name_before_a_mark_refers_to_it() {
     let (mut scene, tap) = tapped(Durability::SyncEach);
     let marked = |scene: &Scene| {
         tap.heal();

@@ -26,7 +26,7 @@ fn end_of(path: &Path) -> u64 {
 }
 
 #[test]
-fn of_a_store_that_was_closed_only_the_record_that_says_so_is_not_proven() {
+fn of_a_closed_store_only_the_closing_record_is_unproven() {
     let mut scene = Scene::buffered();
     scene.append_many("m", 20);
     scene.close();
@@ -52,7 +52,7 @@ fn a_cut_is_planned_where_the_tail_begins_and_as_long_as_it_is() {
 }
 
 #[test]
-fn queues_without_files_are_planned_to_be_rebuilt_with_all_their_entries() {
+fn queues_without_files_are_planned_to_be_rebuilt_wholly() {
     let mut scene = Scene::buffered();
     scene.append_many("m", 5);
     scene.append_many("a message that fills the segments faster, number ", 200);
@@ -65,7 +65,7 @@ fn queues_without_files_are_planned_to_be_rebuilt_with_all_their_entries() {
 }
 
 #[test]
-fn a_segment_that_has_its_name_and_nothing_else_is_planned_to_be_made_anew() {
+fn a_segment_with_only_a_name_is_planned_to_be_made_again() {
     let mut scene = Scene::buffered();
     scene.append_many("message ", 3);
     scene.close();
@@ -121,7 +121,7 @@ fn of_a_store_that_is_refused_no_step_is_planned() {
 
 /// Opening removes files under construction, and refuses what it cannot remove.
 #[test]
-fn a_directory_with_the_name_of_a_file_under_construction_is_told_before_opening_refuses_it() {
+fn a_directory_named_as_a_temporary_file_is_in_the_plan() {
     let mut scene = Scene::buffered();
     scene.append("a");
     scene.close();

@@ -28,7 +28,7 @@ fn expect_after(scene: &Scene, delay: Duration) {
 }
 
 #[test]
-fn each_backoff_hides_the_message_between_the_leases_end_and_the_next_delivery() {
+fn each_backoff_hides_the_message_until_the_next_delivery() {
     let second = secs(1);
     let cases = [
         (Backoff::None, [0, 0, 0, 0]),
@@ -108,7 +108,7 @@ fn a_discarding_group_drops_at_its_limit_and_keeps_no_letter() {
 }
 
 #[test]
-fn an_ordered_group_hands_out_nothing_behind_an_unsettled_message() {
+fn an_ordered_group_pops_nothing_behind_an_unsettled_message() {
     let scene = settled(ordered());
     scene.append_many("m", 3);
     let first = scene.pop_up_to(10);

@@ -8,7 +8,7 @@ use crate::scene::{MODES, Scene, TOPIC, secs};
 use popstore::{Durability, Error, GroupOptions, Message, Options, Pop, Retention, Settled};
 
 #[test]
-fn promise_1_a_killed_process_loses_nothing_acknowledged_in_any_mode() {
+fn promise_1_a_killed_process_loses_nothing_acknowledged() {
     for mode in MODES {
         let mut scene = Scene::with(Options::default().durability(mode), GroupOptions::default());
         scene.append_many("m", 50);
@@ -43,7 +43,7 @@ fn promise_1_a_batch_happens_wholly_or_not_at_all() {
 }
 
 #[test]
-fn promise_1_a_batch_that_crosses_a_segments_end_lies_in_one_segment() {
+fn promise_1_a_batch_at_a_segments_end_lies_in_one_segment() {
     let mut scene = Scene::buffered();
     let body = [b'x'; 900];
     for _ in 0..9 {
@@ -99,7 +99,7 @@ fn promise_2_synced_through_moves_with_each_append_or_with_sync() {
 }
 
 #[test]
-fn promise_3_whatever_subset_of_the_unsynced_sectors_arrived_a_prefix_of_the_messages_is_left() {
+fn promise_3_any_subset_of_unsynced_sectors_leaves_a_prefix() {
     let mut dice = Dice(99);
     for round in 0..24 {
         let mut scene = Scene::buffered();
@@ -120,7 +120,7 @@ fn promise_3_whatever_subset_of_the_unsynced_sectors_arrived_a_prefix_of_the_mes
 }
 
 #[test]
-fn promise_4_damage_names_the_file_and_the_place_and_is_never_returned_as_data() {
+fn promise_4_damage_names_its_place_and_is_not_returned_as_data() {
     let scene = Scene::new();
     scene.append_many("m", 3);
     let frame = frames_of(&scene.path, "commit", MESSAGE)[1].clone();
@@ -153,7 +153,7 @@ fn promise_4_damage_where_a_queue_begins_can_be_given_up() {
 }
 
 #[test]
-fn promise_5_the_first_failed_sync_poisons_the_store_and_is_never_retried() {
+fn promise_5_the_first_failed_sync_poisons_and_is_not_retried() {
     for mode in MODES {
         let (scene, tap) = tapped(mode);
         scene.append("a");

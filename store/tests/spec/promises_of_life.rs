@@ -21,7 +21,7 @@ fn fill_disk(tap: &Tap, log: &'static str) {
 }
 
 #[test]
-fn promise_6_a_full_disk_is_an_error_of_append_and_pop_and_ack_go_on() {
+fn promise_6_on_a_full_disk_append_fails_and_pop_and_ack_go_on() {
     for mode in MODES {
         let (mut scene, tap) = tapped(mode);
         scene.append_many("m", 100);
@@ -61,7 +61,7 @@ fn promise_6_a_batch_refused_by_a_full_disk_leaves_nothing() {
 }
 
 #[test]
-fn promise_7_the_second_open_fails_at_once_in_this_process_and_in_another() {
+fn promise_7_the_second_open_fails_at_once_in_any_process() {
     if let Ok(dir) = std::env::var("POPSTORE_SPEC_DIR") {
         // The other process: this very test, started by itself.
         let before = crate::disk::files(dir.as_ref());
@@ -75,7 +75,7 @@ fn promise_7_the_second_open_fails_at_once_in_this_process_and_in_another() {
     let child = std::process::Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "promises_of_life::promise_7_the_second_open_fails_at_once_in_this_process_and_in_another",
+            "promises_of_life::promise_7_the_second_open_fails_at_once_in_any_process",
             "--test-threads=1",
         ])
         .env("POPSTORE_SPEC_DIR", &scene.path)
@@ -90,7 +90,7 @@ fn text_of(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn promise_7_the_lock_outlives_the_store_as_a_file_and_not_as_a_lock() {
+fn promise_7_the_lock_file_outlives_the_store_unlocked() {
     let mut scene = Scene::new();
     scene.close();
     assert!(scene.path.join("lock").exists());
@@ -113,7 +113,7 @@ fn promise_8_after_a_restart_a_lease_has_what_was_left_of_it() {
 }
 
 #[test]
-fn promise_8_a_clock_set_back_across_a_restart_never_makes_a_lease_longer_than_its_invisible_time() {
+fn promise_8_a_clock_set_back_makes_no_lease_longer() {
     for back in [100, 40_000, 999_999] {
         let mut scene = Scene::new();
         scene.append_many("m", 2);
@@ -144,7 +144,7 @@ fn promise_8_a_clock_set_forward_makes_a_duplicate_at_most() {
 }
 
 #[test]
-fn promise_9_a_message_that_kills_its_consumer_is_dead_lettered_after_exactly_the_configured_deliveries() {
+fn promise_9_a_message_that_kills_consumers_is_dead_lettered() {
     for mode in MODES {
         let settings = GroupOptions::default().max_reconsume_times(2);
         let mut scene = Scene::with(Options::default().durability(mode), settings);

@@ -156,7 +156,7 @@ fn what_a_reader_holds_stays_valid_after_its_file_was_deleted() {
 }
 
 #[test]
-fn a_segment_full_of_leased_messages_stays_until_they_are_little_beside_the_log() {
+fn a_segment_full_of_leases_stays_until_they_are_a_small_part() {
     let scene = keeping(Retention::keep().bytes(8192));
     (0..10).for_each(|_| assert!(scene.store().append(TOPIC, Message::new(&[b'y'; 300])).is_ok()));
     let held = scene.group().pop(TOPIC, Pop::up_to(10).invisible_for(WEEK)).unwrap();
@@ -194,7 +194,7 @@ fn a_fresh_store_takes_at_most_8_mib_with_default_options() {
 
 #[test]
 #[cfg(unix)]
-fn room_for_a_large_body_is_made_in_steps_and_not_by_whole_segments() {
+fn room_for_a_large_body_is_made_in_steps() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::options().durability(Durability::Buffered).open(dir.path()).unwrap();
     let body = vec![1; 4 << 20];
@@ -276,7 +276,7 @@ fn damage_in_a_segment_does_not_keep_the_log_from_going() {
 
 /// Behind damage the queues' entries are believed only where the messages bear them out.
 #[test]
-fn damage_and_a_wrong_entry_together_do_not_let_messages_go_that_lie_behind() {
+fn damage_and_a_wrong_entry_delete_no_message_behind_them() {
     for (entry, offset) in (0..30).flat_map(|entry| [(entry, 64_u64), (entry, 9000)]) {
         let mut scene = keeping(Retention::keep());
         scene.append_many(&"x".repeat(400), 30);

@@ -19,7 +19,7 @@ fn expect_hundred(scene: &Scene) {
 }
 
 #[test]
-fn rule_1_deleted_consume_queues_are_rebuilt_from_the_commit_log() {
+fn rule_1_deleted_consume_queues_are_rebuilt_from_the_log() {
     let mut scene = hundred();
     scene.close();
     std::fs::remove_dir_all(scene.path.join("queues")).unwrap();
@@ -29,7 +29,7 @@ fn rule_1_deleted_consume_queues_are_rebuilt_from_the_commit_log() {
 }
 
 #[test]
-fn rule_1_short_consume_queues_are_rebuilt_from_the_commit_log() {
+fn rule_1_short_consume_queues_are_rebuilt_from_the_log() {
     let mut scene = hundred();
     scene.close();
     files(&scene.path.join("queues")).keys().for_each(|path| change(path, |bytes| bytes.truncate(20)));
@@ -90,7 +90,7 @@ fn rule_2_a_record_at_another_place_and_zeroes_never_parse() {
 }
 
 #[test]
-fn rule_3_a_bit_flip_in_what_was_durable_is_corruption_and_changes_nothing_on_disk() {
+fn rule_3_a_bit_flip_in_durable_bytes_is_damage_and_stays() {
     let mut scene = Scene::new();
     scene.append_many("m", 3);
     scene.die(|_| {});
@@ -131,7 +131,7 @@ fn rule_3_damage_in_the_checkpoint_log_is_corruption_too() {
 }
 
 #[test]
-fn rule_3_after_a_close_in_order_even_the_last_record_is_never_cut() {
+fn rule_3_after_a_clean_close_even_the_last_record_is_not_cut() {
     let mut scene = Scene::buffered();
     scene.append_many("m", 2);
     scene.close();
@@ -157,7 +157,7 @@ fn rule_3_a_tail_that_was_never_proven_durable_is_cut() {
 }
 
 #[test]
-fn rule_4_what_lay_behind_the_end_never_comes_back_after_later_appends_and_a_second_crash() {
+fn rule_4_bytes_behind_the_end_never_come_back() {
     let (mut scene, lost) = crate::order_on_disk::with_a_tail();
     scene.open();
     assert_eq!(scene.bodies(), ["m0"]);
@@ -211,7 +211,7 @@ fn rule_5_acks_leases_and_positions_of_lost_messages_are_void() {
 }
 
 #[test]
-fn rule_5_what_is_void_stays_void_after_new_messages_and_another_crash() {
+fn rule_5_what_is_void_stays_void_after_appends_and_a_crash() {
     let mut scene = Scene::buffered();
     scene.append("kept");
     scene.store().sync().unwrap();
@@ -232,7 +232,7 @@ fn rule_5_what_is_void_stays_void_after_new_messages_and_another_crash() {
 }
 
 #[test]
-fn rule_5_a_crash_between_the_loss_and_the_next_append_changes_nothing() {
+fn rule_5_a_crash_before_the_next_append_changes_nothing() {
     let mut scene = Scene::buffered();
     scene.append("lost");
     let receipt = scene.pop().receipt();

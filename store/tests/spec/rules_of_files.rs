@@ -16,7 +16,7 @@ fn long() -> Scene {
 }
 
 #[test]
-fn rule_8_a_missing_segment_is_damage_and_is_named_wherever_it_was() {
+fn rule_8_a_missing_segment_is_damage_and_is_named() {
     for log in ["commit", "checkpoint"] {
         let mut scene = long();
         scene.open();
@@ -50,7 +50,7 @@ fn rule_8_a_missing_log_is_damage() {
 }
 
 #[test]
-fn rule_8_a_half_made_newest_segment_never_makes_the_store_unopenable() {
+fn rule_8_a_store_opens_with_a_half_made_newest_segment() {
     for (log, content) in ["commit", "checkpoint"].into_iter().flat_map(|log| [0, 30, 64, 4096].map(|len| (log, len))) {
         let mut scene = long();
         let newest = base(segments(&scene.path, log).last().unwrap());
@@ -64,7 +64,7 @@ fn rule_8_a_half_made_newest_segment_never_makes_the_store_unopenable() {
 }
 
 #[test]
-fn rule_8_a_damaged_older_segment_is_never_taken_for_a_half_made_one() {
+fn rule_8_a_damaged_older_segment_is_not_taken_for_half_made() {
     let scene = long();
     let all = segments(&scene.path, "commit");
     for path in &all {
@@ -250,7 +250,7 @@ fn an_older_checkpoint_log_beside_a_newer_commit_log_is_refused() {
 }
 
 #[test]
-fn garbage_in_place_of_the_newest_segment_is_damage_and_not_half_made() {
+fn garbage_as_the_newest_segment_is_damage_and_not_half_made() {
     let mut scene = Scene::buffered();
     scene.append_many("message", 200);
     scene.store().sync().unwrap();

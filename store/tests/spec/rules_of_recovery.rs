@@ -25,7 +25,7 @@ fn half_buried() -> Scene {
 }
 
 #[test]
-fn rule_6_a_dead_letter_whose_settling_is_lost_is_settled_at_open_exactly_once() {
+fn rule_6_an_unrecorded_burial_is_settled_once_at_open() {
     let mut scene = half_buried();
     assert_eq!(scene.store().recovery().dead_letters_completed, 1);
     for _ in 0..2 {
@@ -111,7 +111,7 @@ fn broken() -> Scene {
 }
 
 #[test]
-fn rule_7_recovery_that_is_interrupted_at_any_step_starts_over_to_the_same_result() {
+fn rule_7_recovery_interrupted_anywhere_has_the_same_result() {
     let scene = broken();
     let expected: Vec<String> = {
         let whole = tempfile::tempdir().unwrap();
@@ -249,7 +249,7 @@ fn a_name_that_nobody_could_give_is_damage() {
 }
 
 #[test]
-fn a_batch_that_is_torn_right_behind_what_was_durable_never_happened() {
+fn a_batch_torn_right_behind_the_durable_end_never_happened() {
     for mode in MODES {
         let mut scene = Scene::with(Options::default().durability(mode), GroupOptions::default());
         scene.append("a");

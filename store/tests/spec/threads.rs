@@ -117,7 +117,7 @@ fn pop_wait_of_an_ordered_group_is_woken_by_the_ack_in_front() {
 }
 
 #[test]
-fn pop_wait_of_an_ordered_group_is_woken_by_the_dead_lettering_in_front() {
+fn pop_wait_of_an_ordered_group_is_woken_by_a_dead_lettering() {
     let settings = GroupOptions::default().ordered(true).max_reconsume_times(0).invisible_for(100 * MS);
     let live = live(Durability::Buffered, settings);
     append(&live.store, "a");
@@ -179,7 +179,7 @@ fn consume(group: &Group) -> Vec<String> {
 }
 
 #[test]
-fn concurrent_appenders_get_dense_indexes_and_all_of_it_survives_a_kill() {
+fn concurrent_appends_get_dense_indexes_that_survive_a_kill() {
     for durability in [Durability::SyncEach, Durability::Buffered] {
         let live = live(durability, GroupOptions::default());
         let appender = |at: u32| -> Vec<u64> {
@@ -224,7 +224,7 @@ fn the_last_clone_that_is_dropped_closes_the_store() {
 }
 
 #[test]
-fn one_clone_closes_for_all_and_the_store_can_be_opened_again_beside_them() {
+fn one_clone_closes_for_all_and_the_store_opens_beside_them() {
     let live = buffered();
     let other = live.store.clone();
     append(&other, "a");
@@ -237,7 +237,7 @@ fn one_clone_closes_for_all_and_the_store_can_be_opened_again_beside_them() {
 }
 
 #[test]
-fn what_an_append_acknowledged_while_the_store_was_closed_is_there_afterwards() {
+fn an_append_acknowledged_during_a_close_is_there_afterwards() {
     for round in 0..6 {
         let durability = if round % 2 == 0 { Durability::SyncEach } else { Durability::Buffered };
         let live = live(durability, GroupOptions::default());
@@ -254,7 +254,7 @@ fn what_an_append_acknowledged_while_the_store_was_closed_is_there_afterwards() 
 }
 
 #[test]
-fn what_fell_due_while_the_store_was_closed_is_there_for_the_first_pop() {
+fn what_fell_due_while_closed_is_there_for_the_first_pop() {
     for _ in 0..10 {
         let Live { dir, store, group } = buffered();
         append(&store, "a");
@@ -284,7 +284,7 @@ impl Hook for SlowDisk {
 }
 
 #[test]
-fn beside_an_owner_whose_logs_turn_over_all_the_time_no_faults_are_told() {
+fn beside_an_owner_whose_logs_roll_no_faults_are_reported() {
     for durability in [Durability::Buffered, Durability::SyncEach] {
         let dir = tempfile::tempdir().unwrap();
         let options = options(durability).checkpoint_segment_bytes(1 << 16).mark_every_bytes(1 << 18);

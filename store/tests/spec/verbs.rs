@@ -105,7 +105,7 @@ fn recovery_tells_how_much_it_read() {
 }
 
 #[test]
-fn a_salvage_beside_an_owner_copies_what_there_was_when_it_looked() {
+fn a_salvage_beside_an_owner_copies_what_there_was_at_its_start() {
     let scene = Scene::limit(0);
     scene.append("m0");
     let snapshot = Snapshot::open(&scene.path).unwrap();
@@ -122,7 +122,7 @@ fn a_salvage_beside_an_owner_copies_what_there_was_when_it_looked() {
 }
 
 #[test]
-fn at_its_limit_a_message_goes_to_the_dead_letters_with_its_history() {
+fn at_its_limit_a_message_becomes_a_letter_with_its_history() {
     let mut scene = Scene::limit(1);
     scene.append("a");
     for attempt in 1..=2 {

@@ -69,7 +69,7 @@ fn one_message_from_the_future_does_not_outlive_the_next_open() {
 }
 
 #[test]
-fn a_clock_that_was_set_between_two_runs_lets_no_unread_message_go() {
+fn a_clock_set_between_two_runs_deletes_no_unread_message() {
     let (mut scene, events) = of_an_hour();
     append_segments(&scene);
     scene.close();

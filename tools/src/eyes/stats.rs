@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_those_of_the_buckets_and_never_above_the_slowest() {
+    fn quantiles_are_of_the_buckets_and_never_above_the_slowest() {
         let mut times = Times::default();
         (1..=100).for_each(|millis| times.took(Duration::from_millis(millis)));
         assert_eq!((times.quantile(50), times.quantile(99)), (65_535, 100_000));

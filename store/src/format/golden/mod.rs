@@ -108,7 +108,7 @@ fn every_commit_record_is_what_the_page_shows_and_comes_back() {
 }
 
 #[test]
-fn every_checkpoint_record_is_what_the_page_shows_and_comes_back() {
+fn each_checkpoint_record_is_as_the_page_shows_and_comes_back() {
     for ((name, bytes), (_, record)) in frames(LogKind::Checkpoint).iter().zip(checkpoint_records()) {
         let frame = opened(LogKind::Checkpoint, bytes);
         shows(&format!("{name} ({})", frame.kind), frame.payload);
@@ -172,7 +172,7 @@ fn the_fixed_structures_are_what_the_page_shows_and_come_back() {
 }
 
 #[test]
-fn a_record_cut_short_is_refused_or_has_lost_the_end_of_its_body() {
+fn a_record_cut_short_is_refused_or_has_a_shorter_body() {
     for log in [LogKind::Commit, LogKind::Checkpoint] {
         for (name, bytes) in frames(log) {
             let Frame { kind, payload, .. } = opened(log, &bytes);
@@ -190,7 +190,7 @@ fn a_record_cut_short_is_refused_or_has_lost_the_end_of_its_body() {
 }
 
 #[test]
-fn a_record_with_any_byte_changed_is_refused_or_is_another_record() {
+fn a_record_with_a_changed_byte_is_refused_or_another_record() {
     for log in [LogKind::Commit, LogKind::Checkpoint] {
         for (name, bytes) in frames(log) {
             let Frame { kind, payload, .. } = opened(log, &bytes);

@@ -87,7 +87,7 @@ fn the_worked_example_is_what_the_page_shows() {
 }
 
 #[test]
-fn the_worked_example_reads_back_across_the_end_of_its_first_segment() {
+fn the_worked_example_reads_back_across_a_segments_end() {
     let (pieces, mut log) = (pieces(), vec![0; 2 * CAPACITY as usize]);
     for piece in &pieces {
         log[piece.at as usize..piece.end() as usize].copy_from_slice(&piece.bytes);
@@ -116,7 +116,7 @@ fn the_worked_example_reads_back_across_the_end_of_its_first_segment() {
 }
 
 #[test]
-fn the_worked_example_rolls_because_the_third_message_leaves_no_room_for_the_end_frame() {
+fn the_worked_example_rolls_for_want_of_room_for_an_end_frame() {
     let pieces = pieces();
     let (synced, third) = (pieces[3].end(), pieces[7].bytes.len() as u64);
     assert!(synced + third + END_FRAME as u64 > CAPACITY);
