@@ -14,6 +14,21 @@ use crate::callback;
 
 /// Where the store's time comes from. It is asked while locks are held, so it must not call the store. A panic in it poisons
 /// the store ([`crate::Error::Poisoned`]).
+///
+/// ```
+/// use popstore::clock::{Clock, SystemClock, Time};
+/// use std::time::Duration;
+/// /// An hour ahead of the machine.
+/// struct Ahead(SystemClock);
+/// impl Clock for Ahead {
+///     fn now(&self) -> Time {
+///         self.0.now().after(Duration::from_secs(3600))
+///     }
+///     fn runs(&self) -> bool {
+///         true
+///     }
+/// }
+/// ```
 pub trait Clock: Send + Sync {
     /// The time on the store's timeline.
     fn now(&self) -> Time;
@@ -29,6 +44,12 @@ pub trait Clock: Send + Sync {
 }
 
 /// The machine's clock.
+///
+/// ```
+/// use popstore::clock::{Clock, SystemClock};
+/// let clock = SystemClock::start();
+/// assert!(clock.now() <= clock.now());
+/// ```
 #[derive(Clone, Debug)]
 pub struct SystemClock {
     opened_at: Time,
@@ -41,6 +62,15 @@ pub struct SystemClock {
 }
 
 /// A clock for tests: it stands still until it is told to move.
+///
+/// ```
+/// use popstore::clock::{Clock, ManualClock};
+/// use std::time::Duration;
+/// let clock = ManualClock::at(Duration::from_secs(10));
+/// clock.advance(Duration::from_secs(5));
+/// assert_eq!(clock.now().0, 15_000_000, "microseconds since the Unix epoch");
+/// clock.set(Duration::ZERO);
+/// ```
 #[derive(Debug)]
 pub struct ManualClock(AtomicU64);
 

@@ -16,6 +16,19 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// messages that it needs several records ([`crate::Group::ack_batch`]) may have been done for the first of them; a repeated
 /// ack reports those as [`crate::Settled::AlreadySettled`]. An error of [`crate::Store::close`]
 /// undoes nothing that was acknowledged before.
+///
+/// ```
+/// use popstore::Error;
+/// use std::path::Path;
+/// fn advise(error: &Error, dir: &Path) -> String {
+///     match error {
+///         Error::Full { path, .. } => format!("free space for {}, then go on", path.display()),
+///         Error::Poisoned { .. } => "close the store and open it again".into(),
+///         Error::Corrupt { .. } => format!("store-inspect verify {}", dir.display()),
+///         other => other.to_string(),
+///     }
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

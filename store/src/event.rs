@@ -3,6 +3,18 @@
 use std::time::{Duration, SystemTime};
 
 /// Something worth a look. Each is also a `tracing` line at level `warn`.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use popstore::{Store, StoreEvent};
+/// let store = Store::options().on_event(|event| match event {
+///     StoreEvent::SlowAck { group, took, .. } => eprintln!("{group} took {took:?}"),
+///     other => eprintln!("{other:?}"),
+/// });
+/// store.open(dir.path())?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreEvent {

@@ -11,6 +11,14 @@ use crate::event::StoreEvent;
 use crate::segment::Hook;
 
 /// When something acknowledged is durable. The same for messages, leases and acks.
+///
+/// ```
+/// # use popstore::{Durability, Store};
+/// use std::time::Duration;
+/// let each = Store::options(); // every return is durable
+/// let soon = Store::options().durability(Durability::SyncEvery(Duration::from_millis(10)));
+/// let buffered = Store::options().durability(Durability::Buffered);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {
@@ -26,6 +34,13 @@ pub enum Durability {
 
 /// When messages are deleted. Always whole segments, in the background, and never one that a lease or a retry still
 /// needs. A segment goes when any of the rules allows it; without rules nothing is deleted.
+///
+/// ```
+/// use popstore::{Retention, Store};
+/// use std::time::Duration;
+/// let a_week = Duration::from_secs(7 * 86_400);
+/// let options = Store::options().retention(Retention::keep().when_done().after(a_week).bytes(10 << 30));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Retention {
     pub(crate) after: Option<Duration>,

@@ -24,6 +24,19 @@ const FLOORS: [&[&str]; 11] = [
 /// What stands on all of them.
 const ROOF: [&str; 3] = ["fuzzing", "lib", "salvage"];
 
+/// Public types of `store/src` whose functions have no example yet.
+const WITHOUT_EXAMPLE: [&str; 9] = [
+    "CheckpointReader",
+    "CommitReader",
+    "DeadLetter",
+    "Delivery",
+    "Lookup",
+    "Pop",
+    "RecoveryPlan",
+    "Settled",
+    "StoreLog",
+];
+
 /// In the files of the first, nothing of the rest is named.
 const FORBIDDEN: [(&str, &[&str]); 2] = [
     ("store/src/format", &["std::fs", "std::sync"]),
@@ -124,6 +137,70 @@ fn files_are_short_begin_with_what_they_are_for_and_are_ascii() {
         assert!(text.starts_with("//!"), "{path} does not say what it is for");
         assert!(text.is_ascii(), "{path} is not ASCII");
     }
+}
+
+/// A public item: its type, its name if it is a function, and whether its documentation has an example.
+struct Item<'t> {
+    of: &'t str,
+    function: Option<&'t str>,
+    has_example: bool,
+}
+
+fn word(text: &str) -> &str {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap()
+}
+
+/// The public types among these lines, and the public functions of types.
+fn items(text: &str) -> Vec<Item<'_>> {
+    let (mut items, mut of, mut has_example) = (Vec::new(), "", false);
+    for line in text.lines() {
+        let line_of = |name: &'_ str| line.strip_prefix(name).map(word);
+        if let Some(inherent) = line.strip_prefix("impl").filter(|line| !line.contains(" for ")) {
+            let generic = inherent.starts_with('<').then(|| inherent.split_once("> ")).flatten();
+            of = word(generic.map_or(inherent, |(_, rest)| rest).trim_start());
+        } else if let Some(name) = ["pub struct ", "pub enum ", "pub trait "].into_iter().find_map(line_of) {
+            items.push(Item { of: word(name), function: None, has_example });
+        } else if let Some(rest) = line.strip_prefix("    pub fn ") {
+            items.push(Item { of, function: Some(word(rest)), has_example });
+        }
+        match line.trim_start() {
+            doc if doc.starts_with("///") => has_example |= doc.contains("```"),
+            attribute if attribute.starts_with("#[") => {}
+            _ => has_example = false,
+        }
+    }
+    items
+}
+
+/// Functions of the handles have an example each; other functions may share that of their type.
+#[test]
+fn each_function_that_users_call_has_an_example() {
+    let sources: Vec<_> = sources("store/src").into_iter().filter(|(path, _)| !path.ends_with("fuzzing.rs")).collect();
+    let all: Vec<_> = sources.iter().map(|(path, text)| (path, items(text))).collect();
+    let shown: Vec<&str> = all
+        .iter()
+        .flat_map(|(_, items)| items.iter().filter(|item| item.function.is_none() && item.has_example))
+        .map(|item| item.of)
+        .chain(WITHOUT_EXAMPLE)
+        .collect();
+    for (path, items) in &all {
+        let is_handle = path.parent().unwrap().ends_with("src/store");
+        for Item { of, function, has_example } in items {
+            let Some(function) = function else { continue };
+            let has_example = *has_example || !is_handle && shown.contains(of);
+            assert!(has_example, "{}: {of}::{function} has no example", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_function_without_an_example_would_be_found() {
+    let text =
+        "/// ```\n#[derive(Clone)]\npub struct A<'a>(&'a u8);\nimpl<'a> A<'a> {\n    /// It\n    pub fn b() {}\n}\n";
+    let items = items(text);
+    let [a, b] = &items[..] else { panic!("{} items", items.len()) };
+    assert_eq!((a.of, a.function, a.has_example), ("A", None, true));
+    assert_eq!((b.of, b.function, b.has_example), ("A", Some("b"), false));
 }
 
 /// The name of each test among these lines.

@@ -12,6 +12,20 @@ const SLOW_PERCENT: u64 = 80;
 const WARN_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Quantiles of the time from pop to ack, to about one percent.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use popstore::*;
+/// # let store = Store::open(dir.path())?;
+/// # let billing = store.create_group("billing", GroupOptions::default())?;
+/// # store.append("orders", Message::new("12.50 EUR"))?;
+/// let popped = billing.pop("orders", Pop::up_to(1))?;
+/// assert!(billing.ack(popped[0].receipt())?.counted());
+/// let times = billing.stats()?.pop_to_ack;
+/// assert!(times.count == 1 && times.p50 <= times.max);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PopToAck {

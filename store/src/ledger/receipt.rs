@@ -13,6 +13,21 @@ use crate::format::receipt::{Lease, RECEIPT};
 /// one delivery; a later delivery of the same message has another. It stays good across a restart.
 ///
 /// As text it is a line of hexadecimal digits, to be handed through a shell or another process.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use popstore::*;
+/// # let store = Store::open(dir.path())?;
+/// # let billing = store.create_group("billing", GroupOptions::default())?;
+/// # store.append("orders", Message::new("12.50 EUR"))?;
+/// let receipt = billing.pop("orders", Pop::up_to(1))?[0].receipt();
+/// let text = receipt.to_string();
+/// assert_eq!(text.parse::<Receipt>()?, receipt);
+/// assert_eq!(Receipt::from_bytes(&receipt.to_bytes())?.attempt(), 1);
+/// assert!(text[1..].parse::<Receipt>().is_err());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Receipt {
     pub(crate) lease: Lease,

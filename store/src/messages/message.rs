@@ -116,6 +116,18 @@ pub(crate) fn record_bytes_max(record: &MessageRecord<'_>) -> usize {
 
 /// A message read from the store. It borrows the map of its segment and keeps it alive, also when retention deletes
 /// the file.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use popstore::*;
+/// # let store = Store::open(dir.path())?;
+/// store.append("orders", Message::new("12.50 EUR").key("order-42").property("source", "till 3"))?;
+/// let message = store.message("orders", 0, 0)?.unwrap();
+/// assert_eq!((message.key(), message.body()), (&b"order-42"[..], &b"12.50 EUR"[..]));
+/// assert_eq!(message.properties().next(), Some(("source", "till 3")));
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct StoredMessage {
     source: Arc<Source>,

@@ -11,6 +11,23 @@ use crate::messages::{Topic, dead_letters_of};
 use crate::verbs::redrive::DeadLetter;
 
 /// The dead letters of a group, oldest first, without those that were redriven or finished with. Reads as it goes.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use popstore::*;
+/// # let store = Store::open(dir.path())?;
+/// # let once = GroupOptions::default().max_reconsume_times(0);
+/// # let billing = store.create_group("billing", once)?;
+/// # store.append("orders", Message::new("12.50 EUR"))?;
+/// # let popped = billing.pop("orders", Pop::up_to(1))?;
+/// # let _ = billing.nack(popped[0].receipt(), std::time::Duration::ZERO)?;
+/// # while billing.dead_letters()?.next().is_none() { std::thread::yield_now(); }
+/// let letter = billing.dead_letters()?.next().unwrap()?;
+/// assert_eq!((letter.origin_topic(), letter.origin_index(), letter.attempts()), ("orders", 0, 1));
+/// assert_eq!(letter.message().body(), b"12.50 EUR");
+/// # Ok(()) }
+/// ```
 pub struct DeadLetters {
     handle: Arc<Handle>,
     topic: Option<Arc<Topic>>,

@@ -23,28 +23,68 @@ pub struct Group {
 
 impl Group {
     /// Its name.
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// let billing = store.create_group("billing", GroupOptions::default())?;
+    /// assert_eq!(billing.name(), "billing");
+    /// # Ok(()) }
+    /// ```
     pub fn name(&self) -> &str {
         &self.entry.name
     }
 
-    /// Takes up to so many messages of a topic under a lease: redeliveries first, then new ones. An empty list means
-    /// that there is nothing to be had now. The deliveries are durable, by the store's policy, before this returns, so
-    /// that a message which kills its consumer is still counted. A message that cannot be read has had no delivery, and
-    /// neither have those behind it in the same pop: they are given back without counting.
+    /// Takes messages of a topic under a lease: redeliveries first, then new ones. An empty list means that no message
+    /// is available now. The deliveries are durable, by the store's policy, before this returns, so the delivery of a
+    /// message that kills its consumer is still counted. A message that cannot be
+    /// read has had no delivery, nor have those behind it in the same pop: they are given back without counting.
     ///
     /// # Errors
-    /// [`crate::Error::Unknown`] topic or group, [`crate::Error::Invalid`] numbers, [`crate::Error::Corrupt`] when the next message is damaged
-    /// (see [`Group::skip`]), [`crate::Error::Poisoned`], [`crate::Error::Closed`], [`crate::Error::Full`].
+    /// [`Error::Unknown`](crate::Error::Unknown) topic or group, [`Error::Invalid`](crate::Error::Invalid) numbers,
+    /// [`Error::Corrupt`](crate::Error::Corrupt) when the next message is damaged (see [`Group::skip`]),
+    /// [`Error::Poisoned`](crate::Error::Poisoned), [`Error::Closed`](crate::Error::Closed),
+    /// [`Error::Full`](crate::Error::Full).
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// # let billing = store.create_group("billing", GroupOptions::default())?;
+    /// # store.append("orders", Message::new("12.50 EUR"))?;
+    /// use std::time::Duration;
+    /// for delivery in billing.pop("orders", Pop::up_to(32).invisible_for(Duration::from_secs(60)))? {
+    ///     assert_eq!((delivery.body(), delivery.attempt()), (&b"12.50 EUR"[..], 1));
+    ///     assert!(billing.ack(delivery.receipt())?.counted());
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn pop(&self, topic: &str, pop: Pop) -> Result<Vec<Delivery>> {
         self.handle.engine.pop(&self.entry, topic, pop)
     }
 
-    /// Like [`Group::pop`], but waits for something to be had, at most so long. It is woken by appends, redeliveries
-    /// and the store's end. On a clock that does not run by itself it looks once. The topic must have been made, by an
-    /// append or by [`crate::Store::create_topic`].
+    /// Like [`Group::pop`], but waits up to `timeout` for a message. Appends, redeliveries and the closing of the store
+    /// end the wait. On a clock that does not run by itself it tries once. The topic must have been made, by an
+    /// append or by [`Store::create_topic`](crate::Store::create_topic).
     ///
     /// # Errors
     /// Those of [`Group::pop`].
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// # let billing = store.create_group("billing", GroupOptions::default())?;
+    /// # store.append("orders", Message::new("12.50 EUR"))?;
+    /// use std::time::Duration;
+    /// let popped = billing.pop_wait("orders", Pop::up_to(1), Duration::from_secs(5))?;
+    /// assert_eq!(popped.len(), 1);
+    /// # Ok(()) }
+    /// ```
     pub fn pop_wait(&self, topic: &str, pop: Pop, timeout: Duration) -> Result<Vec<Delivery>> {
         self.handle.engine.pop_wait(&self.entry, topic, pop, timeout)
     }
@@ -52,8 +92,22 @@ impl Group {
     /// The message is done. Durable, by the store's policy, on return.
     ///
     /// # Errors
-    /// [`crate::Error::Invalid`] for a receipt of another store or group, [`crate::Error::Poisoned`], [`crate::Error::Closed`], [`crate::Error::Full`]. A
-    /// receipt that came too late is no error but an outcome.
+    /// [`Error::Invalid`](crate::Error::Invalid) for a receipt of another store or group,
+    /// [`Error::Poisoned`](crate::Error::Poisoned), [`Error::Closed`](crate::Error::Closed),
+    /// [`Error::Full`](crate::Error::Full). A receipt that came too late is no error but an outcome.
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// # let billing = store.create_group("billing", GroupOptions::default())?;
+    /// # store.append("orders", Message::new("12.50 EUR"))?;
+    /// let popped = billing.pop("orders", Pop::up_to(1))?;
+    /// assert_eq!(billing.ack(popped[0].receipt())?, Settled::Done);
+    /// assert_eq!(billing.ack(popped[0].receipt())?, Settled::AlreadySettled);
+    /// # Ok(()) }
+    /// ```
     pub fn ack(&self, receipt: Receipt) -> Result<Settled> {
         let mut settled = None;
         self.handle.engine.ack(&self.entry, &[receipt], |one| settled = Some(one))?;
@@ -63,8 +117,23 @@ impl Group {
     /// Many acks at the price of one, with an outcome for each.
     ///
     /// # Errors
-    /// Those of [`Group::ack`], and [`crate::Error::Invalid`] for none at all. A batch over so many blocks of 64 neighbours that it
-    /// needs several records, some 26,000 by default, may be acked in part after [`crate::Error::Full`]: acking it again completes it.
+    /// Those of [`Group::ack`], and [`Error::Invalid`](crate::Error::Invalid) for none at all. A batch over so many
+    /// blocks of 64 neighbours that it needs several records, some 26,000 by default, may be acked in part after
+    /// [`Error::Full`](crate::Error::Full): acking it again completes it.
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// # let billing = store.create_group("billing", GroupOptions::default())?;
+    /// # store.append("orders", Message::new("12.50 EUR"))?;
+    /// let receipts: Vec<_> = billing.pop("orders", Pop::up_to(32))?.iter().map(Delivery::receipt).collect();
+    /// for settled in billing.ack_batch(&receipts)? {
+    ///     assert!(settled.counted());
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn ack_batch(&self, receipts: &[Receipt]) -> Result<Vec<Settled>> {
         let mut settled = Vec::with_capacity(receipts.len());
         self.handle.engine.ack(&self.entry, receipts, |one| settled.push(one))?;
@@ -75,34 +144,101 @@ impl Group {
     ///
     /// # Errors
     /// Those of [`Group::ack`].
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// # let billing = store.create_group("billing", GroupOptions::default())?;
+    /// # store.append("orders", Message::new("12.50 EUR"))?;
+    /// use std::time::Duration;
+    /// let popped = billing.pop("orders", Pop::up_to(1))?;
+    /// assert!(billing.nack(popped[0].receipt(), Duration::ZERO)?.counted());
+    /// let again = billing.pop("orders", Pop::up_to(1))?;
+    /// assert_eq!(again[0].attempt(), 2);
+    /// assert!(billing.nack(again[0].receipt(), Delay::Backoff)?.counted());
+    /// # Ok(()) }
+    /// ```
     pub fn nack(&self, receipt: Receipt, delay: impl Into<Delay>) -> Result<Settled> {
         self.handle.engine.nack(&self.entry, receipt, delay.into())
     }
 
-    /// Sets the end of the lease to so long from now, 1 ms to 7 days, earlier or later than it was.
+    /// Makes the lease end `lease` from now, 1 ms to 7 days: earlier or later than before.
     ///
     /// # Errors
     /// Those of [`Group::ack`].
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// # let billing = store.create_group("billing", GroupOptions::default())?;
+    /// # store.append("orders", Message::new("12.50 EUR"))?;
+    /// use std::time::Duration;
+    /// let popped = billing.pop("orders", Pop::up_to(1))?;
+    /// assert!(billing.extend(popped[0].receipt(), Duration::from_secs(300))?.counted());
+    /// # Ok(()) }
+    /// ```
     pub fn extend(&self, receipt: Receipt, lease: Duration) -> Result<Settled> {
         self.handle.engine.extend(&self.entry, receipt, lease)
     }
 
-    /// The messages that have used up their deliveries, oldest first, without those that were put back and those that are
-    /// finished with: a letter that a group has popped from the dead-letter queue and settled is off the list as soon as no
-    /// other group that was given letters of that queue has it before it. A group that is deleted takes back what it said.
+    /// The messages that have used up their deliveries, oldest first, without those that were redriven and those that
+    /// are finished with: a letter that a group has popped from the dead-letter queue and settled is off the list as
+    /// soon as no other group that reads that queue has it unsettled. Deleting a group takes its settlements back.
     ///
     /// # Errors
-    /// [`crate::Error::Closed`].
+    /// [`Error::Closed`](crate::Error::Closed).
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// # let once = GroupOptions::default().max_reconsume_times(0);
+    /// # let billing = store.create_group("billing", once)?;
+    /// # store.append("orders", Message::new("12.50 EUR"))?;
+    /// # let popped = billing.pop("orders", Pop::up_to(1))?;
+    /// # let _ = billing.nack(popped[0].receipt(), std::time::Duration::ZERO)?;
+    /// # while billing.dead_letters()?.next().is_none() { std::thread::yield_now(); }
+    /// for letter in billing.dead_letters()? {
+    ///     let letter = letter?;
+    ///     println!("message {} died after {} deliveries", letter.origin_index(), letter.attempts());
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn dead_letters(&self) -> Result<DeadLetters> {
         DeadLetters::of(&self.handle, &self.entry)
     }
 
-    /// Puts a dead letter back to the topic it came from, as a new message there, and takes it off the list; both
-    /// happen or neither. A letter that is off the list already stays where it is. Every group that reads the topic sees the new message. Durable on return, in every mode.
+    /// Puts a dead letter back into the topic it came from, as a new message there, and takes it off the list: both
+    /// happen or neither. A letter that is off the list already stays where it is. Every group that reads the topic
+    /// sees the new message. Durable on return, in every mode.
     ///
     /// # Errors
-    /// [`crate::Error::Invalid`] for a letter of another store or group, [`crate::Error::Unknown`] when the topic it came from is
-    /// gone, or retention deleted the letter since it was read, [`crate::Error::Full`], [`crate::Error::Poisoned`], [`crate::Error::Closed`].
+    /// [`Error::Invalid`](crate::Error::Invalid) for a letter of another store or group,
+    /// [`Error::Unknown`](crate::Error::Unknown) when the topic it came from is gone, or retention deleted the letter
+    /// since it was read, [`Error::Full`](crate::Error::Full), [`Error::Poisoned`](crate::Error::Poisoned),
+    /// [`Error::Closed`](crate::Error::Closed).
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// # let once = GroupOptions::default().max_reconsume_times(0);
+    /// # let billing = store.create_group("billing", once)?;
+    /// # store.append("orders", Message::new("12.50 EUR"))?;
+    /// # let popped = billing.pop("orders", Pop::up_to(1))?;
+    /// # let _ = billing.nack(popped[0].receipt(), std::time::Duration::ZERO)?;
+    /// # while billing.dead_letters()?.next().is_none() { std::thread::yield_now(); }
+    /// let letter = billing.dead_letters()?.next().unwrap()?;
+    /// assert!(matches!(billing.redrive(&letter)?, Redriven::Done { queue: 0, index: 1 }));
+    /// assert_eq!(billing.pop("orders", Pop::up_to(1))?[0].body(), letter.message().body());
+    /// # Ok(()) }
+    /// ```
     pub fn redrive(&self, letter: &DeadLetter) -> Result<Redriven> {
         let mut done = self.handle.engine.redrive(&self.entry, std::slice::from_ref(letter))?;
         done.pop().expect("one letter has one outcome")
@@ -111,42 +247,116 @@ impl Group {
     /// Puts letters back like [`Group::redrive`], at the price of one sync, with an outcome for each.
     ///
     /// # Errors
-    /// [`crate::Error::Invalid`] for a letter of another store or group: then none is put back. [`crate::Error::Poisoned`],
-    /// [`crate::Error::Closed`]. The outcome of each has the others of [`Group::redrive`].
+    /// [`Error::Invalid`](crate::Error::Invalid) for a letter of another store or group: then none is put back.
+    /// [`Error::Poisoned`](crate::Error::Poisoned), [`Error::Closed`](crate::Error::Closed). The outcome of each has
+    /// the others of [`Group::redrive`].
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// # let once = GroupOptions::default().max_reconsume_times(0);
+    /// # let billing = store.create_group("billing", once)?;
+    /// # store.append("orders", Message::new("12.50 EUR"))?;
+    /// # let popped = billing.pop("orders", Pop::up_to(1))?;
+    /// # let _ = billing.nack(popped[0].receipt(), std::time::Duration::ZERO)?;
+    /// # while billing.dead_letters()?.next().is_none() { std::thread::yield_now(); }
+    /// let letters: Vec<_> = billing.dead_letters()?.collect::<Result<_>>()?;
+    /// for redriven in billing.redrive_batch(&letters)? {
+    ///     assert!(matches!(redriven?, Redriven::Done { .. }));
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn redrive_batch(&self, letters: &[DeadLetter]) -> Result<Vec<Result<Redriven>>> {
         self.handle.engine.redrive(&self.entry, letters)
     }
 
-    /// Gives up a message that cannot be delivered because it is damaged: it counts as discarded, and the group goes
-    /// on behind it. Returns whether there was such a message to give up.
+    /// Gives up a message that cannot be delivered because it is damaged: it is counted as discarded, and the group
+    /// goes on behind it. Returns whether there was such a message.
     ///
     /// # Errors
-    /// [`crate::Error::Unknown`] topic, [`crate::Error::Invalid`] queue, [`crate::Error::Poisoned`], [`crate::Error::Closed`], [`crate::Error::Full`].
+    /// [`Error::Unknown`](crate::Error::Unknown) topic, [`Error::Invalid`](crate::Error::Invalid) queue,
+    /// [`Error::Poisoned`](crate::Error::Poisoned), [`Error::Closed`](crate::Error::Closed),
+    /// [`Error::Full`](crate::Error::Full).
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// # let billing = store.create_group("billing", GroupOptions::default())?;
+    /// # store.append("orders", Message::new("12.50 EUR"))?;
+    /// match billing.pop("orders", Pop::up_to(1)) {
+    ///     Err(Error::Corrupt { message: Some(place), .. }) => {
+    ///         billing.skip(&place.topic, place.queue, place.index)?;
+    ///     }
+    ///     popped => assert_eq!(popped?.len(), 1),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn skip(&self, topic: &str, queue: u32, index: u64) -> Result<bool> {
         self.handle.engine.skip(&self.entry, topic, queue, index)
     }
 
-    /// Its settings now, to change one and hand them to [`crate::Store::create_group`] again.
+    /// Its settings now, to change one and hand them to [`Store::create_group`](crate::Store::create_group) again.
     ///
     /// # Errors
-    /// [`crate::Error::Unknown`] when the group was removed, [`crate::Error::Closed`].
+    /// [`Error::Unknown`](crate::Error::Unknown) when the group was removed, [`Error::Closed`](crate::Error::Closed).
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// # let billing = store.create_group("billing", GroupOptions::default())?;
+    /// # store.append("orders", Message::new("12.50 EUR"))?;
+    /// store.create_group("billing", billing.options()?.max_reconsume_times(3))?;
+    /// assert_eq!(billing.options()?.settings().max_reconsume_times, Some(3));
+    /// # Ok(()) }
+    /// ```
     pub fn options(&self) -> Result<GroupOptions> {
         self.handle.engine.group_options(&self.entry)
     }
 
-    /// What the group holds of the topics that it has popped from, and what it has done. Before its first pop it holds the
-    /// messages of every topic: a lag of 0 means that nothing waits for it.
+    /// What the group holds of the topics that it has popped from, and what it has done. Before its first pop it holds
+    /// the messages of every topic: a lag of 0 means that nothing waits for it.
     ///
     /// # Errors
-    /// [`crate::Error::Unknown`] when the group was removed, [`crate::Error::Closed`].
+    /// [`Error::Unknown`](crate::Error::Unknown) when the group was removed, [`Error::Closed`](crate::Error::Closed).
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// # let billing = store.create_group("billing", GroupOptions::default())?;
+    /// # store.append("orders", Message::new("12.50 EUR"))?;
+    /// let popped = billing.pop("orders", Pop::up_to(1))?;
+    /// let stats = billing.stats()?;
+    /// assert_eq!((stats.in_flight, stats.lag, stats.popped), (1, 1, 1));
+    /// # Ok(()) }
+    /// ```
     pub fn stats(&self) -> Result<GroupStats> {
         self.handle.engine.group_stats(&self.entry, None)
     }
 
-    /// Like [`Group::stats`], but what it holds is counted of this topic only, popped from or not.
+    /// Like [`Group::stats`], but counts only what it holds of this topic, popped from or not.
     ///
     /// # Errors
-    /// [`crate::Error::Unknown`] when there is no such topic, and those of [`Group::stats`].
+    /// [`Error::Unknown`](crate::Error::Unknown) when there is no such topic, and those of [`Group::stats`].
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// # let billing = store.create_group("billing", GroupOptions::default())?;
+    /// # store.append("orders", Message::new("12.50 EUR"))?;
+    /// assert_eq!(billing.stats_of("orders")?.lag, 1);
+    /// assert!(matches!(billing.stats_of("order"), Err(Error::Unknown { .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn stats_of(&self, topic: &str) -> Result<GroupStats> {
         self.handle.engine.group_stats(&self.entry, Some(topic))
     }

@@ -1,7 +1,8 @@
-//! The store: what users hold in their hands.
+//! The handle of a store.
 
 pub(crate) mod dead_letters;
 pub(crate) mod group;
+mod groups;
 pub(crate) mod handle;
 mod open;
 
@@ -10,15 +11,12 @@ use std::sync::Arc;
 
 use popstore_revive::QueueIndex;
 
-use crate::error::{Error, Result};
-use crate::ledger::Receipt;
+use crate::error::Result;
 use crate::log::Room;
 use crate::messages::{Appended, Message, StoredMessage, check_name};
 use crate::options::Options;
 use crate::recover::Recovery;
-use crate::verbs::groups::GroupOptions;
 use crate::verbs::stats::{StoreStats, TopicStats};
-use group::Group;
 use handle::Handle;
 
 /// A store of messages in a directory. Cheap to clone, and to be shared between threads; the last clone that is
@@ -42,18 +40,36 @@ pub struct Store {
 impl Store {
     /// Opens the store in `dir`, or makes one there, with [`Options::default`]: everything acknowledged is durable.
     ///
-    /// The store is the directory that was opened, whatever becomes of its name. Its files are mapped: a program that
-    /// truncates one of them while the store is open ends this process (SIGBUS), and one that writes to them damages the
-    /// store. In a forked child every call returns [`Error::Locked`], since the parent has the store open, and dropping it
-    /// there does nothing.
+    /// The store is the directory that was opened, also when that is renamed later. Its files are mapped: a program
+    /// that truncates one of them while the store is open ends this process (SIGBUS), and one that writes to them
+    /// damages the store. In a forked child every call returns [`Error::Locked`](crate::Error::Locked), since the
+    /// parent has the store open, and dropping it there does nothing.
     ///
     /// # Errors
     /// Those of [`Options::open`].
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use popstore::Store;
+    /// let store = Store::open(dir.path().join("store"))?;
+    /// assert!(store.recovery().clean);
+    /// # Ok(()) }
+    /// ```
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         Self::options().open(dir)
     }
 
     /// Options to open a store with.
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use popstore::{Durability, Retention, Store};
+    /// let options = Store::options().durability(Durability::Buffered).retention(Retention::keep().bytes(1 << 30));
+    /// let store = options.open(dir.path())?;
+    /// # Ok(()) }
+    /// ```
     pub fn options() -> Options {
         Options::default()
     }
@@ -62,83 +78,87 @@ impl Store {
     /// and only then handed out.
     ///
     /// # Errors
-    /// [`Error::Invalid`] topic or queue, [`Error::TooLarge`], [`Error::Full`] (nothing is half-written),
-    /// [`Error::Poisoned`], [`Error::Closed`].
+    /// [`Error::Invalid`](crate::Error::Invalid) topic or queue, [`Error::TooLarge`](crate::Error::TooLarge),
+    /// [`Error::Full`](crate::Error::Full) (nothing is half-written), [`Error::Poisoned`](crate::Error::Poisoned),
+    /// [`Error::Closed`](crate::Error::Closed).
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// let place = store.append("orders", Message::new("12.50 EUR").key("order-42").tag("paid"))?;
+    /// assert_eq!((place.queue, place.index), (0, 0));
+    /// # Ok(()) }
+    /// ```
     pub fn append(&self, topic: &str, message: Message<'_>) -> Result<Appended> {
         let mut appended = None;
         self.handle.engine.append(topic, &[message], |place| appended = Some(place))?;
         Ok(appended.expect("one message has one place"))
     }
 
-    /// Appends messages to a topic, all or none, also across a crash, at the price of one sync. They lie in one segment.
+    /// Appends messages to a topic, all or none, also across a crash, at the price of one sync. They lie in one
+    /// segment.
     ///
     /// # Errors
-    /// Those of [`Store::append`]; [`Error::Invalid`] for none at all, [`Error::TooLarge`] when they do not fit into
-    /// one segment.
+    /// Those of [`Store::append`]; [`Error::Invalid`](crate::Error::Invalid) for none at all,
+    /// [`Error::TooLarge`](crate::Error::TooLarge) when they do not fit into one segment.
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// let places = store.append_batch("orders", &[Message::new("12.50 EUR"), Message::new("9.90 EUR")])?;
+    /// assert_eq!(places[1].index, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn append_batch(&self, topic: &str, messages: &[Message<'_>]) -> Result<Vec<Appended>> {
         let mut places = Vec::with_capacity(messages.len());
         self.handle.engine.append(topic, messages, |place| places.push(place))?;
         Ok(places)
     }
 
-    /// Makes a topic with so many queues, 1 to 1024, or gives it more; it never has less than before. Durable on
-    /// return, in every mode.
+    /// Makes a topic with this number of queues, 1 to 1024, or gives it more; it never gets fewer. Durable on return,
+    /// in every mode.
     ///
     /// # Errors
-    /// [`Error::Invalid`] name or number, [`Error::Full`], [`Error::Poisoned`], [`Error::Closed`].
+    /// [`Error::Invalid`](crate::Error::Invalid) name or number, [`Error::Full`](crate::Error::Full),
+    /// [`Error::Poisoned`](crate::Error::Poisoned), [`Error::Closed`](crate::Error::Closed).
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// store.create_topic("orders", 4)?;
+    /// let place = store.append("orders", Message::new("12.50 EUR").queue(3))?;
+    /// assert_eq!(place.queue, 3);
+    /// # Ok(()) }
+    /// ```
     pub fn create_topic(&self, topic: &str, queues: u32) -> Result<()> {
         self.handle.engine.context().check()?;
         check_name("topic", topic)?;
         self.handle.engine.messages().make_topic(topic, queues, Room::Free).map(|_| ())
     }
 
-    /// Makes a group, or changes its settings if it is there; what it holds stays. Durable on return, in every mode. A
-    /// lowered limit counts from the next end of a lease on.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] name or settings, [`Error::Full`], [`Error::Poisoned`], [`Error::Closed`].
-    pub fn create_group(&self, name: &str, options: GroupOptions) -> Result<Group> {
-        let entry = self.handle.engine.create_group(name, &options)?;
-        Ok(Group { handle: Arc::clone(&self.handle), entry })
-    }
-
-    /// A group that was made before.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`], [`Error::Closed`].
-    pub fn group(&self, name: &str) -> Result<Group> {
-        self.handle.engine.context().check_open()?;
-        let entry = self.handle.engine.consumers().group(name)?;
-        Ok(Group { handle: Arc::clone(&self.handle), entry })
-    }
-
-    /// The group that a receipt was given to, for those who were handed nothing else.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for a receipt of another store, [`Error::Unknown`] when the group was removed, [`Error::Closed`].
-    pub fn group_of(&self, receipt: &Receipt) -> Result<Group> {
-        let engine = &self.handle.engine;
-        engine.context().check_open()?;
-        if receipt.lease.store != engine.context().identity.id {
-            return Err(Error::invalid("receipt", receipt.to_string(), "it must be from this store"));
-        }
-        let entry = engine.consumers().groups().get(&receipt.lease.group).cloned();
-        let entry = entry.ok_or_else(|| Error::unknown("group", &format!("number {}", receipt.lease.group.0)))?;
-        Ok(Group { handle: Arc::clone(&self.handle), entry })
-    }
-
-    /// Removes a group with its position and leases. Its dead letters stay. Durable on return, in every mode.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`], [`Error::Full`], [`Error::Poisoned`], [`Error::Closed`].
-    pub fn delete_group(&self, name: &str) -> Result<()> {
-        self.handle.engine.delete_group(name)
-    }
-
     /// The message at a place, without taking it from anyone; `None` when it is not or no longer there.
     ///
     /// # Errors
-    /// [`Error::Unknown`] topic, [`Error::Corrupt`], [`Error::Io`], [`Error::Closed`].
+    /// [`Error::Unknown`](crate::Error::Unknown) topic, [`Error::Corrupt`](crate::Error::Corrupt),
+    /// [`Error::Io`](crate::Error::Io), [`Error::Closed`](crate::Error::Closed).
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// let place = store.append("orders", Message::new("12.50 EUR"))?;
+    /// let message = store.message("orders", place.queue, place.index)?.unwrap();
+    /// assert_eq!(message.body(), b"12.50 EUR");
+    /// assert!(store.message("orders", 0, 1)?.is_none());
+    /// # Ok(()) }
+    /// ```
     pub fn message(&self, topic: &str, queue: u32, index: u64) -> Result<Option<StoredMessage>> {
         let engine = &self.handle.engine;
         engine.context().check_open()?;
@@ -153,7 +173,18 @@ impl Store {
     /// Makes everything that was acknowledged durable, in every mode.
     ///
     /// # Errors
-    /// [`Error::Poisoned`], [`Error::Closed`].
+    /// [`Error::Poisoned`](crate::Error::Poisoned), [`Error::Closed`](crate::Error::Closed).
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// let store = Store::options().durability(Durability::Buffered).open(dir.path())?;
+    /// let place = store.append("orders", Message::new("12.50 EUR"))?;
+    /// store.sync()?;
+    /// assert!(place.offset < store.synced_through());
+    /// # Ok(()) }
+    /// ```
     pub fn sync(&self) -> Result<()> {
         let engine = &self.handle.engine;
         engine.context().check()?;
@@ -162,6 +193,16 @@ impl Store {
     }
 
     /// The position in the commit log before which every message is durable; compare it with [`Appended::offset`].
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// let place = store.append("orders", Message::new("12.50 EUR"))?;
+    /// assert!(place.offset < store.synced_through(), "SyncEach is the default");
+    /// # Ok(()) }
+    /// ```
     pub fn synced_through(&self) -> u64 {
         self.handle.engine.messages().log().durable()
     }
@@ -169,7 +210,19 @@ impl Store {
     /// What the store holds.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::Closed`](crate::Error::Closed).
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// store.append("orders", Message::new("12.50 EUR"))?;
+    /// let stats = store.stats()?;
+    /// assert_eq!(stats.unsynced_bytes, 0);
+    /// assert_eq!(stats.topics[0].messages(), 1);
+    /// # Ok(()) }
+    /// ```
     pub fn stats(&self) -> Result<StoreStats> {
         self.handle.engine.stats()
     }
@@ -177,32 +230,92 @@ impl Store {
     /// What one topic holds.
     ///
     /// # Errors
-    /// [`Error::Unknown`], [`Error::Closed`].
+    /// [`Error::Unknown`](crate::Error::Unknown), [`Error::Closed`](crate::Error::Closed).
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// store.append("orders", Message::new("12.50 EUR"))?;
+    /// assert_eq!(store.topic_stats("orders")?.queues, [(0, 1)]);
+    /// # Ok(()) }
+    /// ```
     pub fn topic_stats(&self, topic: &str) -> Result<TopicStats> {
         self.handle.engine.context().check_open()?;
         Ok(self.handle.engine.topic_stats(&*self.handle.engine.messages().topics().by_name(topic)?))
     }
 
     /// What opening the store did.
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// store.close()?;
+    /// let store = Store::open(dir.path())?;
+    /// assert!(store.recovery().clean);
+    /// assert_eq!(store.recovery().tail_bytes_cut, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn recovery(&self) -> &Recovery {
         &self.handle.recovery
     }
 
     /// The directory.
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// assert_eq!(store.dir(), dir.path());
+    /// # Ok(()) }
+    /// ```
     pub fn dir(&self) -> &Path {
         &self.handle.engine.context().dir
     }
 
     /// Does what the threads would do by now, when the store runs on a clock that does not run by itself.
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// use popstore::clock::ManualClock;
+    /// use std::{sync::Arc, time::Duration};
+    /// let clock = Arc::new(ManualClock::at(Duration::ZERO));
+    /// let store = Store::options().clock(clock.clone()).open(dir.path())?;
+    /// store.append("orders", Message::new("12.50 EUR"))?;
+    /// let billing = store.create_group("billing", GroupOptions::default())?;
+    /// assert_eq!(billing.pop("orders", Pop::up_to(1))?[0].attempt(), 1);
+    /// clock.advance(Duration::from_secs(31)); // over the lease
+    /// store.run_pending();
+    /// assert_eq!(billing.pop("orders", Pop::up_to(1))?[0].attempt(), 2);
+    /// # Ok(()) }
+    /// ```
     pub fn run_pending(&self) {
         self.handle.run_pending();
     }
 
     /// Closes the store for all its clones: waiting pops return, everything becomes durable, and the next open has
-    /// nothing to repair. Dropping the last clone does the same, but cannot tell what went wrong.
+    /// nothing to repair. Dropping the last clone does the same, but cannot report what went wrong.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] or [`Error::Io`] when not everything could be made durable; [`Error::Closed`] the second time.
+    /// [`Error::Poisoned`](crate::Error::Poisoned) or [`Error::Io`](crate::Error::Io) when not everything could be made
+    /// durable; [`Error::Closed`](crate::Error::Closed) the second time.
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// let clone = store.clone();
+    /// store.close()?;
+    /// assert!(matches!(clone.sync(), Err(Error::Closed)));
+    /// # Ok(()) }
+    /// ```
     pub fn close(self) -> Result<()> {
         self.handle.close()
     }

@@ -26,6 +26,17 @@ pub struct StoreStats {
 }
 
 /// What a topic holds.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use popstore::*;
+/// # let store = Store::open(dir.path())?;
+/// store.append_batch("orders", &[Message::new("a"), Message::new("b")])?;
+/// let stats = store.topic_stats("orders")?;
+/// assert_eq!((stats.queues[0], stats.messages()), ((0, 2), 2));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicStats {
