@@ -32,6 +32,7 @@ mod error;
 mod event;
 mod fault;
 mod format;
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod inspect;

@@ -55,6 +55,7 @@ impl Identity {
 }
 
 /// Where the checksum lies, and what it should be.
+#[cfg(feature = "fuzzing")]
 pub(crate) fn checksum(bytes: &[u8]) -> Option<(usize, u32)> {
     let covered = bytes.get(..AT_CRC).filter(|_| bytes.len() >= AT_CRC + size_of::<u32>())?;
     Some((AT_CRC, crc32fast::hash(covered)))
