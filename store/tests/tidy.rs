@@ -220,6 +220,48 @@ fn the_name_of_a_test_is_a_claim_of_at_most_60_characters() {
     assert_eq!(tests("#[test]\n#[ignore]\nfn a_claim() {\n").collect::<Vec<_>>(), ["a_claim"]);
 }
 
+/// Where the pages of the repository lie for those who read them on crates.io.
+const ONLINE: &str = "https://github.com/popstore/popstore/blob/HEAD/";
+
+/// The file that a link of a page leads to, if it is one of ours.
+fn target(page: &str, link: &str) -> Option<PathBuf> {
+    let link = link.split('#').next().unwrap();
+    match link.strip_prefix(ONLINE) {
+        Some(path) => Some(root().join(path)),
+        None if link.is_empty() || link.contains("://") => None,
+        None => Some(root().join(page).parent().unwrap().join(link)),
+    }
+}
+
+/// The README is that of the package `popstore`, too: crates.io shows it as if it lay in `store`.
+#[test]
+fn each_link_leads_to_a_file_and_those_of_the_readme_are_whole() {
+    let pages = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "store/FORMAT.md",
+        "store/GUIDE.md",
+        "store/PROMISES.md",
+        "store/PROOFS.md",
+        "revive/README.md",
+        "tools/README.md",
+        "tools/JSON.md",
+        "benches/README.md",
+    ];
+    for page in pages {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let inline = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+        let below = text.lines().filter_map(|line| Some(line.strip_prefix('[')?.split_once("]: ")?.1));
+        for link in inline.chain(below) {
+            assert!(page != "README.md" || link.contains("://"), "{page}: {link} is not whole");
+            assert!(target(page, link).is_none_or(|path| path.exists()), "{page}: {link} leads nowhere");
+        }
+    }
+    assert_eq!(target("store/GUIDE.md", "../README.md#limits"), Some(root().join("store/../README.md")));
+    assert!(!target("README.md", &format!("{ONLINE}store/MISSING.md")).unwrap().exists());
+}
+
 #[test]
 fn nothing_is_left_unfinished() {
     for (path, text) in ["store/src", "revive/src", "tools/src", "store/tests", "revive/tests", "tools/tests"]
