@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use popstore_revive::{Change, Counters, GroupId, QueueIndex, Run, Time, TopicId, Verdict};
+use popstore_revive::{Change, Counters, GroupId, Policy, QueueIndex, Run, Time, TopicId, Verdict};
 
 use super::delivery::{ATTEMPTS, ATTEMPTS_BUT_LAST, burial, burial_code, put_queue, put_span, span};
 use super::extent::MarkPart;
@@ -41,9 +41,9 @@ const KIND_COMMIT_START: u8 = 26;
 pub(crate) enum CheckpointRecord<'a> {
     /// The segment ends here.
     End,
-    /// A group exists: its name and default lease, beside the change it is for the index.
-    Group { name: &'a str, invisible_for: Duration, change: Change<'a> },
-    /// Anything else the index goes through.
+    /// A group exists: [`Change::Group`] with its name and default lease.
+    Group { group: GroupId, name: &'a str, invisible_for: Duration, policy: Policy, counters: Counters },
+    /// Any other change of the index.
     Change(Change<'a>),
     /// A snapshot starts; group ids below `next_group` have been used, and topic ids below `next_topic`.
     SnapshotBegin { next_group: GroupId, next_topic: TopicId },
@@ -63,12 +63,14 @@ pub(crate) enum CheckpointRecord<'a> {
 
 impl CheckpointRecord<'_> {
     /// Puts the frame into an empty buffer, un-sealed.
+    ///
+    /// # Panics
+    /// For a [`Change::Group`], which has no name to be written: it must be a [`CheckpointRecord::Group`].
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         super::frame::open(out, self.kind());
         match self {
             Self::End => {}
-            Self::Group { name, invisible_for, change } => {
-                let Change::Group { group, policy, counters } = change else { unreachable!("a group record") };
+            Self::Group { group, name, invisible_for, policy, counters } => {
                 put(out, u64::from(group.0));
                 put_bytes(out, name.as_bytes());
                 policy::put_duration(out, *invisible_for);
@@ -112,7 +114,7 @@ impl CheckpointRecord<'_> {
             Self::Closed { .. } => KIND_CLOSED,
             Self::CommitStart { .. } => KIND_COMMIT_START,
             Self::Change(change) => match change {
-                Change::Group { .. } => unreachable!("a group record names its group"),
+                Change::Group { .. } => panic!("a group is recorded with its name"),
                 Change::GroupRemoved { .. } => KIND_GROUP_REMOVED,
                 Change::Positioned { .. } => KIND_POSITIONED,
                 Change::Popped { .. } => KIND_POPPED,
@@ -148,7 +150,7 @@ impl<'a> CheckpointRecord<'a> {
                 }
                 let policy = policy::decode(&mut fields)?;
                 let counters = counters(&mut fields)?;
-                Self::Group { name, invisible_for, change: Change::Group { group, policy, counters } }
+                Self::Group { group, name, invisible_for, policy, counters }
             }
             KIND_SNAPSHOT_BEGIN => {
                 Self::SnapshotBegin { next_group: GroupId(fields.u32()?), next_topic: TopicId(fields.u32()?) }
@@ -179,7 +181,8 @@ impl<'a> CheckpointRecord<'a> {
 
 fn put_change(change: &Change<'_>, out: &mut Vec<u8>) {
     match change {
-        Change::Group { .. } => unreachable!("a group record names its group"),
+        // It has no kind.
+        Change::Group { .. } => {}
         Change::GroupRemoved { group } => put(out, u64::from(group.0)),
         Change::Positioned { group, queue, position } => {
             put(out, u64::from(group.0));

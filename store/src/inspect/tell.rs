@@ -14,17 +14,15 @@ impl Names {
         entry.happened_at = happened_at(record).map(clock::wall);
         match record {
             CheckpointRecord::End => {}
-            CheckpointRecord::Group { name, invisible_for, change } => {
-                if let Change::Group { group, policy, counters } = change {
-                    self.groups.insert(*group, Arc::from(*name));
-                    entry.group = Some(self.group(*group));
-                    let limit = policy.max_reconsume_times.map_or("unlimited".into(), |times| times.to_string());
-                    entry.field("max_reconsume_times", limit);
-                    entry.field("invisible_ms", invisible_for.as_millis());
-                    entry.field("popped", counters.popped);
-                    entry.field("acked", counters.acked);
-                    entry.field("dead_lettered", counters.dead_lettered);
-                }
+            CheckpointRecord::Group { group, name, invisible_for, policy, counters } => {
+                self.groups.insert(*group, Arc::from(*name));
+                entry.group = Some(self.group(*group));
+                let limit = policy.max_reconsume_times.map_or("unlimited".into(), |times| times.to_string());
+                entry.field("max_reconsume_times", limit);
+                entry.field("invisible_ms", invisible_for.as_millis());
+                entry.field("popped", counters.popped);
+                entry.field("acked", counters.acked);
+                entry.field("dead_lettered", counters.dead_lettered);
             }
             CheckpointRecord::Change(change) => self.tell_change(change, &mut entry),
             CheckpointRecord::SnapshotBegin { next_group, next_topic } => {

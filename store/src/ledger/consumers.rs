@@ -80,11 +80,9 @@ impl Consumers {
     /// Takes in a record of the checkpoint log; what is not about consumers is none of its business.
     pub(crate) fn apply(&mut self, record: &CheckpointRecord<'_>) -> Effects {
         match record {
-            CheckpointRecord::Group { name, invisible_for, change } => {
-                if let Change::Group { group, .. } = change {
-                    self.name_group(*group, name, *invisible_for);
-                }
-                self.index.apply(change)
+            CheckpointRecord::Group { group, name, invisible_for, policy, counters } => {
+                self.name_group(*group, name, *invisible_for);
+                self.index.apply(&Change::Group { group: *group, policy: policy.clone(), counters: *counters })
             }
             CheckpointRecord::Change(change) => {
                 if let Change::GroupRemoved { group } = change

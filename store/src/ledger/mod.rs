@@ -261,11 +261,11 @@ fn records<'r>(
     let runs = change.runs();
     (0..runs.len().max(1)).step_by(runs_max).map(move |at| {
         let change = change.with_runs(&runs[at..runs.len().min(at + runs_max)]);
-        match (&change, group) {
-            (Change::Group { .. }, Some((name, invisible_for))) => {
-                CheckpointRecord::Group { name, invisible_for, change }
+        match (change, group) {
+            (Change::Group { group, policy, counters }, Some((name, invisible_for))) => {
+                CheckpointRecord::Group { group, name, invisible_for, policy, counters }
             }
-            _ => CheckpointRecord::Change(change),
+            (change, _) => CheckpointRecord::Change(change),
         }
     })
 }

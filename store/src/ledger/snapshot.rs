@@ -78,15 +78,14 @@ impl Ledger {
     fn write_piece(&self, cursor: &mut Cursor) -> Result<bool> {
         let mut consumers = self.lock();
         let Some(change) = self.piece(&consumers, cursor) else { return Ok(false) };
-        let entry = match &change {
-            Change::Group { group, .. } => consumers.groups().get(group).cloned(),
-            _ => None,
+        match change {
+            Change::Group { group, policy, counters } => {
+                let entry = consumers.groups().get(&group).cloned().expect("a group of the index has a name");
+                let (name, invisible_for) = (&*entry.name, entry.invisible_for);
+                consumers.write(&CheckpointRecord::Group { group, name, invisible_for, policy, counters })?
+            }
+            change => consumers.write(&CheckpointRecord::Change(change))?,
         };
-        let record = match &entry {
-            Some(entry) => CheckpointRecord::Group { name: &entry.name, invisible_for: entry.invisible_for, change },
-            None => CheckpointRecord::Change(change),
-        };
-        consumers.write(&record)?;
         Ok(true)
     }
 

@@ -201,7 +201,7 @@ impl Replay {
     /// Whether the record can stand behind those before it. What it must be of itself its decoder says.
     fn check(&self, record: &CheckpointRecord<'_>, generation: u32) -> Result<(), Wrong> {
         match record {
-            CheckpointRecord::Group { name, change: Change::Group { group, .. }, .. } => {
+            CheckpointRecord::Group { group, name, .. } => {
                 if let Some(known) = self.consumers.groups().get(group).filter(|known| *known.name != **name) {
                     let found = format!("a group has two names: {name:?}");
                     return Err(Wrong::new("7", format!("group {:?}", known.name), found));

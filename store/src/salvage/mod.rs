@@ -192,9 +192,9 @@ impl Salvage<'_> {
         for (id, entry) in old.groups() {
             let Some(policy) = old.index().policy(*id).cloned() else { continue };
             let (group, counters) = (consumers.next_group(), old.index().counters(*id).unwrap_or_default());
-            let change = Change::Group { group, policy, counters };
+            let (name, invisible_for) = (&*entry.name, entry.invisible_for);
             // No record yet: the snapshot at the end tells everything.
-            consumers.apply(&CheckpointRecord::Group { name: &entry.name, invisible_for: entry.invisible_for, change });
+            consumers.apply(&CheckpointRecord::Group { group, name, invisible_for, policy, counters });
             self.groups.insert(*id, group);
         }
         self.done.groups = self.groups.len() as u64;

@@ -122,7 +122,7 @@ fn changes() -> Vec<(&'static str, Change<'static>)> {
 pub(super) fn checkpoint_records() -> Vec<(&'static str, CheckpointRecord<'static>)> {
     let policy = Policy { max_reconsume_times: Some(16), ..Policy::default() };
     let counters = Counters { popped: 300, redelivered: 2, acked: 3, nacked: 4, dead_lettered: 5, discarded: 6 };
-    let change = Change::Group { group: GROUP, policy, counters };
+    let (name, invisible_for) = ("billing", Duration::from_secs(30));
     let queues = vec![
         Extent { first: QueueIndex(64), end: QueueIndex(300), relocated: vec![(QueueIndex(9), ENTRY)] },
         Extent::default(),
@@ -131,7 +131,7 @@ pub(super) fn checkpoint_records() -> Vec<(&'static str, CheckpointRecord<'stati
     let mark = |goes_on, queues| MarkPart { goes_on, queues };
     let mut records = vec![
         ("End", CheckpointRecord::End),
-        ("Group", CheckpointRecord::Group { name: "billing", invisible_for: Duration::from_secs(30), change }),
+        ("Group", CheckpointRecord::Group { group: GROUP, name, invisible_for, policy, counters }),
         ("SnapshotBegin", CheckpointRecord::SnapshotBegin { next_group: GroupId(8), next_topic: TopicId(4) }),
         ("SnapshotEnd", CheckpointRecord::SnapshotEnd { begin: 4160 }),
         ("MarkTopic", CheckpointRecord::MarkTopic { topic: TopicId(1), name: "orders", part: mark(0, queues) }),
