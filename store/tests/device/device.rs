@@ -44,7 +44,7 @@ pub fn is_served(dir: &Path) -> bool {
 }
 
 pub struct Device {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<Platter>>,
     orders: UnixListener,
     /// Unmounted when it is dropped.
     _session: BackgroundSession,
@@ -62,7 +62,7 @@ impl Device {
         let settings = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
         run(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096", "-E", settings]).arg(&image))?;
         let bytes = std::fs::read(&image).unwrap();
-        let state = State { flushed: bytes.clone(), now: bytes, unflushed: BTreeSet::new(), to_fail: 0, failed: 0 };
+        let state = Platter { flushed: bytes.clone(), now: bytes, unflushed: BTreeSet::new(), to_fail: 0, failed: 0 };
         let state = Arc::new(Mutex::new(state));
         let orders = UnixListener::bind(socket(dir)).unwrap();
         let at = dir.join("fuse");
@@ -81,14 +81,14 @@ impl Device {
     }
 }
 
-fn obey(state: &Mutex<State>, mut who: UnixStream) {
+fn obey(state: &Mutex<Platter>, mut who: UnixStream) {
     for order in BufReader::new(who.try_clone().unwrap()).lines() {
         let answer = state.lock().unwrap().obey(&order.unwrap());
         writeln!(who, "{answer}").unwrap();
     }
 }
 
-struct State {
+struct Platter {
     now: Vec<u8>,
     flushed: Vec<u8>,
     /// Blocks in which the two differ.
@@ -97,7 +97,7 @@ struct State {
     failed: u32,
 }
 
-impl State {
+impl Platter {
     fn obey(&mut self, order: &str) -> String {
         match order.split_once(' ') {
             Some(("fail", writes)) => (self.to_fail, self.failed) = (writes.parse().unwrap(), 0),
@@ -139,10 +139,10 @@ impl State {
     }
 }
 
-struct Served(Arc<Mutex<State>>);
+struct Served(Arc<Mutex<Platter>>);
 
 impl Served {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Platter> {
         self.0.lock().unwrap()
     }
 

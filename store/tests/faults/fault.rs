@@ -75,10 +75,10 @@ impl Fault {
 
 /// Counts the calls and makes some of them fail.
 #[derive(Default)]
-pub struct FaultyDisk(Mutex<State>);
+pub struct FaultyDisk(Mutex<Calls>);
 
 #[derive(Default)]
-struct State {
+struct Calls {
     calls: Vec<Call>,
     fault: Option<Fault>,
     struck: bool,
@@ -88,7 +88,7 @@ struct State {
 impl FaultyDisk {
     /// Begins to count anew, and to fail.
     pub fn order(&self, fault: Option<Fault>) {
-        *self.0.lock().unwrap() = State { fault, ..State::default() };
+        *self.0.lock().unwrap() = Calls { fault, ..Calls::default() };
     }
 
     /// Nothing fails from here on.

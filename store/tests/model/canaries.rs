@@ -6,7 +6,7 @@ use crate::op::{Crash, Mode, Op, Sectors, Setup, Size};
 use crate::oracle::{Oracle, Synced};
 use crate::stage::{Moment, Stage};
 use crate::tree::Tree;
-use crate::world::{Body, Fate, State, World};
+use crate::world::{Body, Fate, Phase, World};
 
 const EACH: Setup = Setup { mode: Mode::SyncEach, when_done: false, queues: 1 };
 
@@ -77,7 +77,7 @@ fn a_delivery_too_many_too_early_or_out_of_order_is_seen() {
     catches(&[append(), append()], ordered, &[pop(2)], "0 comes before it");
     let behind = |world: &mut World| {
         let held = group(world).queues.get_mut(&(0, 0)).unwrap().held.get_mut(&0).unwrap();
-        held.state = State::Ready { durable: true, since: 0, due: 0 };
+        held.state = Phase::Ready { durable: true, since: 0, due: 0 };
     };
     catches(&[append(), pop(1)], behind, &[pop(1)], "more could be had");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use popstore::Settled;
 
-use crate::world::{Body, Fate, Held, Letter, Queue, Reading, Secs, State, World};
+use crate::world::{Body, Fate, Held, Letter, Phase, Queue, Reading, Secs, World};
 
 /// A lease that was handed out, as its consumer remembers it.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +76,7 @@ impl World {
         let group = self.groups.get_mut(&asked.group).ok_or_else(|| format!("{}: no such group", at()))?;
         let policy = group.policy;
         let reading = group.queues.entry(queue).or_default();
-        let before = reading.held.iter().find(|(_, held)| !matches!(held.state, State::Unsure { gone: true, .. }));
+        let before = reading.held.iter().find(|(_, held)| !matches!(held.state, Phase::Unsure { gone: true, .. }));
         if let Some((before, _)) = before.filter(|(before, _)| policy.ordered && **before < index) {
             return Err(format!("{}: {before} comes before it", at()));
         }
@@ -84,8 +84,8 @@ impl World {
             Some(held) => {
                 claim(held.attempt + 1 == attempt, || format!("{}: was {held:?}", at()))?;
                 let may = match held.state {
-                    State::Ready { .. } => true,
-                    State::Unsure { .. } => !policy.at_limit(held.attempt) || group.changed,
+                    Phase::Ready { .. } => true,
+                    Phase::Unsure { .. } => !policy.at_limit(held.attempt) || group.changed,
                     _ => false,
                 };
                 claim(may, || format!("{}: it is {held:?}", at()))?;
@@ -99,7 +99,7 @@ impl World {
             }
         }
         let (since, due) = (asked.now, asked.now + asked.lease);
-        let held = Held { attempt, generation, since, due, nacked: false, state: State::Leased };
+        let held = Held { attempt, generation, since, due, nacked: false, state: Phase::Leased };
         reading.held.insert(index, held);
         group.popped += 1;
         Ok(())
@@ -113,8 +113,8 @@ impl World {
             let next = reading.position.max(firsts.get(queue).copied().unwrap_or(0));
             let new = next < bodies.len() as u64;
             let ready = |held: &Held| match held.state {
-                State::Ready { .. } => true,
-                State::Unsure { by, gone, .. } => !gone && by.is_some_and(|by| by <= asked.now),
+                Phase::Ready { .. } => true,
+                Phase::Unsure { by, gone, .. } => !gone && by.is_some_and(|by| by <= asked.now),
                 _ => false,
             };
             let left = match group.policy.ordered {
@@ -138,7 +138,7 @@ impl World {
             std::cmp::Ordering::Less => Settled::AlreadySettled,
         };
         if let Some(held) = reading.held.get(&token.index) {
-            let gone = matches!(held.state, State::Unsure { gone: true, .. });
+            let gone = matches!(held.state, Phase::Unsure { gone: true, .. });
             let mut verdicts = if gone { vec![buried(held.attempt, Settled::Discarded)] } else { Vec::new() };
             let dead = buried(held.attempt, Settled::DeadLettered);
             let may_die = group.changed || group.policy.at_limit(held.attempt) && !group.policy.discard;
@@ -146,11 +146,11 @@ impl World {
             verdicts.extend(match held.state {
                 _ if held.attempt > token.attempt => vec![Settled::HandedOutAgain { attempt: held.attempt }],
                 _ if held.attempt < token.attempt || held.generation != token.generation => vec![Settled::Unknown],
-                State::Leased if held.due > now => vec![Settled::Done],
-                State::Ended => vec![dead],
-                State::Unsure { .. } if held.due > now => [vec![Settled::Done], over_or_dead].concat(),
-                State::Leased | State::Unsure { .. } => over_or_dead,
-                State::Waiting { .. } | State::Ready { .. } => vec![over],
+                Phase::Leased if held.due > now => vec![Settled::Done],
+                Phase::Ended => vec![dead],
+                Phase::Unsure { .. } if held.due > now => [vec![Settled::Done], over_or_dead].concat(),
+                Phase::Leased | Phase::Unsure { .. } => over_or_dead,
+                Phase::Waiting { .. } | Phase::Ready { .. } => vec![over],
             });
             return verdicts;
         }
@@ -203,16 +203,16 @@ impl World {
                         reading.settled.insert(token.index, Fate::Discarded { held });
                         return Ok(());
                     }
-                    true => State::Ended,
-                    false if due <= now => State::Ready { durable: true, since: now, due },
-                    false => State::Waiting { since: now, due, durable: true },
+                    true => Phase::Ended,
+                    false if due <= now => Phase::Ready { durable: true, since: now, due },
+                    false => Phase::Waiting { since: now, due, durable: true },
                 };
-                if held.state == State::Ended {
+                if held.state == Phase::Ended {
                     (held.since, held.due, held.nacked) = (now, now, true);
                 }
             }
             (Settling::Extend(lease), Settled::Done) => {
-                (held.since, held.due, held.state) = (now, now + lease, State::Leased);
+                (held.since, held.due, held.state) = (now, now + lease, Phase::Leased);
             }
             _ => {}
         }
@@ -256,9 +256,9 @@ impl World {
             let group = &self.groups[&id];
             let held = group.queues.get(&letter.queue).and_then(|reading| reading.held.get(&letter.index));
             let Some(held) = held else { return Err(format!("{} of what is not held", at())) };
-            let over = held.state != State::Leased || held.due <= now;
+            let over = held.state != Phase::Leased || held.due <= now;
             let limit = group.policy.at_limit(held.attempt) || group.changed;
-            let waits = matches!(held.state, State::Waiting { .. } | State::Ready { .. });
+            let waits = matches!(held.state, Phase::Waiting { .. } | Phase::Ready { .. });
             claim(over && limit && !waits, || format!("{}, but it is {held:?}", at()))?;
             claim(letter.nacked == held.nacked, || format!("{}, but it is {held:?}", at()))?;
             let body = self.queues[&letter.queue][letter.index as usize];

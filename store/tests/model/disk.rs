@@ -19,11 +19,11 @@ use crate::tree::Tree;
 /// Sees every change of a store's directory, and takes pictures.
 pub struct Recorder {
     root: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<Observed>,
 }
 
 #[derive(Default)]
-struct State {
+struct Observed {
     inodes: BTreeMap<Id, Inode>,
     names: BTreeMap<PathBuf, Id>,
     blocks: BTreeMap<Id, Blocks>,
@@ -40,7 +40,7 @@ struct State {
 impl Recorder {
     /// Everything in the directory counts as durable.
     pub fn new(root: &Path) -> Arc<Self> {
-        let mut state = State::default();
+        let mut state = Observed::default();
         state.names.insert(root.to_path_buf(), ROOT);
         state.inodes.insert(ROOT, Inode::Dir { durable: BTreeMap::new(), pending: Vec::new() });
         for (path, bytes) in Tree::read(root).files {
@@ -60,7 +60,7 @@ impl Recorder {
     /// Goes on from a picture that was planted in this directory as a killed process left it: what was not synced
     /// before still is not.
     pub fn resume(root: &Path, picture: &Picture) -> Arc<Self> {
-        let mut state = State { inodes: picture.inodes.clone(), ..State::default() };
+        let mut state = Observed { inodes: picture.inodes.clone(), ..Observed::default() };
         picture.walk(ROOT, root, &mut |path, id| {
             state.names.insert(path.to_path_buf(), id);
         });
@@ -112,7 +112,7 @@ impl Recorder {
         self.state().look();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Observed> {
         self.state.lock().unwrap()
     }
 }
@@ -195,7 +195,7 @@ impl Hook for Recorder {
     }
 }
 
-impl State {
+impl Observed {
     fn tick(&mut self) {
         let due = match self.shot_in {
             Some(0) => true,

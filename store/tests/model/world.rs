@@ -68,11 +68,11 @@ pub struct Held {
     pub since: Secs,
     pub due: Secs,
     pub nacked: bool,
-    pub state: State,
+    pub state: Phase,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum Phase {
     Leased,
     /// Given back at the limit: it can only become a dead letter.
     Ended,
@@ -158,29 +158,29 @@ impl World {
                     reading.settled.remove(&index);
                     reading.held.insert(
                         index,
-                        Held { state: State::Unsure { by: None, until: 0, wait: 0, gone: true }, ..held },
+                        Held { state: Phase::Unsure { by: None, until: 0, wait: 0, gone: true }, ..held },
                     );
                 }
                 for held in reading.held.values_mut() {
                     let over = match held.state {
-                        State::Leased => held.due <= now,
-                        State::Waiting { durable, .. } | State::Ready { durable, .. } => !durable,
-                        State::Ended => false,
-                        State::Unsure { .. } => true,
+                        Phase::Leased => held.due <= now,
+                        Phase::Waiting { durable, .. } | Phase::Ready { durable, .. } => !durable,
+                        Phase::Ended => false,
+                        Phase::Unsure { .. } => true,
                     };
                     let limit = policy.at_limit(held.attempt);
                     // That a wait is over has no record: with the clock set back, it begins again.
                     let (until, wait, was_gone) = match held.state {
-                        State::Waiting { since, due, .. } | State::Ready { since, due, .. } => {
+                        Phase::Waiting { since, due, .. } | Phase::Ready { since, due, .. } => {
                             (due, due - since, false)
                         }
-                        State::Unsure { until, wait, gone, .. } => (until, wait, gone),
+                        Phase::Unsure { until, wait, gone, .. } => (until, wait, gone),
                         _ => (0, 0, false),
                     };
                     // That a lease is over may be on record, also where it runs again when the clock is set back.
                     if over {
                         let gone = was_gone || limit && policy.discard;
-                        held.state = State::Unsure { by: None, until, wait, gone };
+                        held.state = Phase::Unsure { by: None, until, wait, gone };
                     }
                 }
             }
@@ -196,18 +196,18 @@ impl World {
             };
             (held.since, held.due) = anchored(held.since, held.due);
             match held.state {
-                State::Waiting { since, due, durable } | State::Ready { since, due, durable } => {
+                Phase::Waiting { since, due, durable } | Phase::Ready { since, due, durable } => {
                     let (since, due) = anchored(since, due);
                     held.state = match due <= since {
-                        true => State::Ready { durable, since, due },
-                        false => State::Waiting { since, due, durable },
+                        true => Phase::Ready { durable, since, due },
+                        false => Phase::Waiting { since, due, durable },
                     };
                 }
-                State::Unsure { gone, until, wait, .. } => {
+                Phase::Unsure { gone, until, wait, .. } => {
                     let until = until.min(now + wait);
-                    held.state = State::Unsure { by: None, until, wait, gone };
+                    held.state = Phase::Unsure { by: None, until, wait, gone };
                 }
-                State::Leased | State::Ended => {}
+                Phase::Leased | Phase::Ended => {}
             }
         }
     }
@@ -254,38 +254,38 @@ impl Held {
     fn end(&mut self, now: Secs, policy: &Policy, changed: bool) -> End {
         let limit = policy.at_limit(self.attempt);
         match self.state {
-            State::Leased if self.due > now => End::Stays,
-            State::Ended => End::Dies,
-            State::Leased if limit && policy.discard => End::Discarded,
-            State::Leased if limit => End::Dies,
-            State::Leased => {
+            Phase::Leased if self.due > now => End::Stays,
+            Phase::Ended => End::Dies,
+            Phase::Leased if limit && policy.discard => End::Discarded,
+            Phase::Leased if limit => End::Dies,
+            Phase::Leased => {
                 let due = now + policy.backoff;
                 self.state = match due <= now {
-                    true => State::Ready { durable: false, since: now, due },
-                    false => State::Waiting { since: now, due, durable: false },
+                    true => Phase::Ready { durable: false, since: now, due },
+                    false => Phase::Waiting { since: now, due, durable: false },
                 };
                 End::Stays
             }
-            State::Waiting { since, due, durable } if due <= now => {
-                self.state = State::Ready { durable, since, due };
+            Phase::Waiting { since, due, durable } if due <= now => {
+                self.state = Phase::Ready { durable, since, due };
                 End::Stays
             }
-            State::Unsure { .. } if limit && !changed && self.due <= now => match policy.discard {
+            Phase::Unsure { .. } if limit && !changed && self.due <= now => match policy.discard {
                 true => End::Discarded,
                 false => End::Dies,
             },
             // It may have gone, or may go.
-            State::Unsure { by, until, wait, gone } if limit || self.due > now => {
+            Phase::Unsure { by, until, wait, gone } if limit || self.due > now => {
                 let gone = gone || (limit && policy.discard && self.due <= now);
-                self.state = State::Unsure { by, until, wait, gone };
+                self.state = Phase::Unsure { by, until, wait, gone };
                 End::Stays
             }
-            State::Unsure { by, until, wait, gone } => {
+            Phase::Unsure { by, until, wait, gone } => {
                 let by = by.unwrap_or(until.max(now + policy.backoff));
-                self.state = State::Unsure { by: Some(by), until, wait, gone };
+                self.state = Phase::Unsure { by: Some(by), until, wait, gone };
                 End::Stays
             }
-            State::Waiting { .. } | State::Ready { .. } => End::Stays,
+            Phase::Waiting { .. } | Phase::Ready { .. } => End::Stays,
         }
     }
 }

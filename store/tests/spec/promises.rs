@@ -175,9 +175,9 @@ fn promise_5_the_first_failed_sync_poisons_and_is_not_retried() {
 #[test]
 fn promise_5_reopening_writes_the_tail_again_before_it_syncs_it() {
     // Where no append promises to be durable it comes right after opening, or before whatever is synced first.
-    type Step = fn(&Scene);
-    let (pending, sync): (Step, Step) = (|scene| scene.store().run_pending(), |scene| scene.store().sync().unwrap());
-    for (mode, step) in [(MODES[1], (|_| ()) as Step), (MODES[2], pending), (MODES[2], sync)] {
+    type Act = fn(&Scene);
+    let (pending, sync): (Act, Act) = (|scene| scene.store().run_pending(), |scene| scene.store().sync().unwrap());
+    for (mode, step) in [(MODES[1], (|_| ()) as Act), (MODES[2], pending), (MODES[2], sync)] {
         let (mut scene, tap) = tapped(mode);
         scene.append("a");
         tap.fail(|what, _| if what == What::Sync { Err(io::Error::other("the disk is gone")) } else { Ok(()) });

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::journal::{Done, Intent, Line, Outcome, Place, Said};
-use crate::look::{Found, FoundLetter, View};
+use crate::look::{SeenLetter, SeenMessage, View};
 use crate::oracle::Oracle;
 use crate::world::{GROUPS, readings};
 
@@ -25,7 +25,7 @@ impl Tale {
         tale.tell(Intent::Append { topic: 0, tokens: vec![10, 11] }, Done::Appended(vec![FIRST, SECOND]));
         tale.view.queues.insert((0, 0), (0, 2));
         for (place, token) in [(FIRST, 10), (SECOND, 11)] {
-            tale.view.messages.insert(place, Found { token: Some(token), copy_of: None });
+            tale.view.messages.insert(place, SeenMessage { token: Some(token), copy_of: None });
         }
         readings().filter(|(_, topic)| *topic == 0).for_each(|(group, topic)| {
             tale.view.positions.insert((group, topic, 0), 0);
@@ -54,7 +54,7 @@ impl Tale {
     }
 
     fn letter(&mut self, index: u64, attempts: u32) {
-        let letter = FoundLetter { group: ONCE, index, origin: FIRST, attempts, token: Some(10) };
+        let letter = SeenLetter { group: ONCE, index, origin: FIRST, attempts, token: Some(10) };
         self.view.letters.push(letter);
         self.view.held.remove(&(ONCE, FIRST));
     }
@@ -105,19 +105,19 @@ canary!(a_message_that_cannot_be_read_is_missed, "cannot be read", |tale| {
     tale.view.messages.remove(&SECOND);
 });
 canary!(another_body_is_seen, "has another body", |tale| {
-    tale.view.messages.insert(SECOND, Found { token: Some(12), copy_of: None });
+    tale.view.messages.insert(SECOND, SeenMessage { token: Some(12), copy_of: None });
 });
 canary!(another_body_in_a_delivery_is_seen, "delivered with another body", |tale| {
     tale.tell(Intent::Pop { group: ONCE, topic: 0 }, Done::Popped(vec![(FIRST, 1, 11)]));
 });
 canary!(a_message_from_nowhere_is_seen, "nobody appended", |tale| {
     tale.view.queues.insert((0, 0), (0, 3));
-    tale.view.messages.insert(Place(0, 0, 2), Found { token: Some(99), copy_of: None });
+    tale.view.messages.insert(Place(0, 0, 2), SeenMessage { token: Some(99), copy_of: None });
 });
 canary!(half_a_batch_is_seen, "1 of a batch of 2", |tale| {
     tale.will(Intent::Append { topic: 0, tokens: vec![20, 21] });
     tale.view.queues.insert((0, 0), (0, 3));
-    tale.view.messages.insert(Place(0, 0, 2), Found { token: Some(20), copy_of: None });
+    tale.view.messages.insert(Place(0, 0, 2), SeenMessage { token: Some(20), copy_of: None });
 });
 canary!(two_messages_at_one_place_are_seen, "given to two messages", |tale| {
     tale.tell(Intent::Append { topic: 0, tokens: vec![30] }, Done::Appended(vec![SECOND]));
@@ -179,7 +179,7 @@ canary!(a_letter_of_an_acked_message_is_seen, "acked and dead-lettered", |tale| 
     tale.letter(0, 1);
 });
 canary!(a_letter_before_the_limit_is_seen, "before its limit", |tale| {
-    let letter = FoundLetter { group: THRICE, index: 0, origin: FIRST, attempts: 2, token: Some(10) };
+    let letter = SeenLetter { group: THRICE, index: 0, origin: FIRST, attempts: 2, token: Some(10) };
     assert_eq!(GROUPS[THRICE].deliveries_max(), 3);
     tale.view.letters.push(letter);
 });
@@ -199,7 +199,7 @@ canary!(a_letter_that_is_put_back_twice_is_seen, "put back twice", |tale| {
 });
 canary!(a_copy_that_nobody_put_back_is_seen, "nobody put back", |tale| {
     tale.view.queues.insert((0, 0), (0, 3));
-    tale.view.messages.insert(Place(0, 0, 2), Found { token: Some(10), copy_of: Some((ONCE, 0)) });
+    tale.view.messages.insert(Place(0, 0, 2), SeenMessage { token: Some(10), copy_of: Some((ONCE, 0)) });
 });
 canary!(an_ack_that_counts_twice_is_seen, "two acks", |tale| {
     tale.pop(THRICE, 1);

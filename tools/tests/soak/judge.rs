@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::journal::Place;
-use crate::look::{FoundLetter, View};
+use crate::look::{SeenLetter, View};
 use crate::oracle::{Letter, Oracle, PutBack};
 use crate::world::{GROUPS, readings};
 
@@ -17,7 +17,7 @@ impl Oracle {
         self.judge_held(view);
         self.judge_fates(view);
         self.looked.messages.extend(view.queues.iter().map(|(queue, (_, end))| (*queue, *end)));
-        for FoundLetter { group, index, .. } in &view.letters {
+        for SeenLetter { group, index, .. } in &view.letters {
             let looked = self.looked.letters.entry(*group).or_default();
             *looked = (*looked).max(index + 1);
         }
@@ -75,8 +75,8 @@ impl Oracle {
         assert!(copies.is_empty(), "nobody put back the letters {copies:?}");
     }
 
-    fn judge_letter(&mut self, found: &FoundLetter) {
-        let FoundLetter { group, index, origin, attempts, token } = found;
+    fn judge_letter(&mut self, found: &SeenLetter) {
+        let SeenLetter { group, index, origin, attempts, token } = found;
         let name = GROUPS[*group].name;
         self.counts.letters += 1;
         let fresh = Letter { index: *index, put_back: PutBack::No, old: true };

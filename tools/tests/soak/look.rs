@@ -15,9 +15,9 @@ pub struct View {
     /// Per topic and queue, the first message that is kept and the end.
     pub queues: BTreeMap<(usize, u32), (u64, u64)>,
     /// Messages behind those that were looked at before.
-    pub messages: BTreeMap<Place, Found>,
+    pub messages: BTreeMap<Place, SeenMessage>,
     /// Letters behind those that were looked at before.
-    pub letters: Vec<FoundLetter>,
+    pub letters: Vec<SeenLetter>,
     /// The next new message of a queue for a group.
     pub positions: BTreeMap<(usize, usize, u32), u64>,
     /// What groups hold, with the attempt of the last delivery.
@@ -25,7 +25,7 @@ pub struct View {
 }
 
 #[derive(Clone)]
-pub struct Found {
+pub struct SeenMessage {
     /// `None` when the body is not whole.
     pub token: Option<u64>,
     /// The group and the index of the letter that was put back.
@@ -33,7 +33,7 @@ pub struct Found {
 }
 
 #[derive(Clone)]
-pub struct FoundLetter {
+pub struct SeenLetter {
     pub group: usize,
     pub index: u64,
     pub origin: Place,
@@ -62,7 +62,7 @@ pub fn look(dir: &Path, looked: &Looked) -> Result<View> {
             for index in from.max(*first)..*end {
                 let Some(message) = lookup.message(name, queue, index)? else { continue };
                 let copy_of = message.origin.map(|origin| (world::group_of(&origin.group).unwrap(), origin.index));
-                let found = Found { token: world::token(&message.body), copy_of };
+                let found = SeenMessage { token: world::token(&message.body), copy_of };
                 view.messages.insert(Place(topic, queue, index), found);
             }
         }
@@ -78,7 +78,7 @@ pub fn look(dir: &Path, looked: &Looked) -> Result<View> {
                 let origin_place = Place(topic, origin.queue, origin.index);
                 let token = world::token(&message.body);
                 let attempts = origin.attempts;
-                view.letters.push(FoundLetter { group, index, origin: origin_place, attempts, token });
+                view.letters.push(SeenLetter { group, index, origin: origin_place, attempts, token });
             }
         }
     }

@@ -10,18 +10,18 @@ use std::sync::{Mutex, MutexGuard};
 
 #[derive(Default)]
 pub(super) struct Running {
-    state: Mutex<State>,
+    state: Mutex<Commands>,
 }
 
 #[derive(Default)]
-struct State {
+struct Commands {
     /// By process id. Invariant: none of them was reaped, so that no other process can have its id.
     begun: BTreeSet<u32>,
     killed: bool,
 }
 
 impl Running {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Commands> {
         self.state.lock().expect("no panic under the lock")
     }
 
