@@ -4,6 +4,16 @@
 use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 400;
+/// Of a function, from its name to its last brace.
+const FUNCTION_MAX: usize = 60;
+/// Longer functions: one match over all changes, and those that wait to be split.
+const LONG_FUNCTIONS: [(&str, &str); 5] = [
+    ("revive/src/index.rs", "change"),
+    ("store/src/inspect/state.rs", "read_commit"),
+    ("store/src/inspect/tell.rs", "tell_change"),
+    ("store/src/log/walk.rs", "step"),
+    ("store/src/recover/mod.rs", "open"),
+];
 /// Of the name of a test, in characters.
 const NAME_MAX: usize = 60;
 
@@ -127,6 +137,39 @@ fn a_forbidden_import_would_be_found() {
     assert_eq!(upward("verbs", "use crate::engine::Engine; // crate::store"), None);
     assert_eq!(broken("use std::fs;", FORBIDDEN[0].1), Some("std::fs"));
     assert!(!faults(&[("store/src/log", &["crate::segment"])]).is_empty());
+}
+
+/// The functions among these lines, each with its length.
+fn functions(text: &str) -> Vec<(&str, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let named = |line: &'_ str| -> Option<usize> {
+        let code = line.trim_start();
+        let before = code.split_once("fn ")?.0;
+        let only_words = before.chars().all(|c| c.is_alphanumeric() || "() _".contains(c));
+        (only_words && !code.ends_with(['}', ';'])).then(|| line.len() - code.len())
+    };
+    let mut functions = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        if let Some(indent) = named(line) {
+            let end = format!("{:indent$}}}", "");
+            let len = lines[at..].iter().position(|line| **line == end).map_or(0, |len| len + 1);
+            functions.push((word(line.split_once("fn ").unwrap().1), len));
+        }
+    }
+    functions
+}
+
+#[test]
+fn functions_fit_a_screen() {
+    for (path, text) in ["store/src", "revive/src", "tools/src"].into_iter().flat_map(sources) {
+        let file = path.strip_prefix(root()).unwrap().to_str().unwrap();
+        for (name, len) in functions(&text) {
+            let may = len <= FUNCTION_MAX || LONG_FUNCTIONS.contains(&(file, name));
+            assert!(may, "{file}: {name} has {len} lines");
+        }
+    }
+    let lines = "impl A {\n    pub(crate) fn a(&self) {\n        b();\n    }\n}\nfn c() {}\n";
+    assert_eq!(functions(lines), [("a", 3)]);
 }
 
 #[test]

@@ -241,77 +241,77 @@ fn put_change(change: &Change<'_>, out: &mut Vec<u8>) {
 
 fn change<'a>(kind: u8, mut fields: Fields<'_>, into: &'a mut Vec<Run>) -> Result<Change<'a>, Rule> {
     into.clear();
-    if kind == KIND_IMAGE {
-        return image::decode(fields).map(Change::Image);
-    }
-    if kind == KIND_TRUNCATED {
-        let (queue, end) = (queue(&mut fields)?, QueueIndex(fields.u64()?));
-        return fields.end().map(|()| Change::Truncated { queue, end });
-    }
-    if kind == KIND_REDRIVEN {
-        let runs = runs(&mut fields, into, 0..=0)?;
-        return fields.end().map(|()| Change::Redriven { runs });
-    }
-    if kind == KIND_FORGOTTEN {
-        let (queue, first) = (queue(&mut fields)?, QueueIndex(fields.u64()?));
-        let runs = runs(&mut fields, into, 0..=0)?;
-        return fields.end().map(|()| Change::Forgotten { queue, first, runs });
-    }
-    let group = |fields: &mut Fields<'_>| fields.u32().map(GroupId);
     let change = match kind {
-        KIND_GROUP_REMOVED => Change::GroupRemoved { group: group(&mut fields)? },
+        KIND_IMAGE => return image::decode(fields).map(Change::Image),
+        KIND_TRUNCATED => {
+            let (queue, end) = (queue(&mut fields)?, QueueIndex(fields.u64()?));
+            Change::Truncated { queue, end }
+        }
+        KIND_REDRIVEN => Change::Redriven { runs: runs(&mut fields, into, 0..=0)? },
+        KIND_FORGOTTEN => {
+            let (queue, first) = (queue(&mut fields)?, QueueIndex(fields.u64()?));
+            Change::Forgotten { queue, first, runs: runs(&mut fields, into, 0..=0)? }
+        }
+        KIND_REANCHORED => Change::Reanchored { at: Time(fields.u64()?) },
+        kind => change_of_group(kind, &mut fields, into)?,
+    };
+    fields.end().map(|()| change)
+}
+
+fn change_of_group<'a>(kind: u8, fields: &mut Fields<'_>, into: &'a mut Vec<Run>) -> Result<Change<'a>, Rule> {
+    let group = |fields: &mut Fields<'_>| fields.u32().map(GroupId);
+    Ok(match kind {
+        KIND_GROUP_REMOVED => Change::GroupRemoved { group: group(fields)? },
         KIND_POSITIONED => {
-            let group = GroupId(limits::number(&mut fields, "group")?);
-            Change::Positioned { group, queue: queue(&mut fields)?, position: QueueIndex(fields.u64()?) }
+            let group = GroupId(limits::number(fields, "group")?);
+            Change::Positioned { group, queue: queue(fields)?, position: QueueIndex(fields.u64()?) }
         }
         KIND_POPPED => {
-            let (group, generation) = (group(&mut fields)?, fields.u32()?);
-            let (at, due) = span(&mut fields)?;
-            Change::Popped { group, generation, at, due, runs: runs(&mut fields, into, ATTEMPTS)? }
+            let (group, generation) = (group(fields)?, fields.u32()?);
+            let (at, due) = span(fields)?;
+            Change::Popped { group, generation, at, due, runs: runs(fields, into, ATTEMPTS)? }
         }
         KIND_ACKED => {
-            let (group, at) = (group(&mut fields)?, Time(fields.u64()?));
-            Change::Acked { group, at, runs: runs(&mut fields, into, ATTEMPTS)? }
+            let (group, at) = (group(fields)?, Time(fields.u64()?));
+            Change::Acked { group, at, runs: runs(fields, into, ATTEMPTS)? }
         }
         KIND_NACKED => {
-            let group = group(&mut fields)?;
+            let group = group(fields)?;
             let code = fields.u64()?;
-            let (at, visible_at) = span(&mut fields)?;
+            let (at, visible_at) = span(fields)?;
             let (verdict, attempts) = match code {
                 0 => (Verdict::DeadLetter, ATTEMPTS),
                 1 => (Verdict::Redeliver { visible_at }, ATTEMPTS_BUT_LAST),
                 2 => (Verdict::Discard, ATTEMPTS),
                 _ => return Err(Rule::Field("nack")),
             };
-            Change::Nacked { group, at, verdict, runs: runs(&mut fields, into, attempts)? }
+            Change::Nacked { group, at, verdict, runs: runs(fields, into, attempts)? }
         }
         KIND_EXTENDED => {
-            let group = group(&mut fields)?;
-            let (at, due) = span(&mut fields)?;
-            Change::Extended { group, at, due, runs: runs(&mut fields, into, ATTEMPTS)? }
+            let group = group(fields)?;
+            let (at, due) = span(fields)?;
+            Change::Extended { group, at, due, runs: runs(fields, into, ATTEMPTS)? }
         }
         KIND_REVIVED => {
-            let group = group(&mut fields)?;
-            let (at, visible_at) = span(&mut fields)?;
-            Change::Revived { group, at, visible_at, runs: runs(&mut fields, into, ATTEMPTS_BUT_LAST)? }
+            let group = group(fields)?;
+            let (at, visible_at) = span(fields)?;
+            Change::Revived { group, at, visible_at, runs: runs(fields, into, ATTEMPTS_BUT_LAST)? }
         }
         KIND_BURIED => {
-            let (group, at) = (group(&mut fields)?, Time(fields.u64()?));
-            let burial = burial(&mut fields)?;
-            Change::Buried { group, at, burial, runs: runs(&mut fields, into, ATTEMPTS)? }
+            let (group, at) = (group(fields)?, Time(fields.u64()?));
+            let burial = burial(fields)?;
+            Change::Buried { group, at, burial, runs: runs(fields, into, ATTEMPTS)? }
         }
         KIND_ENDED => {
-            let (group, at) = (group(&mut fields)?, Time(fields.u64()?));
-            Change::Ended { group, at, runs: runs(&mut fields, into, ATTEMPTS)? }
+            let (group, at) = (group(fields)?, Time(fields.u64()?));
+            Change::Ended { group, at, runs: runs(fields, into, ATTEMPTS)? }
         }
         KIND_RELEASED => {
-            let (group, at) = (group(&mut fields)?, Time(fields.u64()?));
-            Change::Released { group, at, runs: runs(&mut fields, into, ATTEMPTS)? }
+            let (group, at) = (group(fields)?, Time(fields.u64()?));
+            Change::Released { group, at, runs: runs(fields, into, ATTEMPTS)? }
         }
-        KIND_REANCHORED => Change::Reanchored { at: Time(fields.u64()?) },
         kind => return Err(Rule::Kind(kind)),
-    };
-    fields.end().map(|()| change)
+    })
 }
 
 /// A run is its attempt, then its queue when that is another than the run's before, then block and mask. One

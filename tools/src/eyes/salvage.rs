@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use popstore::salvage::Salvaged;
 use serde::Serialize;
 
 use super::faults::{FaultRow, show};
@@ -78,44 +79,41 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
             output::line(out, format_args!("lost: {topic}/{queue}/{} to {}", places.start, places.end - 1))?;
         }
     }
-    let to = args.to.display().to_string();
-    if args.json {
-        let moved = done.renumbered.iter().map(|(topic, queue, by)| MovedRow { topic, queue: *queue, by: *by });
-        let sum = Sum {
-            to,
-            messages: done.messages,
-            topics: done.topics,
-            groups: done.groups,
-            held: done.held,
-            lost,
-            lost_held: done.lost_held,
-            faults: snapshot.faults().len() + done.faults.len(),
-            moved: moved.collect(),
-        };
-        output::json(out, &sum)?;
-        return Ok(outcome);
+    match args.json {
+        true => sum_up_json(args, &done, lost, snapshot.faults().len() + done.faults.len(), out)?,
+        false => sum_up(args, &done, lost, out)?,
     }
+    Ok(outcome)
+}
+
+fn sum_up_json(args: &Args, done: &Salvaged, lost: u64, faults: usize, out: &mut dyn Write) -> Result<(), Failure> {
+    let moved = done.renumbered.iter().map(|(topic, queue, by)| MovedRow { topic, queue: *queue, by: *by });
+    let sum = Sum {
+        to: args.to.display().to_string(),
+        messages: done.messages,
+        topics: done.topics,
+        groups: done.groups,
+        held: done.held,
+        lost,
+        lost_held: done.lost_held,
+        faults,
+        moved: moved.collect(),
+    };
+    output::json(out, &sum)
+}
+
+fn sum_up(args: &Args, done: &Salvaged, lost: u64, out: &mut dyn Write) -> Result<(), Failure> {
     for (topic, queue, by) in &done.renumbered {
-        output::line(
-            out,
-            format_args!(
-                "renumbered: {topic}/{queue}: its messages moved up, the last one by {}",
-                output::counted(*by, "place")
-            ),
-        )?;
+        let by = output::counted(*by, "place");
+        output::line(out, format_args!("renumbered: {topic}/{queue}: its messages moved up, the last one by {by}"))?;
     }
     let [messages, topics, groups] = [(done.messages, "message"), (done.topics, "topic"), (done.groups, "group")]
         .map(|(count, what)| output::counted(count, what));
-    output::line(out, format_args!("{to}: {messages}, {topics}, {groups}, {} held", done.held))?;
+    let (to, held) = (args.to.display(), done.held);
+    output::line(out, format_args!("{to}: {messages}, {topics}, {groups}, {held} held"))?;
     if lost > 0 {
-        output::line(
-            out,
-            format_args!(
-                "{} could not be saved, {} of them held by groups",
-                output::counted(lost, "message"),
-                done.lost_held
-            ),
-        )?;
+        let (lost, held) = (output::counted(lost, "message"), done.lost_held);
+        output::line(out, format_args!("{lost} could not be saved, {held} of them held by groups"))?;
     }
-    Ok(outcome)
+    Ok(())
 }
