@@ -1,4 +1,4 @@
-//! The directory that a verb was given: looked at before a store is opened there, so that a misspelt name makes none.
+//! The directory that a verb was given, checked before a store is opened there: a misspelt name makes none.
 
 use std::io;
 use std::path::Path;
@@ -26,8 +26,8 @@ pub(crate) fn open_or_make(dir: &Path) -> Result<Store, Failure> {
     Ok(Store::options().body_bytes_max(BODY_BYTES_MAX).open(dir)?)
 }
 
-/// Closes a store in which everything was done. Trouble with that undoes nothing, so it is a warning: what a verb reports
-/// is durable before, and the next opening repairs what is missing.
+/// Closes a store in which everything was done. Trouble with that undoes nothing, so it is a warning: what a verb
+/// reports is durable before, and the next opening repairs what is missing.
 pub(crate) fn close(store: Store) {
     if let Err(error) = store.close() {
         let why = streams::causes(&error);
@@ -36,7 +36,7 @@ pub(crate) fn close(store: Store) {
 }
 
 /// Looks at a store that is there, damaged or not: nothing is written, and another process may have it open.
-pub(crate) fn look(dir: &Path) -> Result<Snapshot, Failure> {
+pub(crate) fn inspect(dir: &Path) -> Result<Snapshot, Failure> {
     check_directory(dir)?;
     match Snapshot::open(dir) {
         // Without the file, a segment can still say which store it is.

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_told_how_to_write_one() {
+    fn what_is_no_time_is_refused_with_the_form_of_one() {
         for wrong in ["", "s", "-1s", "+1s", "1.s", ".5s", "1.5.5s", "1 s", "1 week", "1e3", "1.0000000001s"] {
             assert!(parse(wrong).is_err_and(|why| why.contains("1.5s")), "{wrong}");
         }

@@ -1,8 +1,8 @@
 //! The command-line tools of popstore, as a library: a tool is its arguments and a `run` that writes to a `Write`.
 //!
-//! [`eyes`] is the command `store-inspect`, which never writes: one module per verb. [`hands`] is the command `popstore`:
-//! the engine for shells and scripts. [`pages`] prints the completions and the manual page of either, [`process`] makes
-//! a process of them.
+//! [`eyes`] is the command `store-inspect`, which never writes: one module per verb. [`hands`] is the command
+//! `popstore`: the engine for shells and scripts. [`pages`] prints the completions and the manual page of either,
+//! [`process`] makes a process of them.
 
 pub mod eyes;
 pub mod hands;
@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 pub enum Outcome {
     /// All is well: exit code 0.
     Fine,
-    /// It was done, and there is something to look at: exit code 1.
+    /// It was done, and something needs attention: exit code 1.
     Faults,
 }
 
@@ -116,7 +116,7 @@ pub enum Failure {
     /// A signal asked for it.
     #[error("a signal asked to stop")]
     Stopped,
-    /// The system does not tell of signals.
+    /// The system does not report signals.
     #[error("could not listen for signals")]
     Signals(#[source] io::Error),
 }

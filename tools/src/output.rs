@@ -1,4 +1,4 @@
-//! How results look: tables for people, one JSON object per line for machines.
+//! The form of results: tables for people, one JSON object per line for machines.
 
 use std::fmt::{self, Write as _};
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! What a tool tells of itself: completions for shells and a manual page, made from its own clap definitions.
+//! The pages about a tool: completions for shells and a manual page, made from its own clap definitions.
 
 use std::io::{self, Write};
 

@@ -21,7 +21,7 @@ impl FromStr for Place {
             let (index, queue) = (index?.parse().ok()?, queue?.parse().ok()?);
             Some(Self { topic: topic?.to_string(), queue, index })
         };
-        place().ok_or("a place looks like orders/0/12")
+        place().ok_or("a place is written as orders/0/12")
     }
 }
 

@@ -23,7 +23,7 @@ pub fn run<C: clap::Parser>(
     let done = match (done, out.flush()) {
         // By now everything was done that could be done; its outcome does not depend on a reader.
         (done, Err(error)) if streams::is_closed(&error) => done,
-        // An exit code that asks for a look has its reason; what cannot be written may be that.
+        // An exit code of 1 has its reason; what cannot be written may be that.
         (Ok(Outcome::Fine), Err(error)) => Err(Failure::Output(error)),
         (done, _) => done,
     };

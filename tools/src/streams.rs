@@ -20,7 +20,7 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Whether whoever read the output has closed it.
+/// Whether the reader of the output has closed it.
 pub(crate) fn is_closed(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
 }
@@ -69,7 +69,7 @@ pub(crate) fn without_fail(
 mod tests {
     use super::*;
 
-    /// An output that fails after so many bytes.
+    /// An output that fails after this number of bytes.
     struct Short(usize, io::ErrorKind);
 
     impl Write for Short {

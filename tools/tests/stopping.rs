@@ -111,7 +111,7 @@ fn a_pop_that_waits_stops_and_has_popped_nothing() {
         shell.ok("topic create data jobs");
         shell.ok("group create data g");
         let child = how.spawn(&shell.command("pop data jobs --group g --wait 1h"));
-        // The first pop of a group from a topic is on record, also where there is nothing to be had.
+        // The first pop of a group from a topic is on record, also where there is no message.
         let looked = |shell: &Shell| {
             let records = shell.inspect("checkpoints data --kind positioned --json").spawn().unwrap();
             !Printed::from(records).out.is_empty()

@@ -18,7 +18,7 @@ fn what_is_appended_is_popped_once_and_acked_once() {
     assert_eq!((&message["key"], &message["tag"]), (&"k".into(), &"t".into()));
     assert_eq!((&message["queue"], &message["index"], &message["attempt"]), (&0.into(), &0.into(), &1.into()));
     assert_eq!(shell.ok("pop data jobs --group g --json").out, "");
-    assert_eq!(shell.ok("pop data jobs --group g").out, "nothing to be had\n");
+    assert_eq!(shell.ok("pop data jobs --group g").out, "no message available\n");
 
     let ack = format!("ack data {} --json", popped.receipt());
     assert_eq!(shell.ok(&ack).object()["settled"], "done");

@@ -1,4 +1,4 @@
-//! `store-inspect`: looks into a store directory, healthy, in use, damaged or half recovered.
+//! `store-inspect`: reads a store directory, sound, in use, damaged or half recovered.
 
 use std::process::ExitCode;
 

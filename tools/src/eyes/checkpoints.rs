@@ -113,7 +113,7 @@ impl Wanted {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let snapshot = directory::look(&args.dir)?;
+    let snapshot = directory::inspect(&args.dir)?;
     if !args.follow {
         directory::check_names(&snapshot, args.wanted.topic.as_deref(), args.wanted.group.as_deref())?;
     }
@@ -178,7 +178,7 @@ fn line(entry: &CheckpointEntry) -> String {
         line.push_str(&format!(" {group}"));
     }
     for places in &entry.places {
-        line.push_str(&format!("  {}", told(places)));
+        line.push_str(&format!("  {}", description(places)));
     }
     if let Some(until) = entry.until {
         line.push_str(&format!("  until {}", output::millisecond(until)));
@@ -190,7 +190,7 @@ fn line(entry: &CheckpointEntry) -> String {
 }
 
 /// Places as ranges: `orders/0/3-7,9 attempt 2`.
-fn told(places: &Places) -> String {
+fn description(places: &Places) -> String {
     let mut ranges: Vec<(u64, u64)> = Vec::new();
     for index in &places.indexes {
         match ranges.last_mut().filter(|(_, last)| last.checked_add(1) == Some(*index)) {
@@ -206,12 +206,12 @@ fn told(places: &Places) -> String {
         false => format!("{first}-{last}"),
     });
     let ranges = ranges.collect::<Vec<_>>().join(",");
-    let mut told = format!("{}/{}/{ranges}", places.topic, places.queue);
+    let mut text = format!("{}/{}/{ranges}", places.topic, places.queue);
     if places.attempt > 0 {
-        told.push_str(&format!(" attempt {}", places.attempt));
+        text.push_str(&format!(" attempt {}", places.attempt));
     }
     if let Some((state, ..)) = places.state {
-        told.push_str(&format!(" {state}"));
+        text.push_str(&format!(" {state}"));
     }
-    told
+    text
 }

@@ -59,7 +59,7 @@ pub(crate) fn list(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<Outcome, Failure> {
-    let snapshot = directory::look(dir)?;
+    let snapshot = directory::inspect(dir)?;
     if let Some(group) = group.filter(|group| snapshot.group_options(group).is_none()) {
         return Err(Failure::Missing { what: "group", name: group.to_string() });
     }

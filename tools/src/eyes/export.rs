@@ -31,7 +31,7 @@ enum What {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let snapshot = directory::look(&args.dir)?;
+    let snapshot = directory::inspect(&args.dir)?;
     let mut notes = Notes::of(&snapshot);
     match args.what {
         What::Messages => {

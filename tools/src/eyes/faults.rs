@@ -1,4 +1,4 @@
-//! Faults and torn tails, as the verbs tell them.
+//! Faults and torn tails, as the verbs report them.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{Failure, Outcome, output};
 
-/// How many faults are told in full where they are not what was asked for.
+/// How many faults are reported in full where they are not what was asked for.
 const TOLD_MAX: u64 = 5;
 
 /// A fault, for a machine.
@@ -39,11 +39,11 @@ pub(super) fn show(fault: &Fault, out: &mut dyn Write) -> Result<(), Failure> {
     output::line(out, format_args!("  found    {found}"))
 }
 
-/// What a verb met beside what it was asked for: told on the standard error, and in the exit code.
+/// Faults that a verb met beside its results: reported on the standard error, and in the exit code.
 #[derive(Default)]
 pub(super) struct Notes {
     faults: u64,
-    told: HashSet<(PathBuf, u64)>,
+    reported: HashSet<(PathBuf, u64)>,
 }
 
 impl Notes {
@@ -66,7 +66,7 @@ impl Notes {
 
     pub(super) fn fault(&mut self, fault: &Fault) {
         // What opening the snapshot found is met again by who reads on.
-        if !self.told.insert((fault.path.clone(), fault.offset)) {
+        if !self.reported.insert((fault.path.clone(), fault.offset)) {
             return;
         }
         self.faults += 1;

@@ -49,7 +49,7 @@ struct Row<'a> {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let snapshot = directory::look(&args.dir)?;
+    let snapshot = directory::inspect(&args.dir)?;
     if let Some(group) = &args.group
         && snapshot.group_options(group).is_none()
     {
@@ -115,7 +115,7 @@ fn row<'a>(held: &'a HeldMessage, key: &'a [u8], now: SystemTime) -> Row<'a> {
 
 fn line(held: &HeldMessage, key: &[u8], now: SystemTime) -> String {
     let place = place(&held.topic, held.queue, held.index);
-    let mut line = format!("{:<12} {place:<24} attempt {:<3} {}", held.group, held.attempt, told(held, now));
+    let mut line = format!("{:<12} {place:<24} attempt {:<3} {}", held.group, held.attempt, description(held, now));
     if !key.is_empty() {
         line.push_str(&format!("  key={}", output::shown(key)));
     }
@@ -123,7 +123,7 @@ fn line(held: &HeldMessage, key: &[u8], now: SystemTime) -> String {
 }
 
 /// What a held message is doing, in words.
-pub(super) fn told(held: &HeldMessage, now: SystemTime) -> String {
+pub(super) fn description(held: &HeldMessage, now: SystemTime) -> String {
     let (popped, due) = (when::from_now(held.popped_at, now), when::from_now(held.due_at, now));
     match (state(held, now), held.state) {
         ("in_flight", _) if is_overdue(held, now) => format!("popped {popped}, its lease was over {due}"),

@@ -1,4 +1,4 @@
-//! What happened to a message, per group, in order.
+//! The history of a message, per group, in order.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -122,7 +122,7 @@ impl Life {
     }
 }
 
-/// Finds out what happened to messages: one reading of the checkpoint log, and of the dead letters.
+/// The histories of messages: one reading of the checkpoint log, and of the dead letters.
 pub(super) fn trace(
     snapshot: &Snapshot,
     lives: &mut BTreeMap<Place, Life>,
@@ -171,7 +171,7 @@ fn take(lives: &mut BTreeMap<Place, Life>, entry: &CheckpointEntry) {
                 continue;
             }
             let (what, at, until) = match places.state {
-                // History before a snapshot of the index is gone; what it was doing then is told.
+                // History before a snapshot of the index is gone; the snapshot has what it was doing then.
                 Some((state, since, until)) => (format!("was {}", state.replace('_', " ")), since, until),
                 None if entry.fields.iter().any(|(_, value)| value == "discarded") => {
                     ("discarded".to_string(), entry.happened_at, entry.until)
@@ -184,13 +184,13 @@ fn take(lives: &mut BTreeMap<Place, Life>, entry: &CheckpointEntry) {
     }
 }
 
-/// What the groups think of the messages now.
+/// The state of the messages in each group now.
 fn tell_present(snapshot: &Snapshot, lives: &mut BTreeMap<Place, Life>) {
     let now = when::now();
     for held in snapshot.leases() {
         let place = (Arc::clone(&held.topic), held.queue, held.index);
         if let Some(life) = lives.get_mut(&place) {
-            life.group(&held.group).now = format!("attempt {}: {}", held.attempt, leases::told(&held, now));
+            life.group(&held.group).now = format!("attempt {}: {}", held.attempt, leases::description(&held, now));
         }
     }
     let topics = snapshot.topics();

@@ -12,7 +12,7 @@ use super::message::{Body, MessageRow, line};
 use super::when;
 use crate::{Failure, Outcome, directory, output};
 
-/// How often `--follow` looks for more.
+/// How often `--follow` checks for more.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// List the messages of the commit log, in the order they were appended
@@ -113,7 +113,7 @@ impl Wanted {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let snapshot = directory::look(&args.dir)?;
+    let snapshot = directory::inspect(&args.dir)?;
     if !args.follow {
         directory::check_names(&snapshot, args.wanted.topic.as_deref(), None)?;
     }
@@ -140,7 +140,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
 /// twice the segments of the one before, since each lists all segments of the log.
 fn show_backwards(args: &Args, snapshot: &Snapshot, notes: &mut Notes, out: &mut dyn Write) -> Result<(), Failure> {
     let mut left = args.last.unwrap_or(usize::MAX);
-    let mut kept = Vec::new();
+    let mut matching = Vec::new();
     let mut lookup = snapshot.lookup();
     let mut bases = snapshot.segment_bases(StoreLog::Commit);
     let (mut end, mut segments) = (u64::MAX, 1);
@@ -160,13 +160,13 @@ fn show_backwards(args: &Args, snapshot: &Snapshot, notes: &mut Notes, out: &mut
                 }
             }
         } else {
-            kept.push(newest);
+            matching.push(newest);
         }
         if left == 0 || base <= args.wanted.from {
             break;
         }
     }
-    for offset in kept.into_iter().rev().flatten() {
+    for offset in matching.into_iter().rev().flatten() {
         if let Some(message) = lookup.message_at(offset)? {
             show(args, &message, out)?;
         }

@@ -2,7 +2,7 @@
 //! store would do.
 //!
 //! No verb writes to the store, locks it, or raises its generation; all of them work while its owner runs, and on
-//! damaged stores. Every verb prints JSON with `--json`; the fields are told in `JSON.md`.
+//! damaged stores. Every verb prints JSON with `--json`; `JSON.md` lists the fields.
 
 mod checkpoints;
 mod dead_letters;
@@ -32,16 +32,16 @@ use crate::{Failure, Outcome};
 
 pub(crate) use dead_letters::list as list_dead_letters;
 
-/// Look into a popstore store: what is in it, why a message is where it is, and what is wrong.
+/// Inspect a popstore store: what is in it, why a message is where it is, and what is wrong.
 ///
 /// It never writes to the store and never locks it: it works beside the process that has the store open, and on a store
 /// that is damaged or was not closed in order.
 ///
-/// Times are written as 2h or 7d, which is so long ago, or as 2026-01-31T12:00:00Z.
+/// Times are written as 2h or 7d, which means ago, or as 2026-01-31T12:00:00Z.
 ///
-/// Exit code 0: sound; 1: faults were found; 2: could not do it. Writes that were under way when a process died are told
-/// as a torn tail, which opening the store cuts off; they are no fault. When the reader of its output goes away, a list
-/// stops with exit code 2; every other verb finishes and exits as it would have.
+/// Exit code 0: sound; 1: faults were found; 2: could not do it. Writes that were under way when a process died are
+/// reported as a torn tail, which opening the store cuts off; they are no fault. When the reader of its output goes
+/// away, a list stops with exit code 2; every other verb finishes and exits as it would have.
 #[derive(Debug, clap::Parser)]
 #[command(name = "store-inspect", version, arg_required_else_help = true)]
 pub struct Command {
@@ -71,7 +71,7 @@ enum Verb {
 /// Does what the command says.
 ///
 /// # Errors
-/// Whatever keeps it from being done.
+/// Whatever prevents it.
 pub fn run(command: &Command, out: &mut dyn Write) -> Result<Outcome, Failure> {
     // What ends with a verdict comes to it without a reader, too; a list without one stops.
     match &command.verb {

@@ -46,7 +46,7 @@ struct Row<'a> {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let snapshot = directory::look(&args.dir)?;
+    let snapshot = directory::inspect(&args.dir)?;
     let topics = snapshot.topics();
     let topic = topics.iter().find(|topic| topic.name == args.topic);
     let queue = topic.and_then(|topic| topic.queues.get(args.queue as usize));
@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         }
         match args.json {
             true => output::json(out, &row(&entry))?,
-            false => output::line(out, format_args!("{}", told(&entry)))?,
+            false => output::line(out, format_args!("{}", description(&entry)))?,
         }
     }
     Ok(notes.outcome())
@@ -87,7 +87,7 @@ fn row(entry: &QueueEntry) -> Row<'_> {
     }
 }
 
-fn told(entry: &QueueEntry) -> String {
+fn description(entry: &QueueEntry) -> String {
     let place = match &entry.file {
         Some((path, at)) => format!("{}+{at}", path.file_name().unwrap_or_default().to_string_lossy()),
         None => "in no file yet".to_string(),

@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use crate::{Failure, Outcome, directory, output};
 
-/// Tell what opening the store would cut, void, rebuild and complete, and why; nothing is touched
+/// List what opening the store would cut, void, rebuild and complete, and why; nothing is touched
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The directory of the store
     dir: PathBuf,
-    /// Only tell: this tool never writes to a store. Opening it, with any program, recovers it
+    /// Required: this tool never writes to a store. Opening it, with any program, recovers it
     #[arg(long, required = true)]
     dry_run: bool,
     /// Print JSON: an object for each step, and one that sums up

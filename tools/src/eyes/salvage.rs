@@ -14,7 +14,7 @@ use crate::{Failure, Outcome, directory, output};
 ///
 /// The store itself is not touched. Messages keep their queues and their order; behind a lost one they move up by one
 /// place, and what groups hold moves with them. Receipts of the old store are not good for the fresh one. Damage to the
-/// checkpoint log is told as faults: what consumers did there is not known any more, and messages may be delivered again.
+/// checkpoint log is reported as faults: what consumers did there is lost, and messages may be delivered again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The directory of the store
@@ -56,7 +56,7 @@ struct MovedRow<'a> {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let snapshot = directory::look(&args.dir)?;
+    let snapshot = directory::inspect(&args.dir)?;
     let bar = progress_bar();
     let done = snapshot.salvage(&args.to, |done, total| {
         bar.set_length(total);

@@ -10,7 +10,7 @@ use super::faults::Notes;
 use super::when;
 use crate::{Failure, Outcome, directory, output};
 
-/// List the segments of both logs and the files of the queues, and which groups keep segments from going
+/// List the segments of both logs and the files of the queues, and which groups need them
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The directory of the store
@@ -54,7 +54,7 @@ struct QueueRow<'a> {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let snapshot = directory::look(&args.dir)?;
+    let snapshot = directory::inspect(&args.dir)?;
     let notes = Notes::of(&snapshot);
     let now = when::now();
     for log in [StoreLog::Commit, StoreLog::Checkpoint] {

@@ -79,7 +79,7 @@ struct GroupRow<'a> {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let snapshot = directory::look(&args.dir)?;
+    let snapshot = directory::inspect(&args.dir)?;
     let mut notes = Notes::of(&snapshot);
     let counted = count(&snapshot, &mut notes)?;
     draw(args, "sizes", None, "bytes", &counted.sizes, out)?;
@@ -147,7 +147,7 @@ impl Times {
         self.max = self.max.max(took);
     }
 
-    /// The upper end of the bucket that so many percent do not exceed.
+    /// The upper end of the bucket that this percentage does not exceed.
     fn quantile(&self, percent: u64) -> u64 {
         let wanted = (self.count() * percent).div_ceil(100);
         let mut seen = 0;

@@ -16,8 +16,8 @@ use crate::{Failure, Outcome, directory, output, rows};
 
 /// Show a store on one screen: sizes, watermarks, topics, groups, leases, damage
 ///
-/// It reads what opening the store would read; `verify` reads everything. The counts of a group are of the topics that it has
-/// popped from; before its first pop, of every topic but dead-letter queues.
+/// It reads what opening the store would read; `verify` reads everything. The counts of a group are of the topics that
+/// it has popped from; before its first pop, of every topic but dead-letter queues.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The directory of the store
@@ -66,7 +66,7 @@ struct Group<'a> {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let snapshot = directory::look(&args.dir)?;
+    let snapshot = directory::inspect(&args.dir)?;
     let (topics, groups) = (snapshot.topics(), snapshot.groups());
     let summary = summary(&snapshot, &topics, &groups)?;
     match args.json {
@@ -130,7 +130,7 @@ fn dead_letters(snapshot: &Snapshot, group: &str) -> u64 {
 
 fn show(snapshot: &Snapshot, topics: &[TopicStats], it: &Summary<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let now = when::now();
-    // A checkpoint log that was told anew does not know any more.
+    // After a snapshot the checkpoint log does not have it any more.
     let last = snapshot.opened_at().map(|at| format!(", the last time {}", when::from_now(at, now)));
     let last = last.unwrap_or_default();
     let closed = if it.closed { "closed in order" } else { "in use, or not closed in order" };
@@ -175,7 +175,7 @@ fn show(snapshot: &Snapshot, topics: &[TopicStats], it: &Summary<'_>, out: &mut 
     match snapshot.faults() {
         [] => output::line(
             out,
-            format_args!("no damage where opening would look; `store-inspect verify` looks everywhere"),
+            format_args!("no damage where opening would read; `store-inspect verify` reads everything"),
         )?,
         faults => {
             output::line(out, format_args!("{}:", output::counted(faults.len() as u64, "fault")))?;

@@ -1,4 +1,4 @@
-//! `store-inspect verify`: everything is checked, and every fault is told.
+//! `store-inspect verify`: everything is checked, and every fault is reported.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::faults::{FaultRow, show};
 use crate::{Failure, Outcome, directory, output};
 
-/// Check every record of both logs and every entry of the queues, and tell all faults
+/// Check every record of both logs and every entry of the queues, and report all faults
 ///
-/// Each fault is told with its file, byte, the rule of FORMAT.md, what should be there and what is. Reading goes on
+/// Each fault is reported with its file, byte, the rule of FORMAT.md, what should be there and what is. Reading goes on
 /// behind it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -35,7 +35,7 @@ struct Sum<'a> {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let snapshot = directory::look(&args.dir)?;
+    let snapshot = directory::inspect(&args.dir)?;
     let bar = progress_bar();
     let mut written = Ok(());
     let progress = |done, total| {

@@ -11,13 +11,13 @@ pub(super) fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_micros(SystemClock::start().now().0)
 }
 
-/// Reads a point in time: so long ago, or a date and time in UTC.
+/// Reads a point in time: a time ago, or a date and time in UTC.
 pub(super) fn parse(text: &str) -> Result<SystemTime, String> {
     if let Ok(time) = humantime::parse_rfc3339_weak(text.trim_end_matches('Z')) {
         return Ok(time);
     }
     let ago = duration::parse(text).ok().and_then(|ago| now().checked_sub(ago));
-    ago.ok_or_else(|| "write it as 90s, 2h or 7d for so long ago, or as 2026-01-31T12:00:00Z".to_string())
+    ago.ok_or_else(|| "write it as 90s, 2h or 7d for a time ago, or as 2026-01-31T12:00:00Z".to_string())
 }
 
 /// How long before or after the present something is: `3.2s ago`, `in 5m`.
@@ -57,8 +57,8 @@ mod tests {
     }
 
     #[test]
-    fn an_age_is_told_with_two_units() {
-        let told = [0, 7, 7_300, 61_000, 3_700_000, 90_000_000].map(|millis| short(Duration::from_millis(millis)));
-        assert_eq!(told, ["0us", "7ms", "7.3s", "1m 1s", "1h 1m", "1d 1h"]);
+    fn an_age_has_two_units() {
+        let texts = [0, 7, 7_300, 61_000, 3_700_000, 90_000_000].map(|millis| short(Duration::from_millis(millis)));
+        assert_eq!(texts, ["0us", "7ms", "7.3s", "1m 1s", "1h 1m", "1d 1h"]);
     }
 }

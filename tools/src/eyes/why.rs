@@ -12,7 +12,7 @@ use super::messages::Wanted;
 use crate::place::Place;
 use crate::{Failure, Outcome, directory};
 
-/// How many messages of one key are told.
+/// How many messages of one key are listed.
 const MESSAGES_MAX: usize = 100;
 
 /// Tell the life of a message: appended, popped, extended, acked, nacked, revived, dead-lettered, per group
@@ -36,7 +36,7 @@ pub(super) struct Args {
     /// The offset of its record in the commit log
     #[arg(long)]
     offset: Option<u64>,
-    /// Its key; all messages of that key are told, the first 100
+    /// Its key; all messages of that key are listed, the first 100
     #[arg(long)]
     key: Option<String>,
     /// Only for this group
@@ -59,7 +59,7 @@ impl Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let snapshot = directory::look(&args.dir)?;
+    let snapshot = directory::inspect(&args.dir)?;
     let mut notes = Notes::of(&snapshot);
     directory::check_names(&snapshot, args.place().map(|(topic, ..)| topic), args.group.as_deref())?;
     let messages = find(args, &snapshot, &mut notes)?;
@@ -91,7 +91,7 @@ fn wanted(args: &Args) -> String {
     }
 }
 
-/// Tells what is wrong where the message should be: the record there, or else the queue's entry.
+/// Reports what is wrong where the message should be: the record there, or else the queue's entry.
 fn damaged(args: &Args, snapshot: &Snapshot, notes: &mut Notes) -> Result<(), Failure> {
     let entry = match args.place() {
         Some((topic, queue, index)) => snapshot.lookup().queue_entry(topic, queue, index)?,

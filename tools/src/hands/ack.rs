@@ -5,7 +5,7 @@ use std::io::Write;
 use super::settled::{self, Receipts};
 use crate::{Failure, Outcome};
 
-/// Say that messages are done, so that they are never delivered again
+/// Ack messages: they are done and are never delivered again
 ///
 /// Exit code 1 when one of the acks came too late.
 #[derive(Debug, clap::Args)]

@@ -22,8 +22,8 @@ const CHUNKS_AHEAD: usize = 4;
 /// Append messages to a topic; makes the store and the topic where they are missing
 ///
 /// Without BODY, each line of the input is a message. A body has 4 MiB at most. A longer line, or a longer input with
-/// --whole, is not appended and ends the command with exit code 2; the lines before it are appended. SIGINT (Ctrl-C) and SIGTERM end it in the same
-/// way: the lines that were read are appended.
+/// --whole, is not appended and ends the command with exit code 2; the lines before it are appended. SIGINT (Ctrl-C)
+/// and SIGTERM end it in the same way: the lines that were read are appended.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

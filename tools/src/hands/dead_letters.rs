@@ -125,7 +125,7 @@ fn put_back(
             output::json(out, &PutBack { origin: origin(letter), queue, index })?;
         } else {
             let now = output::place(letter.origin_topic(), queue, index);
-            table.row(told(letter).into_iter().chain([now, output::shown(letter.message().body())]));
+            table.row(history(letter).into_iter().chain([now, output::shown(letter.message().body())]));
         }
     }
     Ok(())
@@ -142,7 +142,7 @@ fn origin(letter: &DeadLetter) -> Origin<'_> {
 }
 
 /// The first columns of the table.
-fn told(letter: &DeadLetter) -> [String; 3] {
+fn history(letter: &DeadLetter) -> [String; 3] {
     let Origin { origin_topic, origin_queue, origin_index, attempts, reason } = origin(letter);
     [output::place(origin_topic, origin_queue, origin_index), attempts.to_string(), reason.to_string()]
 }

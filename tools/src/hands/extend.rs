@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::settled::{self, Receipts};
 use crate::{Failure, Outcome, duration};
 
-/// Set the end of leases to so long from now, earlier or later than it was
+/// Make leases end a given time from now, earlier or later than before
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

@@ -19,7 +19,7 @@ pub(super) struct Args {
 enum Verb {
     /// Make a group; makes the store where it is missing
     ///
-    /// A group that is there keeps its messages and gets these settings: those not given are as for a new group. To
+    /// An existing group gets these settings and its position stays; those not given are as for a new group. To
     /// change only some, use `group set`.
     Create {
         #[command(flatten)]
@@ -28,7 +28,7 @@ enum Verb {
         #[arg(long)]
         newest: bool,
     },
-    /// Change settings of a group that is there; those not given stay
+    /// Change settings of an existing group; those not given stay
     #[command(mut_group("Settings", |settings| settings.required(true)))]
     Set(Of),
     /// List the groups, as their last owner left them; also while the store is open elsewhere
@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
             finish(of, store.create_group(&of.group, options)?, store, out)
         }
         Verb::List(on) => {
-            let snapshot = directory::look(&on.dir)?;
+            let snapshot = directory::inspect(&on.dir)?;
             let groups = snapshot.groups().into_iter();
             let groups = groups.filter_map(|stats| Some((snapshot.group_options(&stats.name)?, stats)));
             let groups: Vec<_> = groups.map(|(options, stats)| (stats, options)).collect();

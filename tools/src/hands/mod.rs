@@ -1,7 +1,7 @@
-//! The command `popstore`: append, pop, ack, nack, extend, work, dead letters, and what is needed around them.
+//! The command `popstore`: append, pop, ack, nack, extend, work, dead letters, and topics and groups.
 //!
 //! A verb opens the store, does its work and closes it in order; meanwhile the store has no other owner. What a verb
-//! reports as done is durable. The lists of topics and groups only look, also while another process has the store open.
+//! reports as done is durable. The lists of topics and groups only read, also while another process has the store open.
 
 mod ack;
 mod append;
@@ -34,9 +34,9 @@ use crate::{Failure, Outcome, output, streams};
 ///
 /// Times are written as 250ms, 1.5s, 30s, 5m, 12h or 7d; a bare number is seconds.
 ///
-/// Exit code 0: fine; 1: done, but something deserves a look; 2: could not do it. When the reader of its output goes
-/// away, a verb that changes a store finishes and exits as it would have, and with 1 when its output cannot be written for
-/// another reason; only `pop` then exits with 2, since the receipts are lost, and so does a list that stops.
+/// Exit code 0: fine; 1: done, but something needs attention; 2: could not do it. When the reader of its output goes
+/// away, a verb that changes a store finishes and exits as it would have, and with 1 when its output cannot be written
+/// for another reason; only `pop` then exits with 2, since the receipts are lost, and so does a list that stops.
 #[derive(Debug, clap::Parser)]
 #[command(name = "popstore", version, arg_required_else_help = true)]
 pub struct Command {
@@ -73,7 +73,7 @@ struct On {
 /// Does what the command says.
 ///
 /// # Errors
-/// Whatever keeps it from being done.
+/// Whatever prevents it.
 pub fn run(command: &Command, out: &mut dyn Write) -> Result<Outcome, Failure> {
     // What changes a store does all of it, with or without a reader; a list without one stops.
     match &command.verb {

@@ -12,7 +12,7 @@ use super::On;
 use super::taking::Taking;
 use crate::{Failure, Outcome, directory, duration, output, signals};
 
-/// How long a signal may wait for the one who waits for messages.
+/// How long a signal may go unnoticed by a pop that waits.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Take messages of a topic under a lease, and print them with their receipts
@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// How many at most, 1 to 4096
     #[arg(short, value_name = "N", default_value_t = 1)]
     n: u32,
-    /// How long to wait for something to be had; SIGINT and SIGTERM end the wait
+    /// How long to wait for a message; SIGINT and SIGTERM end the wait
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "0s")]
     wait: Duration,
     /// Only from this queue of the topic
@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     }
 }
 
-/// Pops, and waits for something to be had, at most so long or until a signal asks to stop.
+/// Pops, and waits for a message up to the timeout or until a signal asks to stop.
 fn wait(group: &Group, topic: &str, pop: Pop, timeout: Duration) -> Result<Vec<Delivery>, Failure> {
     if timeout.is_zero() {
         return Ok(group.pop(topic, pop)?);
@@ -101,7 +101,7 @@ fn show(deliveries: &[Delivery], json: bool, out: &mut dyn Write) -> Result<(), 
     if json {
         deliveries.iter().try_for_each(|delivery| output::json(out, &Row::of(delivery)))?;
     } else if deliveries.is_empty() {
-        output::line(out, format_args!("nothing to be had"))?;
+        output::line(out, format_args!("no message available"))?;
     } else {
         let mut table = output::Table::new(["receipt", "place", "attempt", "body"]);
         for delivery in deliveries {

@@ -15,7 +15,8 @@ pub(super) struct Settings {
     /// How long a message is hidden by a pop that asks for no time; 30s for a new group
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     invisible: Option<Duration>,
-    /// The delay before a redelivery: none (as for a new group), a time, FIRST..CAP to double it, or a ladder: 1s,10s,1m
+    /// The delay before a redelivery: none (as for a new group), a time, FIRST..CAP to double it, or a ladder:
+    /// 1s,10s,1m
     #[arg(long, value_parser = duration::parse_backoff)]
     backoff: Option<Backoff>,
     /// Drop messages at the limit instead of dead-lettering them

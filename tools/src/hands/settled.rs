@@ -27,8 +27,8 @@ struct Row {
     counted: bool,
 }
 
-/// Settles the receipts of each group together, and prints the outcomes in the order of the receipts. `settle` hands over
-/// each outcome as it comes to be.
+/// Settles the receipts of each group together, and prints the outcomes in the order of the receipts. `settle` hands
+/// over each outcome as it comes to be.
 pub(super) fn run(
     args: &Receipts,
     out: &mut dyn Write,

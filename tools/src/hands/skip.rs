@@ -8,9 +8,9 @@ use super::On;
 use crate::place::Place;
 use crate::{Failure, Outcome, directory, output};
 
-/// Give up a message that is damaged, so that a group goes on behind it; it counts as discarded there
+/// Give up a message that is damaged: the group discards it and goes on behind it
 ///
-/// Where it lies is told by whoever came upon it, and by `store-inspect verify`. A message that can be read, or is not
+/// The error of the pop and `store-inspect verify` name its place. A message that can be read, or is not
 /// the group's next one, stays: exit code 1.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

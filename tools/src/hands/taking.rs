@@ -1,4 +1,4 @@
-//! What is taken from whom and for how long, as `pop` and `work` are told.
+//! The arguments that `pop` and `work` share: topic, group and lease.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(super) struct Taking {
 }
 
 impl Taking {
-    /// A pop of so many messages.
+    /// A pop of at most this number of messages.
     pub(super) fn up_to(&self, messages: u32) -> Pop {
         let pop = Pop::up_to(messages);
         self.invisible.map_or(pop, |lease| pop.invisible_for(lease))

@@ -26,7 +26,7 @@ struct Create {
     on: On,
     /// Its name
     topic: String,
-    /// How many queues, 1 to 1024; a topic that is there keeps those it has
+    /// How many queues, 1 to 1024; an existing topic never gets fewer
     #[arg(long, default_value_t = 1)]
     queues: u32,
 }
@@ -48,7 +48,7 @@ fn create(args: &Create, out: &mut dyn Write) -> Result<Outcome, Failure> {
 }
 
 fn list(on: &On, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let snapshot = directory::look(&on.dir)?;
+    let snapshot = directory::inspect(&on.dir)?;
     rows::show_topics(&snapshot.topics(), on.json, out)?;
     Ok(super::seen(&snapshot))
 }

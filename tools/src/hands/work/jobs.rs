@@ -31,7 +31,7 @@ pub(super) struct Jobs<'a> {
     /// No more messages are taken.
     pub(super) stop: AtomicBool,
     /// The user asked for that.
-    told: AtomicBool,
+    asked: AtomicBool,
 }
 
 /// How a command ended.
@@ -47,13 +47,13 @@ impl<'a> Jobs<'a> {
     pub(super) fn new(args: &'a Args, group: Group) -> Result<Self, Failure> {
         let lease = args.taking.invisible.unwrap_or(group.options()?.settings().invisible_for);
         let (running, progress) = (Running::default(), Progress::start());
-        Ok(Self { args, group, lease, running, progress, stop: AtomicBool::new(false), told: AtomicBool::new(false) })
+        Ok(Self { args, group, lease, running, progress, stop: AtomicBool::new(false), asked: AtomicBool::new(false) })
     }
 
     /// Asked once, no more messages are taken; asked again, the commands that run are killed.
     pub(super) fn stop(&self) {
         self.stop.store(true, SeqCst);
-        if self.told.swap(true, SeqCst) {
+        if self.asked.swap(true, SeqCst) {
             self.running.kill();
         } else {
             self.progress.say("stopping when the running commands are done; a second signal kills them");
@@ -183,7 +183,7 @@ fn shell(program: &str, flag: &str, line: &str) -> Command {
     command
 }
 
-/// Why a shell could not run what it was told to, as its exit code says.
+/// Why a shell could not run its command, by its exit code.
 fn not_run(shell: ExitStatus) -> Option<io::Error> {
     match shell.code().filter(|_| cfg!(unix))? {
         126 => Some(io::Error::new(io::ErrorKind::PermissionDenied, "the shell cannot run it (exit code 126)")),

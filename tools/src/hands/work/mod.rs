@@ -33,21 +33,21 @@ Example, where each line of a file names an image to be made smaller, four at a 
 
 /// Run a command once per delivery: the body on its input, exit code 0 acks, anything else gives the message back
 ///
-/// The environment of the command tells the rest: POPSTORE_TOPIC, POPSTORE_QUEUE, POPSTORE_INDEX, POPSTORE_KEY,
+/// The environment of the command has the rest: POPSTORE_TOPIC, POPSTORE_QUEUE, POPSTORE_INDEX, POPSTORE_KEY,
 /// POPSTORE_TAG, POPSTORE_ATTEMPT and POPSTORE_RECEIPT. Each job takes one message at a time, when it is free to begin
-/// with it, and extends its lease as long as the command runs; a command that may hang needs a limit of its own, such as
-/// `timeout`. The group is made where it is missing. The body has no line end of its own: `read` in a shell sets its
+/// with it, and extends its lease as long as the command runs; a command that may hang needs a limit of its own, such
+/// as `timeout`. The group is made where it is missing. The body has no line end of its own: `read` in a shell sets its
 /// variable and fails.
 ///
-/// The store has one owner at a time: while this runs, other verbs that write are refused. More hands are --jobs.
+/// The store has one owner at a time: while this runs, other verbs that write are refused. --jobs runs more at once.
 ///
 /// On SIGINT (Ctrl-C) and SIGTERM no more messages are taken; the commands that run are finished first. A second signal
 /// kills them, and their messages are given back. Exit code 1 when a command failed or was done too late. A shell that
-/// finds no such program, or cannot run it (its exit codes 127 and 126, so a command should not exit with them), ends the
-/// work, since all other messages would fare no better. Where the system has no process, memory or descriptor to start a
-/// command with, its message stays leased and it is tried again. A message whose command was not started when the work
-/// ends is given back at once; that was one of its deliveries. Where it was the last, the message is dead-lettered when
-/// its lease ends, and `dead-letters redrive` puts it back.
+/// finds no such program, or cannot run it (its exit codes 127 and 126, so a command should not exit with them), ends
+/// the work, since all other messages would fail in the same way. Where the system has no process, memory or descriptor
+/// to start a command with, its message stays leased and it is tried again. A message whose command was not started
+/// when the work ends is given back at once; that was one of its deliveries. Where it was the last, the message is
+/// dead-lettered when its lease ends, and `dead-letters redrive` puts it back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(super) struct Args {
@@ -104,7 +104,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     Ok(Outcome::of(done.nacked + done.too_late + done.dead_lettered > 0))
 }
 
-/// Works on so many messages at once, until it is time to stop. All jobs have ended before the first failure is told.
+/// Works on several messages at once, until it is time to stop. All jobs end before the first failure is reported.
 fn work(count: u32, jobs: &Jobs<'_>) -> Result<(), Failure> {
     thread::scope(|threads| {
         let start = |_| thread::Builder::new().spawn_scoped(threads, || jobs.work()).map_err(Failure::Thread);
@@ -118,8 +118,8 @@ fn work(count: u32, jobs: &Jobs<'_>) -> Result<(), Failure> {
     })
 }
 
-/// Looks for the program before a message is popped for it: a missing one must not cost a delivery. Of a line for the
-/// shell that is what it begins with, if that is a name or a path as it stands.
+/// Checks that there is such a program before a message is popped for it: a missing one must not cost a delivery. Of a
+/// line for the shell that is what it begins with, if that is a name or a path as it stands.
 fn check_command(command: &[String]) -> Result<(), Failure> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
     let program = match command {

@@ -1,4 +1,4 @@
-//! What was done so far, shown on a terminal while the work goes on.
+//! Counts of what is done, shown on a terminal while the work goes on.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(super) struct Done {
     pub(super) dead_lettered: u64,
 }
 
-/// Counts what is done; on a terminal, a line tells of it.
+/// Counts what is done; on a terminal, a line shows it.
 pub(super) struct Progress {
     tally: Mutex<Tally>,
     line: ProgressBar,

@@ -42,7 +42,7 @@ impl Jobs<'_> {
         }
     }
 
-    /// Waits so long. Returns whether it is not time to stop.
+    /// Waits for the pause. Returns whether it is not time to stop.
     fn pause(&self, mut left: Duration) -> bool {
         while !left.is_zero() && !self.stop.load(SeqCst) {
             let step = left.min(LOOK_EVERY);
