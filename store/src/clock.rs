@@ -1,7 +1,7 @@
 //! The one clock: the only place that asks the machine for the time.
 //!
-//! Leases follow the monotonic clock from the moment the store is opened; the wall clock only tells where that moment
-//! lies, so that what is recorded means something after a restart. A step of the wall clock while the store runs is
+//! Leases follow the monotonic clock from the moment the store is opened; the wall clock gives only the place of
+//! that moment, by which recorded times are read after a restart. A step of the wall clock while the store runs is
 //! not seen.
 
 use std::sync::Arc;
@@ -12,8 +12,8 @@ pub use popstore_revive::Time;
 
 use crate::callback;
 
-/// Where the store's time comes from. It is asked while locks are held, so it must not call the store. A panic in it poisons
-/// the store ([`crate::Error::Poisoned`]).
+/// Where the store's time comes from. It is asked while locks are held, so it must not call the store. A panic in it
+/// poisons the store ([`crate::Error::Poisoned`]).
 ///
 /// ```
 /// use popstore::clock::{Clock, SystemClock, Time};
@@ -61,7 +61,7 @@ pub struct SystemClock {
     showed: u64,
 }
 
-/// A clock for tests: it stands still until it is told to move.
+/// A clock for tests: it stands still until it is advanced or set.
 ///
 /// ```
 /// use popstore::clock::{Clock, ManualClock};

@@ -1,5 +1,5 @@
 //! What all rooms of an open store stand on: which store it is, how it was opened, what time it is, whether it may go
-//! on, and who is told what happens.
+//! on, and who receives its events.
 
 use std::path::PathBuf;
 use std::sync::Arc;

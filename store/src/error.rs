@@ -12,8 +12,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// An error of a call on an open store says that what was asked for did not happen, and the call may be repeated. There
 /// are two exceptions. After [`Error::Poisoned`] it is unknown: the record was written, but not made durable, and the
-/// next opening finds it or does not; to repeat the call after reopening may do it twice. And a call about so many
-/// messages that it needs several records ([`crate::Group::ack_batch`]) may have been done for the first of them; a repeated
+/// next opening finds it or does not; to repeat the call after reopening may do it twice. And a call about more
+/// messages than one record holds ([`crate::Group::ack_batch`]) may have been done for the first of them; a repeated
 /// ack reports those as [`crate::Settled::AlreadySettled`]. An error of [`crate::Store::close`]
 /// undoes nothing that was acknowledged before.
 ///
@@ -42,8 +42,8 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// Bytes that were durable are not what was written. Nothing was changed on disk. [`crate::inspect::Snapshot`] and the
-    /// command `store-inspect` still read what is whole, and salvage it.
+    /// Bytes that were durable are not what was written. Nothing was changed on disk. [`crate::inspect::Snapshot`] and
+    /// the command `store-inspect` still read what is whole, and salvage it.
     #[error(
         "{path:?} is damaged at byte {offset}: {found}{}; store-inspect reads and salvages what is whole",
         in_message(message)
@@ -66,16 +66,16 @@ pub enum Error {
         /// What was found.
         found: String,
     },
-    /// Another process, or another `Store` in this one, has the store open. In a forked child every call returns this: its
-    /// parent has.
+    /// Another process, or another `Store` in this one, has the store open. In a forked child every call returns this,
+    /// since its parent has the store open.
     #[error("the store is open elsewhere: somebody holds {path:?}; a store has one owner at a time")]
     Locked {
         /// The lock file.
         path: PathBuf,
     },
-    /// The disk is full. Nothing was written. Acking goes on, and appending does when space is freed. Popping, nacking and
-    /// extending go on from what the store keeps in reserve, and are refused while what is in flight would outgrow it: acks
-    /// make room for them.
+    /// The disk is full. Nothing was written. Acks continue, and appends do when space is freed. Popping, nacking and
+    /// extending continue while in-flight state fits the reserved space, and are refused beyond it: acks make room for
+    /// them.
     #[error("no space left for {path:?}; free some, the store needs no restart")]
     Full {
         /// The file that could not grow.
@@ -83,9 +83,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// A write or sync failed, a thread of the store or the user's clock panicked: what the disk holds is unknown, and so is
-    /// whether the call that returns this took effect. Nothing more is acknowledged; reads go on. Reopen the store: recovery
-    /// writes its tail again.
+    /// A write or sync failed, a thread of the store or the user's clock panicked: what the disk holds is unknown, and
+    /// so is whether the call that returns this took effect. Nothing more is acknowledged; reads go on. Reopen the
+    /// store: recovery writes its tail again.
     #[error("the store is poisoned by a failure at {path:?}; reopen it")]
     Poisoned {
         /// The file; of a clock the store's directory.

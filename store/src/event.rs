@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Something worth a look. Each is also a `tracing` line at level `warn`.
+/// What an operator should know of. Each is also a `tracing` line at level `warn`.
 ///
 /// ```
 /// # fn main() -> popstore::Result<()> {
@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 #[non_exhaustive]
 pub enum StoreEvent {
     /// Handlers of a group come close to the invisible time, or exceed it: their messages are about to be delivered
-    /// twice. This and [`StoreEvent::AckTooLate`] are told at most once in ten seconds per group.
+    /// twice. This and [`StoreEvent::AckTooLate`] are emitted at most once in ten seconds per group.
     SlowAck {
         /// The group.
         group: String,
@@ -42,8 +42,8 @@ pub enum StoreEvent {
         /// Why.
         reason: String,
     },
-    /// Retention by age does not believe when messages were appended: the clock was ahead of those that came behind them, or
-    /// it has gone on by more than the age at once. Their age is counted from another time.
+    /// Retention by age does not believe when messages were appended: the clock was ahead of those that came behind
+    /// them, or it has gone on by more than the age at once. Their age is counted from another time.
     ImplausibleTime {
         /// When the newest of a segment were appended, by the clock of then.
         appended_at: SystemTime,
@@ -57,7 +57,7 @@ pub enum StoreEvent {
         /// Why.
         reason: String,
     },
-    /// The file `lock` was removed or replaced beside the open store. There is a new one; nobody else came in, since the
-    /// directory is locked, too.
+    /// The file `lock` was removed or replaced beside the open store. There is a new one; nobody else came in, since
+    /// the directory is locked, too.
     LockReplaced,
 }

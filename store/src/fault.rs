@@ -1,4 +1,4 @@
-//! A place of a store that is not what was written, told as facts: where, which rule, expected, found.
+//! A place of a store that is not what was written, as facts: where, which rule, expected, found.
 
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub struct Fault {
     pub path: PathBuf,
     /// The first byte concerned.
     pub offset: u64,
-    /// How many bytes are concerned; 0 when that cannot be told.
+    /// How many bytes are concerned; 0 when that is unknown.
     pub len: u64,
     /// The section of FORMAT.md, and the number in its list, that says what the bytes should be.
     pub rule: &'static str,

@@ -33,8 +33,8 @@ pub fn decode(bytes: &[u8]) {
     }
 }
 
-/// Where in a file of a store the thing begins that a checksum covers and that holds this byte: the header of a segment,
-/// a record, or the file `store`.
+/// Where in a file of a store the thing begins that a checksum covers and that holds this byte: the header of a
+/// segment, a record, or the file `store`.
 pub fn checked_at(file: &[u8], at: usize) -> Option<usize> {
     if SegmentHeader::decode(file).is_err() {
         return identity::Identity::decode(file).is_ok().then_some(0);
@@ -90,8 +90,9 @@ pub fn records(file: &[u8]) -> Option<Vec<Record>> {
     Some(records)
 }
 
-/// The segment file with these records in place of its own, valid where they lie, and zeroes behind them. As many as the
-/// segment has room for; an End at the end of the list stays the last one. A snapshot that ends says where it begins.
+/// The segment file with these records in place of its own, valid where they lie, and zeroes behind them. As many as
+/// the segment has room for; an End at the end of the list stays the last one. A snapshot that ends says where it
+/// begins.
 pub fn with_records(file: &[u8], records: &[Record]) -> Option<Vec<u8>> {
     let SegmentHeader { store, log, base, capacity, .. } = SegmentHeader::decode(file).ok()?;
     let (seed, mut begin) = (Seed::new(store, log), None);
@@ -209,7 +210,7 @@ mod tests {
             for (name, bytes) in frames(log) {
                 let name = name.to_lowercase().replace([' ', ','], "-").replace("--", "-");
                 let path = seeds.join(format!("{}-{name}", log.name()));
-                if std::env::var_os("POPSTORE_SEEDS").is_some_and(|told| told == "write") {
+                if std::env::var_os("POPSTORE_SEEDS").is_some_and(|order| order == "write") {
                     std::fs::write(&path, &bytes).unwrap();
                 }
                 assert_eq!(std::fs::read(&path).ok(), Some(bytes), "{path:?}");

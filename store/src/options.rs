@@ -54,9 +54,10 @@ impl Retention {
         Self::default()
     }
 
-    /// Segments whose last message is older than this are deleted. A message is at least as old as any behind it, whatever
-    /// the clock was when it was appended; and time of more than this age in which nothing was appended does not count before
-    /// the store was opened again, since the clock may have been set ([`StoreEvent::ImplausibleTime`]).
+    /// Segments whose last message is older than this are deleted. A message is at least as old as any behind it,
+    /// whatever the clock was when it was appended; and time of more than this age in which nothing was appended does
+    /// not count before the store was opened again, since the clock may have been set
+    /// ([`StoreEvent::ImplausibleTime`]).
     #[must_use]
     pub fn after(mut self, age: Duration) -> Self {
         self.after = Some(age);
@@ -71,9 +72,9 @@ impl Retention {
     }
 
     /// Segments are deleted when every group that reads a topic is done with its messages there. A group reads a topic
-    /// from its first pop there on, so let each pop once before messages are to wait for it; one that is made with
-    /// [`crate::StartAt::Newest`] reads every topic there is then. A topic no group has ever popped from is kept. Dead
-    /// letters that were not put back are moved on, read or not; the other rules let them go.
+    /// from its first pop there on: let each pop once before messages are to wait for it. One that is made with
+    /// [`crate::StartAt::Newest`] reads every topic there is then. Messages of a topic that no group has ever popped
+    /// from stay. Dead letters that were not redriven are moved on, read or not; the other rules delete them.
     #[must_use]
     pub fn when_done(mut self) -> Self {
         self.when_done = true;
@@ -146,8 +147,8 @@ impl Options {
         self
     }
 
-    /// How much room for messages to make ready ahead, on disk and in memory, at most 64 segments: a burst of half of it
-    /// at least waits for nothing. By default it follows the load: a quarter of what was appended since the store was
+    /// How much room for messages to prepare ahead, on disk and in memory, at most 64 segments: a burst of half of it
+    /// never waits. By default it follows the load: a quarter of what was appended since the store was
     /// opened, 1 MiB to a segment.
     #[must_use]
     pub fn ready_bytes(mut self, bytes: u64) -> Self {
@@ -155,8 +156,8 @@ impl Options {
         self
     }
 
-    /// The length of new segments of the checkpoint log, 4 KiB to 1 GiB; 2 MiB by default. A store that has no disk space
-    /// for longer ones than it had goes on with those.
+    /// The length of new segments of the checkpoint log, 4 KiB to 1 GiB; 2 MiB by default. A store that has no disk
+    /// space for longer ones than it had goes on with those.
     #[must_use]
     pub fn checkpoint_segment_bytes(mut self, bytes: u64) -> Self {
         self.checkpoint_segment_bytes = bytes;
@@ -170,7 +171,8 @@ impl Options {
         self
     }
 
-    /// The number of queues of a topic that an append makes; 1 by default. [`crate::Store::create_topic`] chooses it freely.
+    /// The number of queues of a topic that an append makes; 1 by default. [`crate::Store::create_topic`] chooses it
+    /// freely.
     #[must_use]
     pub fn queues(mut self, queues: u32) -> Self {
         self.queues = queues;
@@ -184,8 +186,8 @@ impl Options {
         self
     }
 
-    /// The permissions of files that the store makes, less those of the process's umask; `0o600` by default, so that only
-    /// their owner can read messages. Directories can be searched by those who can read files. Files that are there stay as
+    /// The permissions of files that the store makes, less those of the process's umask; `0o600` by default: only their
+    /// owner can read messages. Directories can be searched by those who can read files. Files that are there stay as
     /// they are. Unix only.
     #[must_use]
     pub fn file_mode(mut self, mode: u32) -> Self {
@@ -193,8 +195,8 @@ impl Options {
         self
     }
 
-    /// Is called, on a background or a calling thread, for what an operator should know. It must not call the store. A
-    /// panic in it is caught and logged.
+    /// Calls `hook`, on a background or a calling thread, with each event that an operator should know of. It must not
+    /// call the store. A panic in it is caught and logged.
     #[must_use]
     pub fn on_event(mut self, hook: impl Fn(&StoreEvent) + Send + Sync + 'static) -> Self {
         self.on_event = Some(Arc::new(hook));

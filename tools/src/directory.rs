@@ -35,7 +35,7 @@ pub(crate) fn close(store: Store) {
     }
 }
 
-/// Looks at a store that is there, damaged or not: nothing is written, and another process may have it open.
+/// Reads an existing store, damaged or not: nothing is written, and another process may have it open.
 pub(crate) fn inspect(dir: &Path) -> Result<Snapshot, Failure> {
     check_directory(dir)?;
     match Snapshot::open(dir) {

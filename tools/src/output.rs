@@ -51,7 +51,7 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
     if text.chars().count() > SHOWN_MAX { format!("{short}...") } else { short }
 }
 
-/// So many of something: `1 message`, `2 messages`.
+/// A number of something: `1 message`, `2 messages`.
 pub(crate) fn counted(count: u64, what: &str) -> String {
     match what.strip_suffix('y') {
         _ if count == 1 => format!("1 {what}"),

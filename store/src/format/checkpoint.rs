@@ -51,7 +51,7 @@ pub(crate) enum CheckpointRecord<'a> {
     SnapshotEnd { begin: u64 },
     /// One topic of the mark that follows: its queues' extents at that offset, or a part of them.
     MarkTopic { topic: TopicId, name: &'a str, part: MarkPart },
-    /// The consume queues of the `topics` topics told just before are durable for all messages before `commit`.
+    /// The consume queues of the `topics` topics just before are durable for all messages before `commit`.
     Mark { commit: u64, topics: u32 },
     /// The store was opened, and each append is durable before anyone is given the message, or not.
     Opened { generation: u32, at: Time, sync_each: bool },
@@ -315,7 +315,7 @@ fn change_of_group<'a>(kind: u8, fields: &mut Fields<'_>, into: &'a mut Vec<Run>
 }
 
 /// A run is its attempt, then its queue when that is another than the run's before, then block and mask. One
-/// message, the most frequent case, is told by its index alone.
+/// message, the most frequent case, is its index alone.
 fn put_runs(runs: &[Run], out: &mut Vec<u8>) {
     put(out, runs.len() as u64);
     let mut before = None;

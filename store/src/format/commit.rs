@@ -28,7 +28,7 @@ pub(crate) const TOPIC_OVERHEAD_MAX: usize = FRAME_HEADER + 3 * VARINT_MAX;
 pub(crate) enum CommitRecord<'a> {
     /// The segment ends here.
     End,
-    /// A topic exists. Told before its first message and again in each segment that has messages of it.
+    /// A topic exists. Written before its first message and again in each segment that has messages of it.
     Topic(TopicRecord<'a>),
     Message(MessageRecord<'a>),
 }

@@ -1,4 +1,4 @@
-//! What a mark tells of a topic: how far its queues reach.
+//! A topic in a mark: how far its queues reach.
 
 use popstore_revive::QueueIndex;
 
@@ -12,7 +12,7 @@ use super::varint::{Fields, VARINT_MAX, put};
 /// The extents of a topic's queues, or of some of them.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct MarkPart {
-    /// 0 for the first part, or else the first queue's number and one: that queue may have been told of in part.
+    /// 0 for the first part, or else the first queue's number and one: a part of that queue may have come before.
     pub(crate) goes_on: u32,
     pub(crate) queues: Vec<Extent>,
 }
@@ -31,7 +31,7 @@ const EXTENT_BYTES_MAX: usize = 3 * VARINT_MAX;
 const RELOCATED_BYTES_MAX: usize = VARINT_MAX + ENTRY;
 
 impl MarkPart {
-    /// The parts that tell of all queues of a topic, each in a record of at most so many bytes beside the name: some
+    /// The parts for all queues of a topic, each in a record of at most `bytes_max` bytes beside the name: some
     /// hundreds, so that there is room for a message or two in each.
     pub(crate) fn all(queues: &[Extent], bytes_max: usize) -> Vec<Self> {
         let bytes_max = bytes_max.saturating_sub(PART_BYTES_MAX);
@@ -41,9 +41,9 @@ impl MarkPart {
             loop {
                 let room = left.checked_sub(EXTENT_BYTES_MAX).map(|left| left / RELOCATED_BYTES_MAX);
                 if let (Some(room), Some(part)) = (room, parts.last_mut()) {
-                    let (told, later) = rest.split_at(room.min(rest.len()));
-                    part.queues.push(Extent { first: *first, end: *end, relocated: told.to_vec() });
-                    left -= EXTENT_BYTES_MAX + told.len() * RELOCATED_BYTES_MAX;
+                    let (now, later) = rest.split_at(room.min(rest.len()));
+                    part.queues.push(Extent { first: *first, end: *end, relocated: now.to_vec() });
+                    left -= EXTENT_BYTES_MAX + now.len() * RELOCATED_BYTES_MAX;
                     rest = later;
                     if rest.is_empty() {
                         break;
@@ -142,14 +142,14 @@ mod tests {
             for moved in [&[][..], &[0], &[0; 40], &[1, 0, 7], &[100], &[100, 0, 0, 100, 3]] {
                 let queues: Vec<_> = moved.iter().map(|moved| extent(*moved)).collect();
                 let parts = MarkPart::all(&queues, bytes_max);
-                let mut told = vec![Extent::default()];
+                let mut read = vec![Extent::default()];
                 for part in parts {
                     let mut bytes = Vec::new();
                     part.put(&mut bytes);
                     assert!(bytes.len() <= bytes_max, "{} of {bytes_max}", bytes.len());
-                    assert!(part.add_to(&mut told));
+                    assert!(part.add_to(&mut read));
                 }
-                assert_eq!(told, queues, "{bytes_max}");
+                assert_eq!(read, queues, "{bytes_max}");
             }
         }
     }
@@ -159,9 +159,9 @@ mod tests {
         let parts = MarkPart::all(&[extent(20), extent(20)], 200);
         assert!(parts.len() > 4);
         for left_out in 0..parts.len() - 1 {
-            let mut told = Vec::new();
+            let mut read = Vec::new();
             let mut rest = parts.iter().enumerate().filter(|(at, _)| *at != left_out);
-            let whole = rest.all(|(_, part)| part.clone().add_to(&mut told)) && told == [extent(20), extent(20)];
+            let whole = rest.all(|(_, part)| part.clone().add_to(&mut read)) && read == [extent(20), extent(20)];
             assert!(!whole, "without part {left_out}");
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The checksum covers the rest of the header and the payload and is seeded with the store's id, the log and the
 //! record's own position: bytes of another store, log or place, or bytes left from an earlier use of a file, do not
-//! parse. `durable_through` is what tells a torn tail from damage (FORMAT.md, validity rules).
+//! parse. `durable_through` is what separates a torn tail from damage (FORMAT.md, validity rules).
 
 use byteorder::{ByteOrder, LE};
 
@@ -17,9 +17,9 @@ const KIND: usize = GENERATION + size_of::<u32>();
 pub(crate) const FRAME_HEADER: usize = KIND + size_of::<u8>();
 const _: () = assert!(FRAME_HEADER == 21);
 
-/// The bytes before a frame that is not sealed. With the checksum's own the last of them hold the position while that is
-/// computed, so that one pass does for all it covers; the others are zeroes that make what it covers a whole number of
-/// blocks, since bytes beside those cost as much as many blocks do.
+/// The bytes before a frame that is not sealed. With the checksum's own the last of them hold the position while that
+/// is computed, so that one pass does for all it covers; the others are zeroes that make what it covers a whole number
+/// of blocks, since bytes beside those cost as much as many blocks do.
 pub(crate) const LEAD: usize = BLOCK + size_of::<u64>() - LEN;
 /// What the checksum takes at once.
 const BLOCK: usize = 16;
@@ -174,7 +174,7 @@ impl Piecewise {
         self.hasher.update(bytes);
     }
 
-    /// So many zeroes, in steps that double.
+    /// A number of zeroes, in steps that double.
     pub(crate) fn zeroes(&mut self, mut count: u64) {
         let mut power = crc32fast::Hasher::new();
         power.update(&[0]);
@@ -202,8 +202,8 @@ pub(crate) fn open(out: &mut Vec<u8>, kind: u8) {
     out.extend_from_slice(&header);
 }
 
-/// Closes the frame in a buffer that [`open`] began, which is the whole frame together with `rest`, at `position` of its
-/// log. Returns it without the lead.
+/// Closes the frame in a buffer that [`open`] began, which is the whole frame together with `rest`, at `position` of
+/// its log. Returns it without the lead.
 pub(crate) fn seal<'b>(
     buffer: &'b mut [u8],
     rest: &[u8],
@@ -299,8 +299,8 @@ mod tests {
             hasher.update(&LogKind::Commit.code().to_le_bytes());
             hasher.update(&u64::to_le_bytes(position));
             hasher.update(&frame[LEN..]);
-            let told = Some((hasher.clone().finalize(), hasher.finalize()));
-            assert_eq!(Frame::checksums(&frame, position, seed), told, "{len}");
+            let sums = Some((hasher.clone().finalize(), hasher.finalize()));
+            assert_eq!(Frame::checksums(&frame, position, seed), sums, "{len}");
         }
     }
 

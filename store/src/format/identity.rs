@@ -41,7 +41,7 @@ impl Identity {
         if !bytes.starts_with(&MAGIC) {
             return Err(Rule::Magic);
         }
-        // A later version may be longer: its number is told before anything else is judged.
+        // A later version may be longer: its number is reported before anything else is judged.
         let version = LE::read_u32(bytes.get(AT_VERSION..AT_GENERATION).ok_or(Rule::Short)?);
         if version != VERSION {
             return Err(Rule::Version(version));

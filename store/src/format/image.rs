@@ -12,7 +12,7 @@ pub(super) fn encode(image: &QueueImage, out: &mut Vec<u8>) {
     put_queue(image.queue, out);
     put(out, image.position.0);
     put(out, image.from);
-    // The end of the queue is told as 0: no range of blocks ends there.
+    // The end of the queue is written as 0: no range of blocks ends there.
     put(out, image.end.unwrap_or(0));
     put(out, image.cohorts.len() as u64);
     let mut before = image.from;

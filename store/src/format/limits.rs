@@ -1,4 +1,4 @@
-//! What names and numbers of records may be, whoever reads them: the bounds that the public API has, too.
+//! The bounds of names and numbers of records, for every reader: those that the public API has, too.
 
 use popstore_revive::QueueId;
 

@@ -1,4 +1,4 @@
-//! The bytes of a store, without files, locks or clocks. `FORMAT.md` tells every one of them; this code follows it.
+//! The bytes of a store, without files, locks or clocks. `FORMAT.md` defines every one of them; this code follows it.
 //!
 //! Every `decode` is total: whatever the bytes are, it returns, and what it returns borrows from them.
 

@@ -29,7 +29,7 @@ impl Burials {
         if self.blocks.is_empty() { self.retry_at } else { Some(Time(0)) }
     }
 
-    /// What is to be tried now, of so many blocks.
+    /// What is to be tried now, of a number of blocks.
     pub(super) fn take(&mut self, index: &Index, now: Time, blocks_max: usize) -> Vec<Burying> {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;

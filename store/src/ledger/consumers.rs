@@ -58,7 +58,7 @@ impl Consumers {
         self.next_group
     }
 
-    /// The index alone, for whoever tries out what recovery would do.
+    /// The index alone, to try out what recovery would do.
     pub(crate) fn take_index(&mut self) -> Index {
         std::mem::take(&mut self.index)
     }

@@ -1,7 +1,7 @@
 //! The ledger: the checkpoint log and the POP index, which is everything that is known about consumers.
 //!
-//! A change is a record first and takes effect then, both under one lock: the order of the checkpoint log is the order in
-//! which things happened. Waiting for durability comes after the lock.
+//! A change is a record first and takes effect then, both under one lock: the order of the checkpoint log is the order
+//! in which things happened. Waiting for durability comes after the lock.
 
 mod ack_times;
 mod burials;
@@ -45,7 +45,7 @@ pub(crate) struct Ledger {
     context: Arc<Context>,
     log: Log,
     consumers: Mutex<Consumers>,
-    /// Held by whoever writes a snapshot or a mark: the records of one belong together.
+    /// Held while a snapshot or a mark is written: the records of one belong together.
     rewriting: Mutex<()>,
     /// The last mark.
     mark: Mutex<Mark>,
@@ -85,7 +85,7 @@ impl Ledger {
         ledger
     }
 
-    /// The checkpoint log, for whoever prepares, syncs or measures it.
+    /// The checkpoint log, to be prepared, synced or measured.
     pub(crate) fn log(&self) -> &Log {
         &self.log
     }
@@ -227,7 +227,7 @@ impl Locked<'_> {
         self.consumers.became_visible(now)
     }
 
-    /// What is to be buried now, of so many blocks: what was not tried yet, or all when that is due.
+    /// What is to be buried now, of a number of blocks: what was not tried yet, or all when that is due.
     pub(crate) fn take_burials(&mut self, now: Time, blocks_max: usize) -> Vec<Burying> {
         self.consumers.take_burials(now, blocks_max)
     }

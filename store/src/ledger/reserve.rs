@@ -1,16 +1,16 @@
 //! The reserve: on a full disk the checkpoint log lives off the space that it has, and must never be without a way out.
 //!
-//! A **snapshot** is that way: it writes the live state again and deletes the segments before it. Let `live` be what the
-//! next one takes at most, `segment` the length of a segment, `space` all segments and spares of the log. A snapshot needs
-//! `live` bytes behind the end of the log, and when it is done the log is not longer than `live + segment`. So while there
-//! is no more space to be had,
+//! A **snapshot** is that way: it writes the live state again and deletes the segments before it. Let `live` be what
+//! the next one takes at most, `segment` the length of a segment, `space` all segments and spares of the log. A
+//! snapshot needs `live` bytes behind the end of the log, and when it is done the log is not longer than `live +
+//! segment`. So while there is no more space to be had,
 //!
 //! 1. whatever makes the live state grow (pops, nacks, extensions, new groups) is refused when `space` is less than
 //!    `5/2 live + 7/4 segment`;
 //! 2. a snapshot is made when no more than `live + 1/2 segment` is free.
 //!
-//! Between two snapshots at least `1/2 live + 1/4 segment` can be written then: acks go on for ever, at a cost that does not
-//! depend on how many there are, and there is room to close and to open again.
+//! Between two snapshots at least `1/2 live + 1/4 segment` can be written then: acks always continue, at a cost that
+//! does not depend on how many there are, and there is room to close and to open again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,11 +20,12 @@ use super::{LastSnapshot, Ledger};
 use crate::error::{At, Result};
 use crate::primitives::Hold;
 
-/// What a snapshot needs for a cohort, a queue of a group, and a burial that is remembered, at most but for odd numbers.
+/// What a snapshot needs for a cohort, a queue of a group, and a burial that is remembered, at most but for odd
+/// numbers.
 const COHORT_BYTES: u64 = 48;
 const QUEUE_BYTES: u64 = 96;
 const BURIED_BYTES: u64 = 12;
-/// The live state is estimated so many times while a segment is filled, less often the more queues must be counted for it.
+/// How often the live state is estimated while a segment is filled: less often the more queues must be counted for it.
 const ESTIMATES_PER_SEGMENT: std::ops::RangeInclusive<u64> = 8..=32;
 const BYTES_PER_QUEUE: u64 = 64;
 
@@ -63,8 +64,8 @@ impl Reserve {
         weight.abs_diff(before) > before / 4
     }
 
-    /// How many bytes should be at hand besides the log: until the next snapshot is complete there may be twice as much as
-    /// the last one in new records, and then it.
+    /// How many bytes should be at hand besides the log: until the next snapshot is complete there may be twice as much
+    /// as the last one in new records, and then it.
     pub(super) fn wanted(&self) -> u64 {
         3 * self.live()
     }
@@ -97,8 +98,8 @@ impl Ledger {
         Err(full).at("grow", &self.context.dir.join("checkpoint"))
     }
 
-    /// Estimates the live state, and asks for more spares before they are needed: half as much again may live by then. Also
-    /// behind what makes many queues known to a group in one go, since the disk may be full at the next estimate.
+    /// Estimates the live state, and asks for more spares before they are needed: half as much again may live by then.
+    /// Also behind what makes many queues known to a group in one go, since the disk may be full at the next estimate.
     pub(crate) fn estimate_live_state(&self) {
         let (log, reserve, segment) = (&self.log, &self.reserve, self.context.options.checkpoint_segment_bytes);
         let live = self.lock().index().told();
@@ -116,8 +117,8 @@ impl Ledger {
         !self.log.lacks_space() || self.is_enough(self.log.space().0)
     }
 
-    /// Makes a snapshot when it would be shorter than the last one: what was acked since is not in it. Returns whether the
-    /// live state may grow then.
+    /// Makes a snapshot when it would be shorter than the last one: what was acked since is not in it. Returns whether
+    /// the live state may grow then.
     fn compact(&self, next_topic: TopicId) -> Result<bool> {
         let _one_at_a_time = self.rewriting.hold();
         let live = self.lock().index().told();
@@ -129,7 +130,7 @@ impl Ledger {
         Ok(self.may_grow())
     }
 
-    /// Whether so much space is enough for the live state to grow (rule 1).
+    /// Whether this space is enough for the live state to grow (rule 1).
     fn is_enough(&self, space: u64) -> bool {
         let (live, segment) = (self.reserve.live(), self.context.options.checkpoint_segment_bytes);
         space >= 5 * live / 2 + 7 * segment / 4
@@ -148,8 +149,8 @@ impl Ledger {
         log.space_at_once().is_some_and(is_tight)
     }
 
-    /// On a full disk, makes the snapshot that frees the segments before it, before there is no room for it (rule 2); who
-    /// finds the log short does not go on without.
+    /// On a full disk, makes the snapshot that frees the segments before it, before there is no room for it (rule 2);
+    /// who finds the log short does not go on without.
     pub(crate) fn ensure_room(&self, next_topic: impl Fn() -> TopicId) -> Result<()> {
         if !self.must_free_room() || (self.log.prepare().is_ok() && !self.log.lacks_space()) {
             return Ok(());

@@ -1,7 +1,7 @@
 //! Entries that were read from the files of consume queues lately, for all queues of a store together.
 //!
 //! A group reads its queue in order, so that one read does for many pops. Groups at different places of one queue would
-//! throw out each other's entries if the queue kept only those that were read last.
+//! evict each other's entries if the queue had only those that were read last.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use crate::segment::Disk;
 
 /// How many entries are read at once, at multiples of that.
 pub(crate) const CHUNK: u64 = 512;
-/// How many chunks are kept: 1 MiB.
+/// How many chunks are in memory: 1 MiB.
 const CHUNKS_MAX: usize = 128;
 
 /// Entries of messages that follow one another.
@@ -35,7 +35,7 @@ impl Chunk {
             Ok(file) => {
                 file.read_at((range.start - file_first) * ENTRY as u64, &mut bytes).at("read", &path)?;
             }
-            // The entries are made anew by whoever stumbles over these zeroes.
+            // The reader of these zeroes rebuilds the entries.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::io("open", &path, error)),
         }
@@ -55,37 +55,36 @@ pub(crate) struct Chunks(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
-    /// By queue and first message, with the number of the look that brought or found it last.
+    /// By queue and first message, with the number of its last use.
     chunks: HashMap<(QueueId, u64), (Chunk, u64), foldhash::fast::RandomState>,
-    looks: u64,
+    uses: u64,
 }
 
 impl Chunks {
     /// The entries of a queue from `first` on; less than a chunk if there were not more when they were read.
     pub(crate) fn get(&self, queue: QueueId, first: u64) -> Option<Chunk> {
         let mut known = self.known();
-        known.looks += 1;
-        let looks = known.looks;
-        let (chunk, looked_at) = known.chunks.get_mut(&(queue, first))?;
-        *looked_at = looks;
+        known.uses += 1;
+        let uses = known.uses;
+        let (chunk, used_at) = known.chunks.get_mut(&(queue, first))?;
+        *used_at = uses;
         Some(chunk.clone())
     }
 
-    /// Keeps what was read, in place of what nobody has looked at for the longest time.
+    /// Inserts what was read, in place of the chunk that was not used for the longest time.
     pub(crate) fn keep(&self, queue: QueueId, chunk: &Chunk) {
         let mut known = self.known();
         if known.chunks.len() >= CHUNKS_MAX
-            && let Some(oldest) =
-                known.chunks.iter().min_by_key(|(_, (_, looked_at))| *looked_at).map(|(place, _)| *place)
+            && let Some(oldest) = known.chunks.iter().min_by_key(|(_, (_, used_at))| *used_at).map(|(place, _)| *place)
         {
             known.chunks.remove(&oldest);
         }
-        known.looks += 1;
-        let looks = known.looks;
-        known.chunks.insert((queue, chunk.first), (chunk.clone(), looks));
+        known.uses += 1;
+        let uses = known.uses;
+        known.chunks.insert((queue, chunk.first), (chunk.clone(), uses));
     }
 
-    /// What was read of a queue is not so any more.
+    /// Removes the chunks of a queue whose files have changed.
     pub(crate) fn forget(&self, queue: QueueId) {
         self.known().chunks.retain(|(of, _), _| *of != queue);
     }
@@ -102,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_looked_at_lately_stays_and_what_was_not_goes() {
+    fn chunks_that_were_used_lately_stay_in_memory() {
         let chunks = Chunks::default();
         let queue = |queue| QueueId { topic: TopicId(1), queue };
         let chunk = |first| Chunk { first, entries: Arc::from([Entry { offset: first + 1, size: 40, tag: 0 }]) };

@@ -45,7 +45,7 @@ impl<'a> Message<'a> {
         self
     }
 
-    /// Its kind, for consumers to tell apart.
+    /// Its kind, by which consumers distinguish messages.
     #[must_use]
     pub fn tag(mut self, tag: &'a str) -> Self {
         self.tag = tag;
@@ -114,7 +114,7 @@ pub(crate) fn record_bytes_max(record: &MessageRecord<'_>) -> usize {
     MESSAGE_OVERHEAD_MAX + record.key.len() + record.tag.len() + record.properties.len() + record.body.len()
 }
 
-/// A message read from the store. It borrows the map of its segment and keeps it alive, also when retention deletes
+/// A message read from the store. It borrows the map of its segment, which stays alive also when retention deletes
 /// the file.
 ///
 /// ```

@@ -42,7 +42,7 @@ impl Messages {
         Self { context, log, topics, disk, making_topics: Mutex::default(), mark_at: AtomicU64::new(0) }
     }
 
-    /// The commit log, for whoever reads, syncs or shortens it.
+    /// The commit log, to be read, synced or shortened.
     pub(crate) fn log(&self) -> &Log {
         &self.log
     }
@@ -66,12 +66,12 @@ impl Messages {
         self.mark_at.store(end, Ordering::Relaxed);
     }
 
-    /// Wakes whoever waits for a message of any topic.
+    /// Wakes all that wait for a message of any topic.
     pub(crate) fn raise_all(&self) {
         self.topics.all().iter().for_each(|topic| topic.signal.raise());
     }
 
-    /// Wakes whoever waits for messages of these queues: something may have become visible in them.
+    /// Wakes all that wait for messages of these queues, where one may have become visible.
     pub(crate) fn raise(&self, queues: impl IntoIterator<Item = QueueId>) {
         let mut before = None;
         for queue in queues {

@@ -33,9 +33,9 @@ pub(crate) struct Topic {
     pub(crate) count: u32,
     slots: Arc<Slots>,
     place: Arc<Place>,
-    /// The base of the commit segment that told of the topic last.
+    /// The base of the last commit segment with a record of the topic.
     pub(crate) declared_in: AtomicU64,
-    /// Told when something of the topic may have become visible.
+    /// Raised when a message of the topic may have become visible.
     pub(crate) signal: Arc<Signal>,
     /// How many messages it has ever had.
     messages: Arc<AtomicU64>,
@@ -154,7 +154,7 @@ impl Topics {
         if id.0 < u32::MAX { Ok(id) } else { Err(Error::invalid("topic", name, "all numbers of topics are used up")) }
     }
 
-    /// Takes in a topic with so many queues, in place of what was known of it.
+    /// Takes in a topic with this number of queues, in place of what was known of it.
     pub(crate) fn insert(&self, id: TopicId, name: &str, count: u32) -> Arc<Topic> {
         let mut known = unpoisoned(self.known.write());
         let before = known.by_id.get(&id);

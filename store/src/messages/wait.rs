@@ -1,13 +1,14 @@
 //! Waiting without polling and without a lost wake-up: an event count.
 //!
-//! A waiter reads the count, looks for work, and sleeps only while the count is still what it read. Whoever makes work
-//! visible raises the count first and then wakes. There is no moment in between at which a wake-up could be lost.
+//! A waiter reads the count, checks for work, and sleeps only while the count is still what it read. A thread that
+//! makes work visible raises the count first and then wakes. There is no moment in between at which a wake-up could be
+//! lost.
 
 use std::time::Duration;
 
 use crate::primitives::{AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, in_order};
 
-/// Tells waiters that it is worth to look again.
+/// Signals waiters that there may be work.
 pub(crate) struct Signal {
     count: AtomicU64,
     waiting: AtomicUsize,
@@ -23,7 +24,7 @@ impl Default for Signal {
 }
 
 impl Signal {
-    /// The count to read before looking for work.
+    /// The count to read before checking for work.
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::SeqCst)
     }
@@ -38,13 +39,13 @@ impl Signal {
         }
     }
 
-    /// Sleeps until the count is not `seen` any more, at most so long.
+    /// Sleeps until the count is not `seen` any more, up to the timeout.
     pub(crate) fn wait(&self, seen: u64, at_most: Duration) {
         // Order matters: a raise after this line sees the waiter, one before it is seen in the count.
         self.waiting.fetch_add(1, Ordering::SeqCst);
         in_order();
         let mut lock = self.lock.lock().expect("no panic under the lock");
-        // A wake-up for nothing only makes the caller look once more; it knows how long it wants to wait.
+        // A wake-up for nothing only makes the caller check once more; it knows how long it wants to wait.
         if self.count() == seen {
             lock = self.changed.wait_timeout(lock, at_most).expect("no panic under the lock").0;
         }

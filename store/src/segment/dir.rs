@@ -1,9 +1,9 @@
 //! The store's directory, opened once: everything below it is reached through its handle.
 //!
-//! A path is only a name, and names change: the process changes its working directory, the directory is renamed, another
-//! store is put in its place. The handle stays the directory that was opened. On the way to a file no symbolic link is
-//! followed, so nothing outside is opened, changed or removed. `path` serves to describe a file, and to say where below
-//! the directory it lies.
+//! A path is only a name, and names change: the process changes its working directory, the directory is renamed,
+//! another store is put in its place. The handle stays the directory that was opened. On the way to a file no symbolic
+//! link is followed, so nothing outside is opened, changed or removed. `path` serves to describe a file, and to say
+//! where below the directory it lies.
 
 use std::fs::File;
 use std::io;
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
 }
 
 impl Dir {
-    /// Opens a directory. The last part of its name may be a link: whoever opens a store says where it lies.
+    /// Opens a directory. The last part of its name may be a link: the user of a store chooses where it lies.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         Ok(Self { handle: imp::open_root(&path)?, path })

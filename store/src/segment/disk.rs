@@ -1,9 +1,9 @@
 //! The narrow seam between the store and the file system: every change of a file or directory goes through here.
 //!
-//! The calls are create, open, map, write, room, sync file, sync range, sync directory, rename and remove. A [`Hook`] sees
-//! each before and after it happens and may refuse it: that is how tests take the disk's picture at every point and
-//! inject its faults. What is stored through a map is not seen as a call, only in the files; what recovery and
-//! `Snapshot` only look at is not seen at all.
+//! The calls are create, open, map, write, room, sync file, sync range, sync directory, rename and remove. A [`Hook`]
+//! sees each before and after it happens and may refuse it: that is how tests take the disk's picture at every point
+//! and inject its faults. What is stored through a map is not seen as a call, only in the files; what recovery and
+//! `Snapshot` only read is not seen at all.
 
 use std::fs::{self, File};
 use std::io;
@@ -179,7 +179,7 @@ impl Disk {
 
     /// Makes an empty file, in place of one of that name.
     pub(crate) fn create(&self, path: PathBuf) -> io::Result<StoreFile> {
-        // Order matters: whoever is not the owner any more makes nothing.
+        // Order matters: a process that is not the owner any more makes nothing.
         self.hold_lock()?;
         if self.exists(&path)? {
             self.remove(&path)?;
@@ -214,15 +214,15 @@ impl Disk {
         })
     }
 
-    /// Makes sure that a range of a file has its space. No byte changes; a shorter file grows by zeroes. Returns whether it
-    /// could.
+    /// Makes sure that a range of a file has its space. No byte changes; a shorter file grows by zeroes. Returns
+    /// whether it could.
     pub(crate) fn take_space(&self, file: &StoreFile, at: u64, len: u64) -> bool {
         let event = Event::Space { path: &file.path, at, len: len as usize, afresh: false };
         self.seen(event, || platform::allocate(&file.file, at, len)).is_ok()
     }
 
-    /// Makes sure that a range of a file has its space, which reads as zeroes then, without writing it. Returns whether it
-    /// could.
+    /// Makes sure that a range of a file has its space, which reads as zeroes then, without writing it. Returns whether
+    /// it could.
     pub(crate) fn take_zeroes(&self, file: &StoreFile, at: u64, len: u64) -> bool {
         let event = Event::Space { path: &file.path, at, len: len as usize, afresh: true };
         self.seen(event, || platform::take_zeroes(&file.file, at, len)).is_ok()
@@ -233,8 +233,8 @@ impl Disk {
         Ok(platform::allocated(&file.file)? < file.len()?)
     }
 
-    /// Takes the space of a file's holes where reading them through a map would take it, and end the process where there is
-    /// none.
+    /// Takes the space of a file's holes where reading them through a map would take it, and end the process where
+    /// there is none.
     pub(crate) fn fill_holes(&self, file: &StoreFile) -> io::Result<()> {
         if !self.has_holes(file)? || !platform::reads_take_space(&file.file)? {
             return Ok(());
@@ -291,7 +291,7 @@ pub(crate) fn directory_above(dir: &Path) -> &Path {
 }
 
 impl StoreFile {
-    /// Opens a file that is only looked at, by who has no [`Disk`]. To open a pipe would wait for who writes to it.
+    /// Opens a file only to read it, without a [`Disk`]. To open a pipe would wait for its writer.
     pub(crate) fn read_only(path: PathBuf) -> io::Result<Self> {
         if !fs::symlink_metadata(&path)?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
@@ -299,7 +299,7 @@ impl StoreFile {
         Ok(Self { file: File::open(&path)?, path })
     }
 
-    /// The same beside an owner, who may have let go of the file since it was listed.
+    /// The same beside an owner, who may have deleted the file since it was listed.
     pub(crate) fn read_only_if_there(path: PathBuf) -> io::Result<Option<Self>> {
         match Self::read_only(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

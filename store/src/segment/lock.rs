@@ -1,12 +1,12 @@
 //! The lock of a store's directory: on the file `lock`, and on the directory itself.
 //!
-//! A file can be removed beside its owner, as cleaners of temporary directories do with old empty ones, and whoever then
-//! makes and locks another has locked nothing. So the directory is locked, too, where the file system can do that, and the
-//! owner checks before it makes a file that the lock file is still the one it locked.
+//! A file can be removed beside its owner, as cleaners of temporary directories do with old empty ones, and a process
+//! that then makes and locks another has locked nothing. So the directory is locked, too, where the file system can do
+//! that, and the owner checks before it makes a file that the lock file is still the one it locked.
 //!
-//! The lock is given back explicitly, also when opening fails: a process that another thread is just starting holds a copy
-//! of every open file for a moment, and closing ours would not be enough. For the same reason a forked child must not
-//! give it back: it would take the lock away from its parent.
+//! The lock is given back explicitly, also when opening fails: a process that another thread is just starting holds a
+//! copy of every open file for a moment, and closing ours would not be enough. For the same reason a forked child must
+//! not give it back: it would take the lock away from its parent.
 
 use std::fs::File;
 use std::io;

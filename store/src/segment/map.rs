@@ -153,7 +153,7 @@ impl Beside {
         platform::populate(&self.0, at, len);
     }
 
-    /// Makes a range of the file durable, whoever wrote it, and leaves the pages beside it alone. The range is published:
+    /// Makes a range of the file durable, also what others wrote, and leaves the pages beside it alone. The range is published:
     /// nothing is stored there any more.
     pub(super) fn sync(&self, at: usize, len: usize) -> io::Result<()> {
         self.let_go(at, len);
@@ -167,7 +167,7 @@ impl Beside {
         {
             let end = (at + len).min(self.0.len()) / PAGE_MAX * PAGE_MAX;
             if at < end {
-                // SAFETY: the map is shared, so its pages are those of the file (1), and keep what was stored. Nothing is
+                // SAFETY: the map is shared, so its pages are those of the file (1), and hold what was stored. Nothing is
                 // stored there again (3), nor before; who reads has another map.
                 let _ = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, at, end - at) };
             }

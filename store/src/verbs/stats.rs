@@ -42,12 +42,12 @@ pub struct StoreStats {
 pub struct TopicStats {
     /// Its name.
     pub name: String,
-    /// Per queue, the first message that is kept and the end.
+    /// Per queue, the first message that is there and the end.
     pub queues: Vec<(u64, u64)>,
 }
 
 impl TopicStats {
-    /// How many messages are kept where they were appended. Dead letters and leased messages that retention has moved on are
+    /// How many messages are where they were appended. Dead letters and leased messages that retention has moved on are
     /// not among them.
     pub fn messages(&self) -> u64 {
         self.queues.iter().map(|(first, end)| end - first).sum()
@@ -56,9 +56,9 @@ impl TopicStats {
 
 /// What a group holds and has done.
 ///
-/// [`crate::Group::stats`] counts the messages of all topics that the group has popped from. Before its first pop it counts
-/// those of every topic but dead-letter queues: a pop could get any of them. [`crate::Group::stats_of`] counts the
-/// messages of one topic, whether the group has popped from it or not.
+/// [`crate::Group::stats`] counts the messages of all topics that the group has popped from. Before its first pop it
+/// counts those of every topic but dead-letter queues: a pop could get any of them. [`crate::Group::stats_of`] counts
+/// the messages of one topic, whether the group has popped from it or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupStats {
@@ -177,7 +177,8 @@ impl Engine {
     }
 }
 
-/// The topics that count in the statistics of a group, and whether it has popped from them: from all of them, or from none.
+/// The topics that count in the statistics of a group, and whether it has popped from them: from all of them, or from
+/// none.
 pub(crate) fn counted_topics(
     index: &Index,
     group: GroupId,

@@ -37,7 +37,7 @@ pub(crate) use dead_letters::list as list_dead_letters;
 /// It never writes to the store and never locks it: it works beside the process that has the store open, and on a store
 /// that is damaged or was not closed in order.
 ///
-/// Times are written as 2h or 7d, which means ago, or as 2026-01-31T12:00:00Z.
+/// Times are ages, such as 2h or 7d, or dates, such as 2026-01-31T12:00:00Z.
 ///
 /// Exit code 0: sound; 1: faults were found; 2: could not do it. Writes that were under way when a process died are
 /// reported as a torn tail, which opening the store cuts off; they are no fault. When the reader of its output goes

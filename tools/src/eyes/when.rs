@@ -11,13 +11,13 @@ pub(super) fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_micros(SystemClock::start().now().0)
 }
 
-/// Reads a point in time: a time ago, or a date and time in UTC.
+/// Reads a point in time: an age, or a date and time in UTC.
 pub(super) fn parse(text: &str) -> Result<SystemTime, String> {
     if let Ok(time) = humantime::parse_rfc3339_weak(text.trim_end_matches('Z')) {
         return Ok(time);
     }
     let ago = duration::parse(text).ok().and_then(|ago| now().checked_sub(ago));
-    ago.ok_or_else(|| "write it as 90s, 2h or 7d for a time ago, or as 2026-01-31T12:00:00Z".to_string())
+    ago.ok_or_else(|| "write an age such as 90s, 2h or 7d, or a time such as 2026-01-31T12:00:00Z".to_string())
 }
 
 /// How long before or after the present something is: `3.2s ago`, `in 5m`.

@@ -15,7 +15,7 @@ use crate::{Failure, Outcome, directory};
 /// How many messages of one key are listed.
 const MESSAGES_MAX: usize = 100;
 
-/// Tell the life of a message: appended, popped, extended, acked, nacked, revived, dead-lettered, per group
+/// Show the life of a message: appended, popped, extended, acked, nacked, revived, dead-lettered, per group
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("which").required(true).args(["at", "topic", "offset", "key"])))]
 pub(super) struct Args {

@@ -197,8 +197,8 @@ fn a_record_with_a_changed_byte_is_refused_or_another_record() {
             for (at, change) in (0..payload.len()).flat_map(|at| (1..=u8::MAX).map(move |change| (at, change))) {
                 let mut changed = payload.to_vec();
                 changed[at] ^= change;
-                if let Ok(told) = again(log, kind, &changed) {
-                    assert_eq!(again(log, kind, &told), Ok(told), "{name}: byte {at} ^ {change}");
+                if let Ok(other) = again(log, kind, &changed) {
+                    assert_eq!(again(log, kind, &other), Ok(other), "{name}: byte {at} ^ {change}");
                 }
             }
         }
