@@ -202,7 +202,7 @@ fn a_released_message_is_as_it_was_before_its_delivery() {
 }
 
 #[test]
-fn a_released_message_that_is_deleted_before_a_delivery_counts_is_settled_by_the_next_pop() {
+fn a_deleted_message_that_was_released_is_settled_by_a_pop() {
     for ordered in [false, true] {
         let mut desk = Desk::new(&Policy { ordered, ..Policy::default() });
         let lease = desk.pop(1)[0];

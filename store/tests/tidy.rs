@@ -8,7 +8,7 @@ const LINES_MAX: usize = 400;
 const FUNCTION_MAX: usize = 60;
 /// Longer functions: one match over all changes, and those that wait to be split.
 const LONG_FUNCTIONS: [(&str, &str); 5] = [
-    ("revive/src/index.rs", "change"),
+    ("revive/src/apply.rs", "change"),
     ("store/src/inspect/state.rs", "read_commit"),
     ("store/src/inspect/tell.rs", "tell_change"),
     ("store/src/log/walk.rs", "step"),

@@ -348,7 +348,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "let past = if cohort.attempt == 0 {",
             wrong: "let past = if cohort.attempt == 0 && !BROKEN {",
         }],
-        caught_by: ("decide", "a_released_message_that_is_deleted_before_a_delivery_counts_is_settled_by_the_next_pop"),
+        caught_by: ("decide", "a_deleted_message_that_was_released_is_settled_by_a_pop"),
         told: "left: QueueIndex(0)",
     },
     Mistake {

@@ -39,7 +39,7 @@ fn a_message_that_cannot_be_read_has_had_no_delivery() {
 }
 
 #[test]
-fn messages_before_damage_are_handed_out_and_those_behind_given_back() {
+fn what_lies_before_damage_is_handed_out_the_rest_given_back() {
     let scene = Scene::limit(0);
     scene.append_many("m", 5);
     damage(&scene, 2);
@@ -52,7 +52,7 @@ fn messages_before_damage_are_handed_out_and_those_behind_given_back() {
 }
 
 #[test]
-fn a_redelivery_that_cannot_be_read_does_not_come_nearer_to_the_limit() {
+fn a_redelivery_that_cannot_be_read_is_no_nearer_to_the_limit() {
     let scene = Scene::limit(1);
     scene.append("m");
     assert_eq!(scene.group().nack(scene.pop().receipt(), secs(0)).unwrap(), Settled::Done);
