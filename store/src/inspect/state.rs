@@ -21,7 +21,7 @@ use crate::ledger::Consumers;
 use crate::log::{FrameAt, Step, Unrecovered, segment_name};
 use crate::messages::is_for_letters;
 use crate::messages::sparse::Sparse;
-use crate::recover::{Replay, Sequence};
+use crate::recover::{Batches, Replay, Sequence};
 use crate::verbs::stats::{GroupStats, counted_topics};
 
 /// The most entries behind the mark that are kept in memory; what is more is looked for when it is needed.
@@ -204,7 +204,7 @@ impl State {
         let faults_before = faults.len();
         let mut walk = log.walk(self.mark.max(start), replay.commit_proven, identity.generation);
         let mut end = self.mark.clamp(start, limit.max(start));
-        let mut batch: Vec<Pending> = Vec::new();
+        let mut batches: Batches<Pending> = Batches::default();
         while let Some(step) = walk.step()? {
             match step {
                 Step::Frame(at, frame) => {
@@ -215,18 +215,15 @@ impl State {
                         Ok((Err(wrong), _)) => faults.push(wrong.fault(&at)),
                         Ok((Ok(()), CommitRecord::Topic(topic))) => self.add_topic(&topic),
                         Ok((Ok(()), CommitRecord::Message(message))) => {
-                            batch.push(pending(&message, &at));
-                            if message.rest == 0 {
-                                self.place(&mut batch);
-                            }
+                            let whole = batches.add(at.position, message.rest, pending(&message, &at));
+                            whole.into_iter().flatten().for_each(|message| self.place(message));
                         }
                         Ok((Ok(()), CommitRecord::End)) => {}
                     }
                 }
                 Step::Gap(fault) => {
                     sequence.gap(fault.len);
-                    // What is whole of the batch was acknowledged, since what follows it was.
-                    self.place(&mut batch);
+                    batches.interrupt().for_each(|message| self.place(message));
                     faults.push(fault);
                 }
                 Step::Removed => {
@@ -236,8 +233,8 @@ impl State {
                 Step::Tail(tail) => tails.push(tail),
             }
         }
-        if let Some((_, _, _, entry, _)) = batch.first() {
-            end = entry.offset;
+        if let Some((begin, _)) = batches.unfinished() {
+            end = begin;
         }
         self.disturbed |= start > replay.commit_start;
         self.too_late = self.too_late.max(walk.too_late());
@@ -272,25 +269,23 @@ impl State {
         known.queues.grow(topic.queues);
     }
 
-    fn place(&mut self, batch: &mut Vec<Pending>) {
-        for (queue, index, relocated, entry, settlement) in batch.drain(..) {
-            let Some(topic) = self.topics.get_mut(&queue.topic) else { continue };
-            let Some(known) = topic.queues.get_mut(queue.queue) else { continue };
-            if relocated {
-                known.relocated.insert(index.0, entry);
-                continue;
-            }
-            if known.end == 0 {
-                known.first = index.0;
-            }
-            known.end = known.end.max(index.0.saturating_add(1));
-            if self.tails < TAIL_MAX {
-                self.tails += 1;
-                known.tail.insert(index.0, entry);
-            }
-            if let Some(settlement) = settlement {
-                self.settle(&settlement);
-            }
+    fn place(&mut self, (queue, index, relocated, entry, settlement): Pending) {
+        let Some(topic) = self.topics.get_mut(&queue.topic) else { return };
+        let Some(known) = topic.queues.get_mut(queue.queue) else { return };
+        if relocated {
+            known.relocated.insert(index.0, entry);
+            return;
+        }
+        if known.end == 0 {
+            known.first = index.0;
+        }
+        known.end = known.end.max(index.0.saturating_add(1));
+        if self.tails < TAIL_MAX {
+            self.tails += 1;
+            known.tail.insert(index.0, entry);
+        }
+        if let Some(settlement) = settlement {
+            self.settle(&settlement);
         }
     }
 

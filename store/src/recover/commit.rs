@@ -5,6 +5,7 @@ use std::path::Path;
 
 use popstore_revive::{QueueId, QueueIndex, TopicId};
 
+use super::batches::Batches;
 use super::checkpoint::Replay;
 use super::sequence::Sequence;
 use crate::error::{Error, Result};
@@ -25,9 +26,7 @@ pub(crate) struct FoundMessages {
     pub(crate) topics: BTreeMap<TopicId, FoundTopic>,
     /// What messages behind the mark settle.
     pub(crate) settlements: Vec<Settlement>,
-    /// The messages of a batch that is not complete yet.
-    batch: Vec<FoundMessage>,
-    batch_begin: u64,
+    batches: Batches<FoundMessage>,
     sequence: Sequence,
 }
 
@@ -77,14 +76,13 @@ impl FoundMessages {
             let record = record.map_err(|rule| Error::corrupt(at.path, at.offset, format!("commit record: {rule}")))?;
             messages.take(&record, at)
         })?;
-        if !messages.batch.is_empty() {
-            // A batch that did not count down never happened.
-            if found.proven > messages.batch_begin {
-                return Err(Error::corrupt(log.dir(), messages.batch_begin, "a batch that was durable is not whole"));
+        if let Some((begin, count)) = messages.batches.unfinished() {
+            if found.proven > begin {
+                return Err(Error::corrupt(log.dir(), begin, "a batch that was durable is not whole"));
             }
-            found.tail_bytes += found.end - messages.batch_begin;
-            found.records -= messages.batch.len() as u64;
-            found.end = messages.batch_begin;
+            found.tail_bytes += found.end - begin;
+            found.records -= count;
+            found.end = begin;
             // They were counted from the end that was.
             found.blank = 0;
         }
@@ -100,14 +98,10 @@ impl FoundMessages {
         self.sequence.take(record, at).map_err(|wrong| wrong.error(at))?;
         match record {
             CommitRecord::Message(message) => {
-                if self.batch.is_empty() {
-                    self.batch_begin = at.position;
-                }
-                self.batch.push(found_message(message, at));
-                if message.rest == 0 {
-                    let mut batch = std::mem::take(&mut self.batch);
-                    batch.drain(..).for_each(|message| self.place(message));
-                    self.batch = batch;
+                let Self { batches, topics, settlements, .. } = self;
+                for message in batches.add(at.position, message.rest, found_message(message, at)).into_iter().flatten()
+                {
+                    settlements.extend(place(topics, message));
                 }
             }
             CommitRecord::Topic(topic) => {
@@ -118,18 +112,6 @@ impl FoundMessages {
             CommitRecord::End => {}
         }
         Ok(())
-    }
-
-    fn place(&mut self, message: FoundMessage) {
-        let Some(topic) = self.topics.get_mut(&message.queue.topic) else { return };
-        let Some((extent, tail)) = topic.queues.get_mut(message.queue.queue) else { return };
-        if message.relocated {
-            // Of one message the last that was told counts.
-            extent.relocated.push((message.index, message.entry));
-            return;
-        }
-        tail.push(message.entry);
-        self.settlements.extend(message.settlement);
     }
 
     /// Where a queue ends.
@@ -154,6 +136,18 @@ impl FoundMessages {
             }
         }
     }
+}
+
+/// Puts a message where it belongs. Returns what it settles.
+fn place(topics: &mut BTreeMap<TopicId, FoundTopic>, message: FoundMessage) -> Option<Settlement> {
+    let (extent, tail) = topics.get_mut(&message.queue.topic)?.queues.get_mut(message.queue.queue)?;
+    if message.relocated {
+        // Of one message the last that was told counts.
+        extent.relocated.push((message.index, message.entry));
+        return None;
+    }
+    tail.push(message.entry);
+    message.settlement
 }
 
 fn found_message(message: &MessageRecord<'_>, at: &FrameAt<'_>) -> FoundMessage {

@@ -6,6 +6,7 @@
 //! appended. FORMAT.md states the rules and why each comes where it does. An open that
 //! is interrupted at any point starts over to the same result.
 
+mod batches;
 mod checkpoint;
 mod commit;
 pub(crate) mod directory;
@@ -35,6 +36,7 @@ use crate::messages::{Messages, Topics, aside};
 use crate::options::{Durability, Options};
 use crate::segment::{Disk, Lock};
 
+pub(crate) use batches::Batches;
 pub(crate) use checkpoint::Replay;
 pub(crate) use commit::FoundMessages;
 pub use plan::{PlannedStep, RecoveryPlan};

@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use crate::format::commit::CommitRecord;
 use crate::inspect::{Snapshot, StoreLog};
 use crate::log::Step;
-use crate::recover::Sequence;
+use crate::recover::{Batches, Sequence};
 
 /// The readable messages of all queues.
 #[derive(Default)]
@@ -33,9 +33,6 @@ pub(super) struct Ranks {
     pub(super) moved: BTreeMap<u64, u64>,
 }
 
-/// A message of a batch that is not complete yet: queue, index, relocated, offset.
-type Pending = (QueueId, QueueIndex, bool, u64);
-
 impl Readable {
     /// Reads the commit log once, as far as it reached when the consumers' state was read: what the owner of a store in
     /// use has appended since may settle what that state still holds.
@@ -47,7 +44,7 @@ impl Readable {
             sequence.know(*id, &topic.name, topic.queues.count(), std::iter::empty());
         }
         let mut end = snapshot.commit_extent().1;
-        let mut batch: Vec<Pending> = Vec::new();
+        let mut batches = Batches::default();
         while let Some(step) = walk.step()? {
             match step {
                 Step::Frame(at, _) if at.position >= end => break,
@@ -63,10 +60,9 @@ impl Readable {
                         Ok(record) => {
                             readable.faults.extend(sequence.take(&record, &at).err().map(|wrong| wrong.fault(&at)));
                             if let CommitRecord::Message(record) = record {
-                                batch.push((record.queue, record.index, record.relocated, at.position));
-                                if record.rest == 0 {
-                                    readable.take(&mut batch);
-                                }
+                                let message = (record.queue, record.index, record.relocated, at.position);
+                                let whole = batches.add(at.position, record.rest, message);
+                                whole.into_iter().flatten().for_each(|message| readable.take(message));
                             }
                         }
                         Err(rule) => readable.faults.push(Fault::of_payload(at.path, at.offset, rule)),
@@ -74,36 +70,32 @@ impl Readable {
                     readable.end = at.position + at.len as u64;
                     readable.frame_max = readable.frame_max.max(at.len as u64);
                 }
-                // The rest of the batch was acknowledged, since what follows was.
                 Step::Gap(fault) => {
                     sequence.gap(fault.len);
-                    readable.take(&mut batch);
+                    batches.interrupt().for_each(|message| readable.take(message));
                 }
                 Step::Removed => {
                     sequence.removed();
-                    readable.take(&mut batch);
+                    batches.interrupt().for_each(|message| readable.take(message));
                 }
                 Step::Tail(_) => {}
             }
         }
-        // A batch that is not whole at the end of the log never happened.
-        if let Some((_, _, _, offset)) = batch.first() {
-            readable.end = *offset;
+        if let Some((begin, _)) = batches.unfinished() {
+            readable.end = begin;
         }
         readable.queues.values_mut().for_each(Ranks::close);
         Ok(readable)
     }
 
-    fn take(&mut self, batch: &mut Vec<Pending>) {
-        for (queue, QueueIndex(index), relocated, offset) in batch.drain(..) {
-            let ranks = self.queues.entry(queue).or_default();
-            match ranks.ranges.last_mut() {
-                _ if relocated => drop(ranks.moved.insert(index, offset)),
-                Some((range, _)) if range.end == index => range.end += 1,
-                // A queue never goes back; whoever says so lies.
-                Some((range, _)) if index < range.end => {}
-                _ => ranks.ranges.push((index..index.saturating_add(1), 0)),
-            }
+    fn take(&mut self, (queue, QueueIndex(index), relocated, offset): (QueueId, QueueIndex, bool, u64)) {
+        let ranks = self.queues.entry(queue).or_default();
+        match ranks.ranges.last_mut() {
+            _ if relocated => drop(ranks.moved.insert(index, offset)),
+            Some((range, _)) if range.end == index => range.end += 1,
+            // A queue never goes back; whoever says so lies.
+            Some((range, _)) if index < range.end => {}
+            _ => ranks.ranges.push((index..index.saturating_add(1), 0)),
         }
     }
 }

@@ -135,9 +135,9 @@ pub const MISTAKES: &[Mistake] = &[
         name: "take half a batch for a whole one",
         breaks: "a",
         places: &[Place {
-            file: "store/src/recover/commit.rs",
-            right: "if message.rest == 0 {",
-            wrong: "if message.rest == 0 || BROKEN {",
+            file: "store/src/recover/batches.rs",
+            right: "if rest == 0 { Some(self.messages.drain(..)) }",
+            wrong: "if rest == 0 || BROKEN { Some(self.messages.drain(..)) }",
         }],
         caught_by: ("model", ANY_SUBSET),
         told: "no state before has such queues",
