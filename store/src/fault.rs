@@ -3,6 +3,7 @@
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
+use crate::error::{Error, Result};
 use crate::format::Rule;
 use crate::format::frame::{Frame, Seed};
 
@@ -40,6 +41,11 @@ impl Fault {
         Self { len, ..self }
     }
 
+    /// The error of a store that is refused for it.
+    pub(crate) fn refused(&self) -> Error {
+        Error::corrupt(&self.path, self.offset, format!("{}, expected {}", self.found, self.expected))
+    }
+
     /// Bytes at a position of a log that are no frame.
     pub(crate) fn of_frame(path: &Path, offset: u64, rule: Rule, bytes: &[u8], position: u64, seed: Seed) -> Self {
         match rule {
@@ -65,5 +71,47 @@ impl Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, offset, rule, expected, found, .. } = self;
         write!(f, "{} at byte {offset}: expected {expected}, found {found} (FORMAT.md {rule})", path.display())
+    }
+}
+
+/// What a reader does with what is wrong: whoever opens a store stops at the first fault, whoever inspects one goes on.
+pub(crate) enum Faults<'f> {
+    Refuse,
+    Collect(&'f mut Vec<Fault>),
+}
+
+impl Faults<'_> {
+    pub(crate) fn goes_on(&self) -> bool {
+        matches!(self, Self::Collect(_))
+    }
+
+    /// How many there are so far.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::Refuse => 0,
+            Self::Collect(all) => all.len(),
+        }
+    }
+
+    /// Whether there is none in a directory.
+    pub(crate) fn spare(&self, dir: &Path) -> bool {
+        match self {
+            Self::Refuse => true,
+            Self::Collect(all) => all.iter().all(|fault| !fault.path.starts_with(dir)),
+        }
+    }
+
+    /// Takes note of a fault.
+    ///
+    /// # Errors
+    /// The reader stops at it.
+    pub(crate) fn found(&mut self, fault: Fault) -> Result<()> {
+        match self {
+            Self::Refuse => Err(fault.refused()),
+            Self::Collect(all) => {
+                all.push(fault);
+                Ok(())
+            }
+        }
     }
 }

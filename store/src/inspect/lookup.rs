@@ -16,17 +16,14 @@ use crate::error::{At, Result};
 use crate::fault::Fault;
 use crate::format::commit::{CommitRecord, MessageRecord};
 use crate::format::entry::{ENTRY, Entry};
-use crate::format::frame::{FRAME_HEADER, Frame, LogKind, Piecewise};
-use crate::log::Step;
-use crate::segment::{StoreFile, holes};
+use crate::format::frame::{Frame, LogKind};
+use crate::log::{LARGE, Step, Window};
+use crate::segment::StoreFile;
 
 /// How many files are kept open.
 const OPEN_MAX: usize = 32;
 /// How many bytes of a queue file are read at once.
 const CHUNK: usize = 512 * ENTRY;
-const FRAME_MAX: u32 = 1 << 31;
-/// A longer frame is checked in pieces of this length before it is read whole: its length may be a lie.
-const PIECE: usize = 1 << 20;
 
 /// An entry of a consume queue, with what lies where it leads to.
 #[derive(Clone, Debug)]
@@ -53,7 +50,7 @@ pub struct Lookup<'s> {
     snapshot: &'s Snapshot,
     names: Arc<Names>,
     segments: Vec<(u64, PathBuf)>,
-    open: HashMap<u64, StoreFile>,
+    open: HashMap<u64, Window>,
     /// The files of a queue by their first index.
     files: HashMap<QueueId, BTreeMap<u64, PathBuf>>,
     chunk: Option<(QueueId, u64, Vec<u8>)>,
@@ -122,11 +119,7 @@ impl Lookup<'_> {
         offset: u64,
         then: impl FnOnce(&MessageRecord<'_>) -> T,
     ) -> Result<Option<T>> {
-        let header = self.read(offset, FRAME_HEADER)?;
-        match Frame::claimed_len(&header).filter(|len| *len < FRAME_MAX as usize) {
-            Some(len) => self.decode(offset, len, |record| Some(then(record))),
-            None => Ok(None),
-        }
+        self.decode(offset, |_, record| Some(then(record)))
     }
 
     /// The entry at a place, if the queue has that place.
@@ -180,8 +173,8 @@ impl Lookup<'_> {
     /// The entry of a place as it is, and the name of the file that it lies in.
     pub(super) fn entry(&mut self, queue: QueueId, index: u64) -> Result<Option<(Entry, Option<u64>)>> {
         let Some(state) = self.snapshot.state.queue(queue) else { return Ok(None) };
-        if let Some(entry) = state.relocated.get(&index).or_else(|| state.tail.get(&index)) {
-            return Ok(Some((*entry, None)));
+        if let Some(entry) = state.entry(index) {
+            return Ok(Some((entry, None)));
         }
         if index < state.first || index >= state.end {
             return Ok(None);
@@ -222,12 +215,12 @@ impl Lookup<'_> {
     }
 
     fn at_entry(&mut self, queue: QueueId, index: u64, entry: Entry) -> Result<Option<SnapshotMessage>> {
-        if entry.offset == 0 || entry.size >= FRAME_MAX {
+        if entry.offset == 0 {
             return Ok(None);
         }
         let names = Arc::clone(&self.names);
-        self.decode(entry.offset, entry.size as usize, |record| {
-            let same = record.queue == queue && record.index == QueueIndex(index);
+        self.decode(entry.offset, |len, record| {
+            let same = record.queue == queue && record.index == QueueIndex(index) && len <= entry.size as usize;
             same.then(|| names.message(record, entry.offset))
         })
     }
@@ -235,70 +228,37 @@ impl Lookup<'_> {
     fn decode<T>(
         &mut self,
         offset: u64,
-        len: usize,
-        then: impl FnOnce(&MessageRecord<'_>) -> Option<T>,
+        then: impl FnOnce(usize, &MessageRecord<'_>) -> Option<T>,
     ) -> Result<Option<T>> {
-        if len > PIECE && !self.fits(offset, len)? {
-            return Ok(None);
-        }
-        let bytes = self.read(offset, len)?;
-        let frame = Frame::decode(&bytes, offset, self.snapshot.seed(LogKind::Commit));
-        Ok(match frame.map(|frame| CommitRecord::decode(&frame)) {
-            Ok(Ok(CommitRecord::Message(record))) => then(&record),
+        let Some((base, window)) = self.window(offset)? else { return Ok(None) };
+        // Somebody may have written since.
+        window.refresh()?;
+        let frame = window.decode(offset - base)?;
+        let len = frame.as_ref().map_or(0, Frame::len);
+        let found = match frame.map(|frame| CommitRecord::decode(&frame)) {
+            Ok(Ok(CommitRecord::Message(record))) => then(len, &record),
             _ => None,
-        })
-    }
-
-    /// The bytes at a position of the commit log, as many as there are.
-    fn read(&mut self, offset: u64, len: usize) -> Result<Vec<u8>> {
-        let Some((base, file)) = self.segment(offset)? else { return Ok(Vec::new()) };
-        let left = file.len().at("inspect", &file.path)?.saturating_sub(offset - base);
-        let mut bytes = vec![0; len.min(usize::try_from(left).unwrap_or(usize::MAX))];
-        let read = file.read_at(offset - base, &mut bytes).at("read", &file.path)?;
-        bytes.truncate(read);
-        Ok(bytes)
+        };
+        if len > LARGE {
+            self.open.remove(&base);
+        }
+        Ok(found)
     }
 
     /// The segment that holds a position, and where it begins; `None` when there is none.
-    fn segment(&mut self, offset: u64) -> Result<Option<(u64, &StoreFile)>> {
+    fn window(&mut self, offset: u64) -> Result<Option<(u64, &mut Window)>> {
         let before = self.segments.partition_point(|(base, _)| *base <= offset);
         let Some((base, path)) = before.checked_sub(1).map(|at| &self.segments[at]) else { return Ok(None) };
         if !self.open.contains_key(base) {
-            let Some(file) = StoreFile::read_only_if_there(path.clone()).at("open", path)? else {
+            let Some(window) = Window::open(path.clone(), *base, self.snapshot.seed(LogKind::Commit))? else {
                 return Ok(None);
             };
             if self.open.len() >= OPEN_MAX {
                 self.open.clear();
             }
-            self.open.insert(*base, file);
+            self.open.insert(*base, window.for_single_frames());
         }
-        Ok(self.open.get(base).map(|file| (*base, file)))
-    }
-
-    /// Whether the checksum fits of a long frame. Takes time for what the file takes on the disk, and little memory.
-    fn fits(&mut self, offset: u64, len: usize) -> Result<bool> {
-        let seed = self.snapshot.seed(LogKind::Commit);
-        let header = self.read(offset, FRAME_HEADER)?;
-        let (Some(header), Some((base, file))) = (header.first_chunk(), self.segment(offset)?) else {
-            return Ok(false);
-        };
-        let (mut at, end) = (offset - base + FRAME_HEADER as u64, (offset - base).saturating_add(len as u64));
-        if Frame::claimed_len(header) != Some(len) || end > file.len().at("inspect", &file.path)? {
-            return Ok(false);
-        }
-        let (mut frame, mut piece) = (Piecewise::begin(header, offset, seed), vec![0; PIECE]);
-        while at < end {
-            let data = holes::next_data(&file.file, at, end);
-            frame.zeroes(data - at);
-            let hole = holes::next_hole(&file.file, data, end).min(data + PIECE as u64);
-            let read = file.read_at(data, &mut piece[..(hole - data) as usize]).at("read", &file.path)?;
-            if data + read as u64 != hole {
-                return Ok(false);
-            }
-            frame.bytes(&piece[..read]);
-            at = hole;
-        }
-        Ok(frame.fits())
+        Ok(self.open.get_mut(base).map(|window| (*base, window)))
     }
 
     /// Whether an entry leads to a segment that the owner of the store let go of.

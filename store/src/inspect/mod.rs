@@ -27,7 +27,7 @@ use crate::error::{At, Result};
 use crate::format::frame::{LogKind, Seed};
 use crate::format::identity::{AT_GENERATION, Identity};
 use crate::ledger::Consumers;
-use crate::recover::directory;
+use crate::recover::{FoundQueue, FoundTopic, directory};
 use crate::verbs::groups::GroupOptions;
 use crate::verbs::stats::{GroupStats, TopicStats};
 
@@ -43,7 +43,7 @@ pub use records::{CheckpointReader, CommitReader};
 pub use segments::{Pinned, SegmentInfo};
 pub use verify::Verified;
 
-use state::{QueueState, State, TopicState};
+use state::State;
 
 /// How often reading starts over when the store's owner removes files under it.
 const RETRIES: usize = 32;
@@ -94,7 +94,6 @@ pub struct Snapshot {
     home: PathBuf,
     identity: Identity,
     faults: Vec<Fault>,
-    tails: Vec<Fault>,
     state: State,
 }
 
@@ -120,10 +119,9 @@ impl Snapshot {
     }
 
     fn read(dir: &Path) -> Result<(Self, bool)> {
-        let (mut faults, mut tails) = (Vec::new(), Vec::new());
+        let mut faults = Vec::new();
         let identity = identity::find(dir, &mut faults)?;
-        let mut state = State::default();
-        state.read(dir, identity, &mut faults, &mut tails)?;
+        let state = State::read(dir, identity, &mut faults)?;
         let mut disturbed = state.disturbed;
         if let Some(generation) = state.too_late {
             // An owner says so there first.
@@ -139,14 +137,14 @@ impl Snapshot {
         let by_place = |one: &Fault, other: &Fault| (&one.path, one.offset).cmp(&(&other.path, other.offset));
         faults.sort_by(by_place);
         let home = std::path::absolute(dir).at("read", dir)?;
-        Ok((Self { dir: dir.to_path_buf(), home, identity, faults, tails, state }, disturbed))
+        Ok((Self { dir: dir.to_path_buf(), home, identity, faults, state }, disturbed))
     }
 
     pub(crate) fn consumers(&self) -> &Consumers {
         &self.state.consumers
     }
 
-    pub(crate) fn topic_states(&self) -> &BTreeMap<TopicId, TopicState> {
+    pub(crate) fn topic_states(&self) -> &BTreeMap<TopicId, FoundTopic> {
         &self.state.topics
     }
 
@@ -193,7 +191,7 @@ impl Snapshot {
 
     /// Writes that were under way at the ends of the logs: recovery cuts them off, and nothing acknowledged is lost.
     pub fn torn_tails(&self) -> &[Fault] {
-        &self.tails
+        &self.state.tails
     }
 
     /// The commit offset where the log begins, where it ends, and through which it is known to be durable.
@@ -250,7 +248,7 @@ impl Snapshot {
     /// then those from the queue's first on.
     pub fn places(&self, topic: &str, queue: u32) -> impl Iterator<Item = u64> + '_ {
         let queue = self.queue_id(topic, queue).and_then(|queue| self.state.queue(queue));
-        queue.into_iter().flat_map(QueueState::indexes)
+        queue.into_iter().flat_map(FoundQueue::indexes)
     }
 
     /// Whether a dead letter was put back to where it came from.

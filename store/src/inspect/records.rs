@@ -8,7 +8,7 @@ use popstore_revive::Run;
 use super::entries::{CheckpointEntry, CommitEntry, CommitRecordKind, Inspected, Names, RecordAt};
 use super::{Snapshot, StoreLog};
 use crate::error::Result;
-use crate::fault::Fault;
+use crate::fault::Faults;
 use crate::format::Rule;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::CommitRecord;
@@ -61,7 +61,7 @@ impl Snapshot {
     pub(crate) fn walk_in(&self, dir: &Path, log: StoreLog, from: u64) -> Result<Walk> {
         let dir = dir.join(log.name());
         // What is wrong with the segments as such is among the faults already.
-        let looked = Unrecovered::look(&dir, log.kind(), self.identity.id, &mut Vec::new())?;
+        let looked = Unrecovered::find(dir, log.kind(), self.identity.id, &mut Faults::Collect(&mut Vec::new()))?;
         let (begin, _, proven) = match log {
             StoreLog::Commit => self.state.commit,
             StoreLog::Checkpoint => self.state.checkpoint,
@@ -90,7 +90,7 @@ fn read<T>(
             Step::Frame(at, frame) if at.position >= from => (at, frame),
             Step::Frame(..) | Step::Removed => continue,
         };
-        let fault = |rule| Fault::of_payload(at.path, at.offset, rule).of_len(at.len as u64);
+        let fault = |rule| at.payload_fault(rule);
         let met = record(&at, &frame).map_or_else(|rule| Inspected::Fault(fault(rule)), Inspected::Record);
         return Ok(Some(met));
     }

@@ -12,6 +12,7 @@ use super::tell::happened_at;
 use super::{Snapshot, StoreLog};
 use crate::clock;
 use crate::error::{At, Result};
+use crate::fault::Faults;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::frame::{END_FRAME, LogKind};
 use crate::format::header::SEGMENT_HEADER;
@@ -60,7 +61,12 @@ impl Snapshot {
     /// # Errors
     /// A file cannot be read.
     pub fn segments(&self, log: StoreLog) -> Result<Vec<SegmentInfo>> {
-        let looked = Unrecovered::look(&self.dir.join(log.name()), log.kind(), self.identity.id, &mut Vec::new())?;
+        let looked = Unrecovered::find(
+            self.dir.join(log.name()),
+            log.kind(),
+            self.identity.id,
+            &mut Faults::Collect(&mut Vec::new()),
+        )?;
         let mut segments: BTreeMap<u64, SegmentInfo> = BTreeMap::new();
         for (base, capacity, path) in looked.all_files() {
             // A file that is gone by now had to go.
@@ -116,13 +122,19 @@ impl Snapshot {
     }
 
     pub(super) fn segment_files(&self, log: LogKind) -> Vec<(u64, PathBuf)> {
-        let looked = Unrecovered::look(&self.home.join(log.name()), log, self.identity.id, &mut Vec::new());
+        let looked =
+            Unrecovered::find(self.home.join(log.name()), log, self.identity.id, &mut Faults::Collect(&mut Vec::new()));
         let files = looked.map_or_else(|_| Vec::new(), |looked| looked.all_files().collect());
         files.into_iter().map(|(base, _, path)| (base, path)).collect()
     }
 
     pub(crate) fn segment_capacity(&self, log: StoreLog) -> u64 {
-        let looked = Unrecovered::look(&self.home.join(log.name()), log.kind(), self.identity.id, &mut Vec::new());
+        let looked = Unrecovered::find(
+            self.home.join(log.name()),
+            log.kind(),
+            self.identity.id,
+            &mut Faults::Collect(&mut Vec::new()),
+        );
         looked.map_or(0, |looked| looked.capacity_max())
     }
 

@@ -174,7 +174,7 @@ impl Verify<'_, '_> {
                                 self.message(&message, &at)?;
                             }
                         }
-                        Err(rule) => self.tell(Fault::of_payload(at.path, at.offset, rule).of_len(at.len as u64)),
+                        Err(rule) => self.tell(at.payload_fault(rule)),
                     }
                 }
             }
@@ -310,7 +310,7 @@ impl Verify<'_, '_> {
                     generation = generation.max(frame.generation);
                     // What they say of each other was checked when they were read first.
                     if let Err(rule) = CheckpointRecord::decode(&frame, &mut runs) {
-                        self.tell(Fault::of_payload(at.path, at.offset, rule).of_len(at.len as u64));
+                        self.tell(at.payload_fault(rule));
                     }
                 }
             }

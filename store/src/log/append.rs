@@ -298,6 +298,7 @@ mod tests {
     use super::super::{Shape, Unrecovered};
     use super::*;
     use crate::clock::Timeline;
+    use crate::fault::Faults;
     use crate::format::commit::{TopicRecord, encode_topic};
     use crate::segment::Disk;
 
@@ -305,8 +306,8 @@ mod tests {
         let disk = Disk::make_root(dir, 0o600, None).unwrap();
         let dir = disk.root().join("commit");
         std::fs::create_dir(&dir).unwrap();
-        let empty = Unrecovered::inspect(dir.clone(), LogKind::Commit, 1).unwrap();
-        let found = empty.scan(0, 0, 1, |_, _| Ok(())).unwrap();
+        let empty = Unrecovered::find(dir.clone(), LogKind::Commit, 1, &mut Faults::Refuse).unwrap();
+        let (empty, found) = empty.walk(0, 0, 1).through(&mut Faults::Refuse, |_, _| Ok(())).unwrap();
         let shape = Shape {
             kind: LogKind::Commit,
             dir,

@@ -11,13 +11,14 @@
 //! that is further. What is written can be read, what is durable has outlived a sync, what is appended has its place.
 
 mod append;
+mod judge;
 mod make;
 mod prepare;
 mod read;
 mod repair;
 mod rewrite;
-mod scan;
 mod sync;
+mod unrecovered;
 mod walk;
 mod window;
 
@@ -38,8 +39,9 @@ pub(crate) use append::{Appender, Room, room_max};
 pub(crate) use make::{Name, segment_name};
 pub(crate) use read::Pages;
 pub(crate) use repair::Fate;
-pub(crate) use scan::{Found, FrameAt, Unrecovered};
-pub(crate) use walk::{Step, Walk};
+pub(crate) use unrecovered::Unrecovered;
+pub(crate) use walk::{Found, FrameAt, Met, Step, Walk};
+pub(crate) use window::{LARGE, Window};
 
 /// What a log is made like.
 #[derive(Clone)]

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use super::Log;
 use crate::error::{Error, Result};
-use crate::format::frame::{FRAME_HEADER, Frame, KIND_END};
-use crate::format::header::SEGMENT_HEADER;
+use crate::format::frame::Frame;
 use crate::primitives::unpoisoned;
 use crate::segment::ReadMap;
 
@@ -60,32 +59,5 @@ impl Log {
             Some((base, segment)) => (segment.path.clone(), position - base),
             None => (self.shape.dir.clone(), position),
         }
-    }
-}
-
-impl Log {
-    /// Walks over the readable frames from the start of the segment that holds `from`, up to `end`. Behind a damaged
-    /// frame it goes on in the next segment.
-    pub(crate) fn frames(
-        &self,
-        from: u64,
-        end: u64,
-        mut visit: impl FnMut(u64, &Frame<'_>) -> Result<()>,
-    ) -> Result<()> {
-        let segments = self.segments().into_iter().filter(|segment| segment.end() > from && segment.base < end);
-        for segment in segments {
-            let mut at = SEGMENT_HEADER;
-            while let Some(header) = segment.map.bytes(at, FRAME_HEADER) {
-                let position = segment.base + at as u64;
-                let len = Frame::claimed_len(header).unwrap_or_default();
-                let bytes = segment.map.bytes(at, len).unwrap_or_default();
-                match Frame::decode(bytes, position, self.seed) {
-                    Ok(frame) if position < end && frame.kind != KIND_END => visit(position, &frame)?,
-                    _ => break,
-                }
-                at += len;
-            }
-        }
-        Ok(())
     }
 }

@@ -18,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use super::make::{CUT, SPARE, Spares, UNDER_CONSTRUCTION, segment_name};
 use super::prepare::{take_zeroed, zero};
-use super::scan::SegmentFile;
+use super::unrecovered::SegmentFile;
 use super::{Found, Head, Log, Segment, Shape, Unrecovered, Wanted, sync};
 use crate::error::{At, Error, Result};
 use crate::format::frame::{FRAME_HEADER, LogKind};

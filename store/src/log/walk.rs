@@ -1,21 +1,21 @@
-//! Reading what is whole of a log that may be damaged anywhere, be it in use or not, and telling what is not.
+//! The one way to read a log: a walk over its frames, which finds the log's end and what is damaged before it.
 //!
 //! A frame that is not valid is damage when it is proven durable (FORMAT.md, recovery rule 4); then the walk goes on at
 //! the next valid frame. Otherwise it is the log's torn tail, or what a writer is about to write, and the walk is over.
-//! A log in use changes under the walk: what looks wrong is looked at once more before anything is said of it, segments
-//! that were removed are passed over, and new ones are followed.
+//! Opening stops at the first damage; inspection goes on behind it. A log in use changes under the walk: what seems wrong
+//! is read once more before it is judged, segments that were removed are passed over, and new ones are followed.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::make::segment_name;
-use super::scan::{FrameAt, SegmentFile, Unrecovered, search_budget};
+use super::Log;
+use super::judge::Judged;
+use super::unrecovered::Unrecovered;
 use super::window::Window;
 use crate::error::{Error, Result};
-use crate::fault::Fault;
+use crate::fault::{Fault, Faults};
 use crate::format::Rule;
-use crate::format::frame::{FRAME_HEADER, Frame, KIND_END, LogKind};
-use crate::format::header::{SEGMENT_HEADER, SegmentHeader};
+use crate::format::frame::{FRAME_HEADER, Frame, KIND_END};
+use crate::format::header::SEGMENT_HEADER;
 
 /// What a walk meets.
 pub(crate) enum Step<'w> {
@@ -29,154 +29,119 @@ pub(crate) enum Step<'w> {
     Tail(Fault),
 }
 
+/// Where a frame lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FrameAt<'a> {
+    pub(crate) position: u64,
+    pub(crate) len: usize,
+    pub(crate) path: &'a Path,
+    pub(crate) offset: u64,
+}
+
+impl FrameAt<'_> {
+    /// The fault of a frame whose payload is not what its kind says.
+    pub(crate) fn payload_fault(&self, rule: Rule) -> Fault {
+        Fault::of_payload(self.path, self.offset, rule).of_len(self.len as u64)
+    }
+}
+
+/// What a walk through the whole log meets.
+pub(crate) enum Met<'w> {
+    Frame(&'w FrameAt<'w>, &'w Frame<'w>),
+    /// So many bytes cannot be read.
+    Gap(u64),
+    Removed,
+}
+
+/// What a walk found that went through to the end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    /// Where the next frame goes; with damage at the end, where that begins.
+    pub(crate) end: u64,
+    /// Everything before was durable for sure.
+    pub(crate) proven: u64,
+    pub(crate) records: u64,
+    /// Bytes behind the end that are not zero.
+    pub(crate) tail_bytes: u64,
+    /// How many segments behind that of the end are made and hold nothing yet.
+    pub(crate) blank: usize,
+    /// What is there instead of the next frame.
+    pub(crate) tail: Option<Rule>,
+    /// The generation of the last record.
+    pub(crate) generation: u32,
+    /// The bytes behind the end in its segment.
+    pub(crate) torn: Option<Fault>,
+    /// The files changed while they were read.
+    pub(crate) disturbed: bool,
+    /// The generation of a frame that is later than it may be.
+    pub(crate) too_late: Option<u32>,
+}
+
 /// A walk over the frames of a log.
 pub(crate) struct Walk {
-    log: Unrecovered,
+    pub(super) log: Unrecovered,
     /// The segment, its window, and the next frame in it.
-    at: usize,
-    window: Option<Window>,
-    offset: u64,
-    generation: u32,
-    generation_max: u32,
-    /// The log was durable that far for sure.
-    proven: u64,
-    /// The rest of the log was searched for proofs.
-    searched: bool,
-    /// Segments went away under the walk, and that was not told yet.
-    removed: bool,
+    pub(super) at: usize,
+    pub(super) window: Option<Window>,
+    pub(super) offset: u64,
+    pub(super) found: Found,
+    pub(super) generation_max: u32,
+    pub(super) rest: Option<Rest>,
+    /// Segments went away under the walk, and no step says so yet.
+    pub(super) removed: bool,
     /// The walk does not go beyond what there was when it began: a writer may be as fast as it.
-    limit: u64,
-    over: bool,
-    /// The latest generation of a frame that is later than it may be.
-    too_late: Option<u32>,
+    pub(super) limit: u64,
+    pub(super) over: bool,
+}
+
+/// All that lies behind the first frame that is not valid and that nothing known before proves durable.
+pub(super) struct Rest {
+    pub(super) position: u64,
+    /// The bytes up to the last one in the segment that is not zero.
+    pub(super) dirty: u64,
+    /// The record that says that the log was durable farthest beyond it.
+    pub(super) proof: Option<u64>,
+    /// There are more false frames than a crash leaves.
+    pub(super) exhausted: bool,
 }
 
 impl Unrecovered {
-    /// Like [`Unrecovered::inspect`], but what is wrong with a segment is told, and the segment read if it can be.
-    pub(crate) fn look(dir: &Path, kind: LogKind, store: u128, faults: &mut Vec<Fault>) -> Result<Self> {
-        let mut log = Self::empty(dir.to_path_buf(), kind, store);
-        let bases = match log.list() {
-            Err(Error::Io { source, .. }) if is_gone(&source) => {
-                faults.push(Fault::new(dir, 0, "2", "the directory of a log", "none"));
-                return Ok(log);
-            }
-            listed => listed?,
-        };
-        // What these hold means nothing, but opening refuses what it cannot remove.
-        for path in log.spares.iter().chain(&log.unfinished).filter(|path| path.is_dir()) {
-            faults.push(Fault::new(path, 0, "2", "a file", "a directory"));
-        }
-        let newest = bases.last().map(|(base, _)| *base);
-        for (base, path) in bases {
-            if !log.look_at(base, &path, newest == Some(base), faults)? {
-                // Those before it went first.
-                log.files.clear();
-                log.gone = true;
-            }
-        }
-        Ok(log)
-    }
-
-    /// The headers of the segments that have a whole one, whatever store they are of.
-    pub(crate) fn headers(dir: &Path, kind: LogKind) -> Result<Vec<SegmentHeader>> {
-        let listed = match Self::empty(dir.to_path_buf(), kind, 0).list() {
-            Err(Error::Io { source, .. }) if is_gone(&source) => Vec::new(),
-            listed => listed?,
-        };
-        Ok(listed.into_iter().filter_map(|(_, path)| Self::header(&path)).collect())
-    }
-
-    /// What a segment file says about itself, if that can be read.
-    pub(crate) fn header(path: &Path) -> Option<SegmentHeader> {
-        let mut window = Window::open(path.to_path_buf()).ok()?;
-        SegmentHeader::decode(window.at_least(0, SEGMENT_HEADER).ok()?).ok()
-    }
-
-    /// Whether it has no segment, and had none when it was listed.
-    pub(crate) fn is_missing(&self) -> bool {
-        self.files.is_empty() && !self.gone
-    }
-
-    /// The segment files: base, capacity, path.
-    pub(crate) fn all_files(&self) -> impl Iterator<Item = (u64, u64, PathBuf)> + '_ {
-        self.files.iter().map(|file| (file.base, file.capacity, file.path.clone()))
-    }
-
-    /// Takes in a segment that was listed. Returns whether it is still there.
-    fn look_at(&mut self, base: u64, path: &Path, newest: bool, faults: &mut Vec<Fault>) -> Result<bool> {
-        let file = self.segment_file(self.store, base, path.to_path_buf(), newest);
-        if let Err(Error::Io { source, .. }) = &file
-            && source.kind() == ErrorKind::NotFound
-        {
-            return Ok(false);
-        }
-        if let Some(end) = self.files.last().map(SegmentFile::end).filter(|end| *end != base) {
-            let missing = self.dir.join(segment_name(end));
-            faults.push(Fault::new(&missing, 0, "10.7", "a segment", "none").of_len(base.saturating_sub(end)));
-        }
-        match file {
-            Ok(file) => self.files.push(file),
-            Err(Error::Corrupt { path, found, .. }) => {
-                let fault = Fault::new(&path, 0, "4", "the header of this segment", found);
-                faults.push(fault.of_len(SEGMENT_HEADER as u64));
-                let window = Window::open(path.clone())?;
-                self.files.push(SegmentFile::unreadable(base, path, window.len(), window.data_bytes()));
-            }
-            Err(Error::Io { source, .. }) => {
-                faults.push(Fault::new(path, 0, "4", "a segment that can be read", source));
-                self.files.push(SegmentFile::unreadable(base, path.to_path_buf(), 0, 0));
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(true)
-    }
-
-    /// Where the segment begins that holds this position.
-    pub(crate) fn segment_start(&self, position: u64) -> u64 {
-        self.files.iter().rfind(|file| file.base <= position).map_or(0, |file| file.base)
-    }
-
-    /// Walks over the frames from `from` on, which is where a frame begins or a segment, be it there still or not.
-    /// `proven` is how far the log is known to have been durable.
+    /// Walks over the frames from `from` on, which is where a frame begins or a segment, whether that is still there or
+    /// not. `proven` is how far the log is known to have been durable, `generation_max` the store's generation.
     pub(crate) fn walk(self, from: u64, proven: u64, generation_max: u32) -> Walk {
         let at = self.files.iter().rposition(|file| file.base <= from).unwrap_or(0);
-        let inside = self.files.get(at).map_or(0, |file| from.saturating_sub(file.base));
-        let offset = inside.max(SEGMENT_HEADER as u64);
-        let (window, generation) = (None, 0);
+        let offset = self.files.get(at).map_or(from, |file| {
+            let inside = from.saturating_sub(file.base).min(file.len);
+            inside.max(SEGMENT_HEADER as u64)
+        });
         let removed = self.gone || self.start().is_some_and(|start| from < start);
-        let (searched, over) = (false, false);
-        let limit = self.files.last().map_or(0, |file| file.base.saturating_add(file.len));
-        let too_late = None;
-        Walk {
-            log: self,
-            at,
-            window,
-            offset,
-            generation,
-            generation_max,
-            proven,
-            searched,
-            removed,
-            limit,
-            over,
-            too_late,
+        let end = self.files.get(at).map_or(0, |file| file.base.saturating_add(offset));
+        let (limit, found) = (self.files_end(), Found { end, proven, ..Found::default() });
+        let (window, rest, over) = (None, None, false);
+        Walk { log: self, at, window, offset, found, generation_max, rest, removed, limit, over }
+    }
+}
+
+impl Log {
+    /// Walks over the readable frames from the start of the segment that holds `from`, up to `end`, which is written.
+    /// Behind a damaged frame it goes on in the next segment.
+    pub(crate) fn frames(
+        &self,
+        from: u64,
+        end: u64,
+        mut visit: impl FnMut(u64, &Frame<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let log = Unrecovered::of_open(self, from, end);
+        let start = log.start().unwrap_or(from);
+        let mut walk = Walk { limit: end, ..log.walk(start, u64::MAX, self.shape.generation) };
+        while let Some(step) = walk.step()? {
+            match step {
+                Step::Frame(at, frame) => visit(at.position, &frame)?,
+                Step::Gap(_) => walk.skip_rest_of_segment(),
+                Step::Removed | Step::Tail(_) => {}
+            }
         }
-    }
-}
-
-fn is_gone(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-}
-
-impl SegmentFile {
-    /// One of which the header says nothing.
-    fn unreadable(base: u64, path: PathBuf, len: u64, data: u64) -> Self {
-        Self { base, capacity: 0, path, len, data, is_written: false, half_made: false }
-    }
-
-    /// Where the next segment begins; unknown behind a damaged header.
-    fn end(&self) -> u64 {
-        self.base.saturating_add(if self.capacity == 0 { self.len } else { self.capacity })
+        Ok(())
     }
 }
 
@@ -188,108 +153,131 @@ impl Walk {
     pub(crate) fn step(&mut self) -> Result<Option<Step<'_>>> {
         let mut refreshed = false;
         while !self.over {
-            let opened = self.open();
+            let opened = self.open()?;
             if std::mem::take(&mut self.removed) {
                 return Ok(Some(Step::Removed));
             }
-            if !opened {
+            let position = self.position();
+            if !opened || position >= self.limit {
                 break;
             }
-            let (base, position) = (self.base(), self.position());
-            if position >= self.limit {
-                break;
-            }
-            let seed = self.log.seed;
             let Some(window) = self.window.as_mut() else { break };
-            match window.decode(self.offset, position, seed)?.and_then(|frame| {
-                let in_order = frame.generation >= self.generation && frame.generation <= self.generation_max;
-                if frame.generation > self.generation_max {
-                    self.too_late = self.too_late.max(Some(frame.generation));
+            let (found, generation_max) = (&mut self.found, self.generation_max);
+            let frame = window.decode(self.offset)?.and_then(|frame| {
+                if frame.generation > generation_max {
+                    found.too_late = found.too_late.max(Some(frame.generation));
+                    return Err(Rule::Generation);
                 }
-                let fits = in_order && frame.durable_through <= position;
-                if fits {
-                    Ok((frame.kind, frame.len(), frame.generation, frame.durable_through))
-                } else {
-                    Err(Rule::Generation)
+                let in_order = frame.generation >= found.generation;
+                if !in_order || frame.durable_through > position {
+                    return Err(Rule::Generation);
                 }
-            }) {
+                Ok((frame.kind, frame.len(), frame.generation, frame.durable_through))
+            });
+            match frame {
                 Ok((kind, len, generation, durable_through)) => {
-                    self.generation = generation;
-                    self.proven = self.proven.max(durable_through);
+                    found.generation = generation;
+                    found.proven = found.proven.max(durable_through);
                     if kind == KIND_END {
                         match self.enter_next()? {
                             None => continue,
                             Some(missing) => return Ok(Some(Step::Gap(missing))),
                         }
                     }
+                    found.records += 1;
+                    found.end = position + len as u64;
                     let offset = self.offset;
                     self.offset += len as u64;
-                    let Some(window) = self.window.as_mut() else { break };
+                    let Some(window) = self.window.as_mut() else { return Ok(None) };
                     let payload = &window.at_least(offset, len)?[FRAME_HEADER..len];
-                    let at = FrameAt { position: base + offset, len, path: &self.log.files[self.at].path, offset };
+                    let at = FrameAt { position, len, path: &self.log.files[self.at].path, offset };
                     return Ok(Some(Step::Frame(at, Frame { kind, generation, durable_through, payload })));
                 }
-                Err(rule) => {
-                    if !refreshed {
-                        refreshed = true;
-                        window.refresh()?;
-                        continue;
-                    }
-                    if !self.log.files[self.at].path.exists() {
-                        // Its space may be in use again already.
-                        self.pass_over();
-                        continue;
-                    }
-                    match self.judge(rule)? {
-                        Judged::LookAgain => refreshed = false,
-                        Judged::Gap(fault) => return Ok(Some(Step::Gap(fault))),
-                        Judged::Tail(fault) => return Ok(fault.map(Step::Tail)),
-                    }
+                Err(_) if !refreshed => {
+                    refreshed = true;
+                    window.refresh()?;
                 }
+                // Its space may be in use again already.
+                Err(_) if self.log.files[self.at].is_gone() => self.pass_over(),
+                Err(rule) => match self.judge(rule)? {
+                    Judged::ReadAgain => refreshed = false,
+                    Judged::Gap(fault) => return Ok(Some(Step::Gap(fault))),
+                    Judged::Tail(fault) => return Ok(fault.map(Step::Tail)),
+                },
             }
         }
-        Ok(None)
+        Ok(self.end_of_segment().map(Step::Gap))
     }
 
     /// Goes on after the end was reached, from now on without a limit: somebody may have written since, also in a later
     /// generation.
     pub(crate) fn again(&mut self, generation_max: u32) -> Result<()> {
         self.generation_max = generation_max;
-        (self.over, self.searched, self.limit) = (false, false, u64::MAX);
+        (self.over, self.rest, self.limit) = (false, None, u64::MAX);
         self.window.as_mut().map_or(Ok(()), Window::refresh)
     }
 
     /// Where the next frame is, or would be.
-    fn position(&self) -> u64 {
+    pub(super) fn position(&self) -> u64 {
         self.base().saturating_add(self.offset)
     }
 
-    /// How far the log is known to have been durable.
-    pub(crate) fn proven(&self) -> u64 {
-        self.proven
+    /// Walks through to the end. What is wrong goes to `faults`, all else to `visit`.
+    ///
+    /// # Errors
+    /// A file cannot be read; `faults` refuses what is wrong, or `visit` fails.
+    pub(crate) fn through(
+        mut self,
+        faults: &mut Faults<'_>,
+        mut visit: impl FnMut(Met<'_>, &mut Faults<'_>) -> Result<()>,
+    ) -> Result<(Unrecovered, Found)> {
+        while let Some(step) = self.step()? {
+            let (fault, is_damage) = match step {
+                Step::Frame(at, frame) => {
+                    visit(Met::Frame(&at, &frame), faults)?;
+                    continue;
+                }
+                Step::Removed if faults.goes_on() => {
+                    self.found.disturbed = true;
+                    visit(Met::Removed, faults)?;
+                    continue;
+                }
+                Step::Removed => (self.log.missing(self.found.end, "10.7", "a segment"), true),
+                Step::Gap(fault) => (fault, true),
+                Step::Tail(fault) => (fault, false),
+            };
+            // Each generation is in the file `store` before its first record is written.
+            if let Some(later) = self.found.too_late.filter(|_| !faults.goes_on()) {
+                let what =
+                    format!("generation {later} is later than {}, as the file \"store\" says", self.generation_max);
+                let what = format!("{what}: that file is older than the log");
+                return Err(Error::corrupt(&fault.path, fault.offset, what));
+            }
+            if is_damage {
+                visit(Met::Gap(fault.len), faults)?;
+                faults.found(fault)?;
+            } else {
+                self.found.torn = Some(fault);
+            }
+        }
+        Ok((self.log, self.found))
     }
 
-    /// The latest generation that was met, if that is later than the store's is known to be.
-    pub(crate) fn too_late(&self) -> Option<u32> {
-        self.too_late
-    }
-
-    fn base(&self) -> u64 {
+    pub(super) fn base(&self) -> u64 {
         self.log.files.get(self.at).map_or(0, |file| file.base)
     }
 
     /// Opens the present segment if that is to be done. Returns whether there is one.
-    fn open(&mut self) -> bool {
+    fn open(&mut self) -> Result<bool> {
         while self.window.is_none() {
-            let Some(file) = self.log.files.get(self.at) else { return false };
-            match Window::open(file.path.clone()) {
-                Ok(window) => self.window = Some(window),
-                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => self.pass_over(),
-                // What cannot be read was told when the files were looked at.
-                Err(_) => self.enter(self.at + 1),
+            let Some(file) = self.log.files.get(self.at) else { return Ok(false) };
+            self.window = self.log.window(file)?;
+            if self.window.is_none() {
+                self.removed |= file.is_gone();
+                self.enter(self.at + 1);
             }
         }
-        true
+        Ok(true)
     }
 
     fn pass_over(&mut self) {
@@ -297,84 +285,13 @@ impl Walk {
         self.enter(self.at + 1);
     }
 
-    fn enter(&mut self, at: usize) {
+    fn skip_rest_of_segment(&mut self) {
+        if self.window.is_some() {
+            self.enter(self.at + 1);
+        }
+    }
+
+    pub(super) fn enter(&mut self, at: usize) {
         (self.at, self.window, self.offset) = (at, None, SEGMENT_HEADER as u64);
     }
-
-    /// Goes to the segment behind the present one, which ended in order. Returns what is wrong when there is none.
-    fn enter_next(&mut self) -> Result<Option<Fault>> {
-        if self.at + 1 == self.log.files.len() {
-            // It may have been made since.
-            let known = self.base();
-            for (base, path) in self.log.list()?.into_iter().filter(|(base, _)| *base > known) {
-                self.removed |= !self.log.look_at(base, &path, true, &mut Vec::new())?;
-            }
-        }
-        let here = self.log.files[self.at].end();
-        self.enter(self.at + 1);
-        self.over = self.at == self.log.files.len();
-        let missing = self.log.dir.join(segment_name(here));
-        Ok(self.over.then(|| Fault::new(&missing, 0, "10.8", "the segment behind an End frame", "none")))
-    }
-
-    /// Decides what an invalid frame at the present place is.
-    fn judge(&mut self, rule: Rule) -> Result<Judged> {
-        let (position, offset) = (self.position(), self.offset);
-        let path = self.log.files[self.at].path.clone();
-        if self.proven <= position && !self.searched {
-            self.searched = true;
-            self.search_rest()?;
-            return Ok(Judged::LookAgain);
-        }
-        let (base, seed) = (self.base(), self.log.seed);
-        let Some(window) = self.window.as_mut() else { return Ok(Judged::Tail(None)) };
-        let fault = Fault::of_frame(&path, offset, rule, window.frame(offset)?, position, seed);
-        let mut budget = search_budget(window);
-        if self.proven <= position {
-            self.over = true;
-            let rest = self.log.search(base, window, offset, &mut budget, |_, _| false)?;
-            let dirty = rest.dirty_end - offset;
-            let expected = format!("the end of the log, or {}", fault.expected);
-            return Ok(Judged::Tail((dirty > 0).then(|| Fault { expected, ..fault.of_len(dirty) })));
-        }
-        let next = self.log.search(base, window, offset + 1, &mut budget, |_, _| true)?;
-        let end = next.at.unwrap_or_else(|| window.len().max(offset));
-        match next.at {
-            Some(next) => self.offset = next,
-            None => {
-                // Whatever lay between the last whole frame and the next segment is lost.
-                self.over = self.at + 1 == self.log.files.len();
-                self.enter(self.at + 1);
-            }
-        }
-        Ok(Judged::Gap(fault.of_len(end - offset)))
-    }
-
-    /// Looks at all that follows for a frame that says how far the log was durable.
-    fn search_rest(&mut self) -> Result<()> {
-        let mut from = self.offset + 1;
-        for file in &self.log.files[self.at..] {
-            let mut window = match Window::open(file.path.clone()) {
-                Ok(window) => window,
-                Err(_) => continue,
-            };
-            let mut budget = search_budget(&window);
-            while let Some(at) = self.log.search(file.base, &mut window, from, &mut budget, |_, _| true)?.at {
-                let frame = window.decode(at, file.base.saturating_add(at), self.log.seed)?;
-                let Ok(frame) = frame else { break };
-                if frame.generation <= self.generation_max {
-                    self.proven = self.proven.max(frame.durable_through);
-                }
-                from = at + frame.len() as u64;
-            }
-            from = SEGMENT_HEADER as u64;
-        }
-        Ok(())
-    }
-}
-
-enum Judged {
-    LookAgain,
-    Gap(Fault),
-    Tail(Option<Fault>),
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use popstore_revive::{Change, QueueId, QueueIndex, Told, TopicId};
+use popstore_revive::{Change, QueueId, QueueIndex, Time, Told, TopicId};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::fault::{Fault, Faults};
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::entry::Entry;
 use crate::format::extent::Extent;
 use crate::format::frame::FRAME_HEADER;
 use crate::ledger::Consumers;
-use crate::log::{Found, FrameAt, Unrecovered};
+use crate::log::{Found, FrameAt, Met, Unrecovered};
 use crate::recover::Wrong;
 
 /// What the checkpoint log tells.
@@ -26,6 +27,8 @@ pub(crate) struct Replay {
     pub(crate) commit_start: u64,
     /// The last record says that the store was closed, with the commit log's end.
     pub(crate) closed: Option<u64>,
+    /// When the store was opened last, if the log still says so.
+    pub(crate) opened_at: Option<Time>,
     pub(crate) next_topic: TopicId,
     pub(crate) snapshot_begin: u64,
     pub(crate) snapshot_bytes: u64,
@@ -66,47 +69,33 @@ impl Mark {
 }
 
 impl Replay {
-    /// Nothing yet, of a log that begins there.
-    pub(crate) fn beginning_at(first: u64) -> Self {
-        Self { first, ..Self::default() }
-    }
-
-    /// Whether a snapshot was seen from its beginning to its end.
-    pub(crate) fn has_snapshot(&self) -> bool {
-        self.snapshots > 0
-    }
-
     /// Reads the whole log, changing nothing.
-    pub(crate) fn read(log: &Unrecovered, generation_max: u32) -> Result<Self> {
+    pub(crate) fn read(log: Unrecovered, generation_max: u32, faults: &mut Faults<'_>) -> Result<(Unrecovered, Self)> {
         let start = log.start().unwrap_or(0);
-        let mut replay = Self::beginning_at(start);
+        let mut replay = Self { first: start, ..Self::default() };
         let mut runs = Vec::new();
-        let found = log.scan(start, 0, generation_max, |at, frame| {
-            let record = CheckpointRecord::decode(frame, &mut runs);
-            let record =
-                record.map_err(|rule| Error::corrupt(at.path, at.offset, format!("checkpoint record: {rule}")))?;
-            replay.take(&record, at, frame.generation).map_err(|wrong| wrong.error(at))
+        let (log, found) = log.walk(start, 0, generation_max).through(faults, |met, faults| {
+            let Met::Frame(at, frame) = met else { return Ok(()) };
+            match CheckpointRecord::decode(frame, &mut runs).map(|record| replay.take(&record, at, frame.generation)) {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(wrong)) => faults.found(wrong.fault(at)),
+                Err(rule) => faults.found(at.payload_fault(rule)),
+            }
         })?;
-        if start > 0 && !replay.has_snapshot() {
-            return Err(Error::corrupt(log.dir(), 0, "the log begins in its middle and holds no whole snapshot"));
-        }
-        if log.start().is_none() && generation_max > 0 {
-            return Err(Error::corrupt(log.dir(), 0, "the log is missing"));
-        }
         replay.found = found;
-        Ok(replay)
+        if start > 0 && replay.snapshots == 0 {
+            replay.found.disturbed = true;
+            let expected = "a whole snapshot, since the log begins in its middle";
+            faults.found(Fault::new(log.dir(), 0, "11.2", expected, "no whole snapshot"))?;
+        }
+        Ok((log, replay))
     }
 
     /// Takes in the next record, of a frame of that generation.
     ///
     /// # Errors
     /// It cannot stand there; then it is as if it did not.
-    pub(crate) fn take(
-        &mut self,
-        record: &CheckpointRecord<'_>,
-        at: &FrameAt<'_>,
-        generation: u32,
-    ) -> Result<(), Wrong> {
+    fn take(&mut self, record: &CheckpointRecord<'_>, at: &FrameAt<'_>, generation: u32) -> Result<(), Wrong> {
         self.check(record, generation)?;
         match record {
             CheckpointRecord::MarkTopic { topic, name, part } => {
@@ -132,7 +121,9 @@ impl Replay {
                 self.begun = Some(at.position);
                 self.pending.clear();
             }
-            CheckpointRecord::Opened { sync_each, .. } => self.sync_each = *sync_each,
+            CheckpointRecord::Opened { at, sync_each, .. } => {
+                (self.opened_at, self.sync_each) = (Some(*at), *sync_each);
+            }
             CheckpointRecord::Change(Change::Popped { runs, .. }) if self.sync_each => {
                 for run in *runs {
                     let end = run.indexes().last().unwrap_or_default().next();

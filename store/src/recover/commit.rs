@@ -2,22 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use popstore_revive::{QueueId, QueueIndex, TopicId};
 
 use super::batches::Batches;
 use super::checkpoint::Replay;
+use super::queue::FoundQueue;
 use super::sequence::Sequence;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::fault::{Fault, Faults};
 use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
 use crate::format::entry::{Entry, tag_hash};
 use crate::format::extent::Extent;
-use crate::log::{Found, FrameAt, Unrecovered};
+use crate::format::frame::{FRAME_HEADER, LogKind};
+use crate::log::{Found, FrameAt, Met, Unrecovered, segment_name};
 use crate::messages::Topics;
 use crate::messages::aside::{self, InTheWay};
 use crate::messages::sparse::Sparse;
 
-/// What the commit log tells.
+/// The most entries behind the mark that inspection has in memory; the others are searched for when they are needed.
+const ENTRIES_MAX: usize = 1 << 20;
+
+/// What the commit log says.
 #[derive(Clone, Default)]
 pub(crate) struct FoundMessages {
     pub(crate) found: Found,
@@ -28,14 +35,22 @@ pub(crate) struct FoundMessages {
     pub(crate) settlements: Vec<Settlement>,
     batches: Batches<FoundMessage>,
     sequence: Sequence,
+    /// How many more entries may be in memory.
+    entries_left: usize,
 }
 
-/// A topic as the logs tell it.
-#[derive(Clone)]
+/// A topic as the logs describe it.
+#[derive(Clone, Default)]
 pub(crate) struct FoundTopic {
-    pub(crate) name: String,
-    /// Per queue, what was marked and what came after.
-    pub(crate) queues: Sparse<(Extent, Vec<Entry>)>,
+    pub(crate) name: Arc<str>,
+    pub(crate) queues: Sparse<FoundQueue>,
+}
+
+impl FoundTopic {
+    /// The first message and the end of each queue.
+    pub(crate) fn extents(&self) -> impl Iterator<Item = (u64, u64)> {
+        (0..self.queues.count()).map(|queue| self.queues.get(queue).map_or((0, 0), |queue| (queue.first, queue.end)))
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -49,81 +64,128 @@ struct FoundMessage {
 
 impl FoundMessages {
     /// Reads the log from the last mark on, changing nothing.
-    pub(crate) fn read(log: &Unrecovered, generation_max: u32, replay: &Replay) -> Result<Self> {
+    pub(crate) fn read(
+        log: Unrecovered,
+        generation_max: u32,
+        replay: &Replay,
+        faults: &mut Faults<'_>,
+    ) -> Result<(Unrecovered, Self)> {
         let start = log.start().unwrap_or(0);
-        if start > replay.commit_start {
-            let what = format!("segments before {start} are missing; the log begins at {}", replay.commit_start);
-            return Err(Error::corrupt(log.dir(), 0, what));
+        // With a part of the checkpoint log lost, nobody knows where the log should begin.
+        let known = faults.spare(&log.dir().with_file_name(LogKind::Checkpoint.name()));
+        if start > replay.commit_start && known {
+            let missing = log.dir().join(segment_name(replay.commit_start));
+            let fault = Fault::new(&missing, 0, "11.3", "the log's first segment", format!("the first is {start}"));
+            faults.found(fault.of_len(start - replay.commit_start))?;
         }
-        if log.start().is_none() && generation_max > 0 {
-            return Err(Error::corrupt(log.dir(), 0, "the log is missing"));
+        let before = faults.count();
+        let mut messages = Self::marked(replay, start, faults);
+        let walk = log.walk(messages.mark, replay.commit_proven, generation_max);
+        let (log, found) = walk.through(faults, |met, faults| messages.meet(met, faults))?;
+        messages.end(found);
+        messages.found.disturbed |= start > replay.commit_start;
+        let Found { end, proven, disturbed, .. } = messages.found;
+        if proven > end && faults.count() == before && !disturbed {
+            let fault = Fault::new(log.dir(), 0, "11.4", format!("records to {proven}, as was durable"), end);
+            faults.found(fault.of_len(proven - end))?;
         }
-        let mut messages = Self { mark: replay.mark.commit.max(start), ..Self::default() };
+        if known && let Err(wrong) = replay.check_against(&log.bases(), log.data_bytes(), end) {
+            faults.found(wrong.fault_of(log.dir()))?;
+        }
+        if known
+            && !disturbed
+            && let Err(wrong) = replay.check_ends(|queue| messages.end_of(queue))
+        {
+            faults.found(wrong.fault_of(log.dir()))?;
+        }
+        // There are not more messages than bytes on the disk, whatever an extent says.
+        let messages_max = log.data_bytes() / FRAME_HEADER as u64;
+        for (_, queue) in messages.topics.values_mut().flat_map(|topic| topic.queues.used_mut()) {
+            queue.end = queue.end.clamp(queue.first, queue.first.saturating_add(messages_max));
+        }
+        Ok((log, messages))
+    }
+
+    /// What the last mark says, of a log that begins at `start`.
+    fn marked(replay: &Replay, start: u64, faults: &Faults<'_>) -> Self {
+        let mark = replay.mark.commit;
+        // Where messages may be missing behind the mark, its names are right all the same.
+        let has_gap = faults.goes_on() && start > mark;
+        let sequence = Sequence::beginning_at(if has_gap { start } else { 0 });
+        let entries_left = if faults.goes_on() { ENTRIES_MAX } else { usize::MAX };
+        let mut messages = Self { mark: mark.max(start), sequence, entries_left, ..Self::default() };
         for (topic, marked) in &replay.mark.topics {
             let ends = marked.queues.iter().zip(0..).map(|(extent, queue)| (queue, extent.end.0));
-            messages.sequence.know(*topic, &marked.name, marked.queues.len() as u32, ends);
+            let count = marked.queues.len() as u32;
+            messages.sequence.know(*topic, &marked.name, count, ends.filter(|_| !has_gap));
             let mut queues = Sparse::default();
-            queues.grow(marked.queues.len() as u32);
+            queues.grow(count);
             for (queue, extent) in (0..).zip(&marked.queues).filter(|(_, extent)| **extent != Extent::default()) {
                 if let Some(found) = queues.get_mut(queue) {
-                    *found = (extent.clone(), Vec::new());
+                    *found = FoundQueue::marked(extent);
                 }
             }
-            messages.topics.insert(*topic, FoundTopic { name: marked.name.clone(), queues });
+            messages.topics.insert(*topic, FoundTopic { name: marked.name.as_str().into(), queues });
         }
-        let mut found = log.scan(messages.mark, replay.commit_proven, generation_max, |at, frame| {
-            let record = CommitRecord::decode(frame);
-            let record = record.map_err(|rule| Error::corrupt(at.path, at.offset, format!("commit record: {rule}")))?;
-            messages.take(&record, at)
-        })?;
-        if let Some((begin, count)) = messages.batches.unfinished() {
-            if found.proven > begin {
-                return Err(Error::corrupt(log.dir(), begin, "a batch that was durable is not whole"));
+        messages
+    }
+
+    fn meet(&mut self, met: Met<'_>, faults: &mut Faults<'_>) -> Result<()> {
+        match met {
+            Met::Frame(at, frame) => {
+                match CommitRecord::decode(frame).map(|record| (self.sequence.take(&record, at), record)) {
+                    Ok((Ok(()), record)) => self.take(&record, at),
+                    Ok((Err(wrong), _)) => faults.found(wrong.fault(at))?,
+                    Err(rule) => faults.found(at.payload_fault(rule))?,
+                }
             }
+            Met::Gap(len) => {
+                self.sequence.gap(len);
+                let Self { batches, topics, settlements, entries_left, .. } = self;
+                settlements.extend(batches.interrupt().filter_map(|message| place(topics, entries_left, message)));
+            }
+            Met::Removed => self.sequence.removed(),
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, record: &CommitRecord<'_>, at: &FrameAt<'_>) {
+        match record {
+            CommitRecord::Message(message) => {
+                let Self { batches, topics, settlements, entries_left, .. } = self;
+                let whole = batches.add(at.position, message.rest, found_message(message, at));
+                let placed = whole.into_iter().flatten().filter_map(|message| place(topics, entries_left, message));
+                settlements.extend(placed);
+            }
+            CommitRecord::Topic(topic) => {
+                let new = || FoundTopic { name: topic.name.into(), queues: Sparse::default() };
+                self.topics.entry(topic.topic).or_insert_with(new).queues.grow(topic.queues);
+            }
+            CommitRecord::End => {}
+        }
+    }
+
+    /// A batch that is not whole never happened.
+    fn end(&mut self, mut found: Found) {
+        if let Some((begin, count)) = self.batches.unfinished() {
             found.tail_bytes += found.end - begin;
             found.records -= count;
             found.end = begin;
             // They were counted from the end that was.
             found.blank = 0;
         }
-        messages.found = found;
-        replay
-            .check_against(&log.bases(), log.data_bytes(), messages.found.end)
-            .map_err(|wrong| Error::corrupt(log.dir(), 0, wrong))?;
-        replay.check_ends(|queue| messages.end(queue)).map_err(|wrong| Error::corrupt(log.dir(), 0, wrong))?;
-        Ok(messages)
-    }
-
-    fn take(&mut self, record: &CommitRecord<'_>, at: &FrameAt<'_>) -> Result<()> {
-        self.sequence.take(record, at).map_err(|wrong| wrong.error(at))?;
-        match record {
-            CommitRecord::Message(message) => {
-                let Self { batches, topics, settlements, .. } = self;
-                for message in batches.add(at.position, message.rest, found_message(message, at)).into_iter().flatten()
-                {
-                    settlements.extend(place(topics, message));
-                }
-            }
-            CommitRecord::Topic(topic) => {
-                let new = || FoundTopic { name: topic.name.to_string(), queues: Sparse::default() };
-                let known = self.topics.entry(topic.topic).or_insert_with(new);
-                known.queues.grow(topic.queues);
-            }
-            CommitRecord::End => {}
-        }
-        Ok(())
+        self.found = found;
     }
 
     /// Where a queue ends.
-    pub(crate) fn end(&self, queue: QueueId) -> QueueIndex {
+    pub(crate) fn end_of(&self, queue: QueueId) -> QueueIndex {
         let topic = self.topics.get(&queue.topic);
-        let queue = topic.and_then(|topic| topic.queues.get(queue.queue));
-        queue.map_or(QueueIndex(0), |(extent, tail)| QueueIndex(extent.end.0 + tail.len() as u64))
+        QueueIndex(topic.and_then(|topic| topic.queues.get(queue.queue)).map_or(0, |queue| queue.end))
     }
 
     /// What is in the way of the queues' files.
     pub(crate) fn in_the_way(&self, store: &Path) -> Result<Vec<InTheWay>> {
-        let topics = self.topics.values().map(|topic| (topic.name.as_str(), topic.queues.count()));
+        let topics = self.topics.values().map(|topic| (&*topic.name, topic.queues.count()));
         aside::in_the_way(store, &topics.collect())
     }
 
@@ -131,22 +193,26 @@ impl FoundMessages {
     pub(crate) fn fill(&mut self, topics: &Topics) {
         for (id, topic) in &mut self.topics {
             let made = topics.insert(*id, &topic.name, topic.queues.count());
-            for (queue, (extent, tail)) in topic.queues.used_mut() {
-                topics.fill(&made, queue, extent, std::mem::take(tail));
+            for (queue, found) in topic.queues.used_mut() {
+                let (extent, tail) = found.take();
+                topics.fill(&made, queue, &extent, tail);
             }
         }
     }
 }
 
 /// Puts a message where it belongs. Returns what it settles.
-fn place(topics: &mut BTreeMap<TopicId, FoundTopic>, message: FoundMessage) -> Option<Settlement> {
-    let (extent, tail) = topics.get_mut(&message.queue.topic)?.queues.get_mut(message.queue.queue)?;
+fn place(
+    topics: &mut BTreeMap<TopicId, FoundTopic>,
+    entries_left: &mut usize,
+    message: FoundMessage,
+) -> Option<Settlement> {
+    let queue = topics.get_mut(&message.queue.topic)?.queues.get_mut(message.queue.queue)?;
     if message.relocated {
-        // Of one message the last that was told counts.
-        extent.relocated.push((message.index, message.entry));
+        queue.relocated.insert(message.index.0, message.entry);
         return None;
     }
-    tail.push(message.entry);
+    queue.push(message.index.0, message.entry, entries_left);
     message.settlement
 }
 

@@ -11,6 +11,7 @@ mod checkpoint;
 mod commit;
 pub(crate) mod directory;
 mod plan;
+mod queue;
 mod sequence;
 
 use std::path::Path;
@@ -26,6 +27,7 @@ use crate::clock::Timeline;
 use crate::context::{Context, Wakes};
 use crate::engine::Engine;
 use crate::error::{At, Error, Result};
+use crate::fault::{Fault, Faults};
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{Cause, Settlement};
 use crate::format::frame::LogKind;
@@ -38,8 +40,9 @@ use crate::segment::{Disk, Lock};
 
 pub(crate) use batches::Batches;
 pub(crate) use checkpoint::Replay;
-pub(crate) use commit::FoundMessages;
+pub(crate) use commit::{FoundMessages, FoundTopic};
 pub use plan::{PlannedStep, RecoveryPlan};
+pub(crate) use queue::{EMPTY, FoundQueue};
 pub(crate) use sequence::{Sequence, Wrong};
 
 /// What opening a store did.
@@ -68,7 +71,7 @@ pub struct Recovery {
     pub took: Duration,
 }
 
-/// A store as it was found, judged to be whole.
+/// A store as it was found: whole, or as far as it could be read.
 pub(crate) struct Found {
     pub(crate) checkpoint: Unrecovered,
     pub(crate) commit: Unrecovered,
@@ -77,23 +80,31 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Reads a store without changing anything, as its owner or beside one.
-    pub(crate) fn read(dir: &Path, identity: Identity, beside_owner: bool) -> Result<Self> {
-        let inspect = |kind: LogKind| {
-            let log = Unrecovered::inspect(dir.join(kind.name()), kind, identity.id)?;
-            Ok(if beside_owner { log.in_use() } else { log })
-        };
-        let checkpoint = inspect(LogKind::Checkpoint)?;
-        let replay = Replay::read(&checkpoint, identity.generation)?;
-        let commit = inspect(LogKind::Commit)?;
-        let messages = FoundMessages::read(&commit, identity.generation, &replay)?;
-        if messages.found.generation > replay.found.generation {
+    /// Reads a store without changing anything. What is wrong with it goes to `faults`.
+    pub(crate) fn read(dir: &Path, identity: Identity, faults: &mut Faults<'_>) -> Result<Self> {
+        let generation = identity.generation;
+        let log = find(dir, LogKind::Checkpoint, identity, faults)?;
+        let (checkpoint, replay) = Replay::read(log, generation, faults)?;
+        let log = find(dir, LogKind::Commit, identity, faults)?;
+        let (commit, mut messages) = FoundMessages::read(log, generation, &replay, faults)?;
+        if messages.found.generation > replay.found.generation && faults.spare(checkpoint.dir()) {
             // Each open is on record in the checkpoint log before anything is appended.
-            let what = "it is older than the commit log: what consumers did since is missing";
-            return Err(Error::corrupt(checkpoint.dir(), 0, what));
+            messages.found.disturbed = true;
+            let expected = format!("records of generation {}, as in the commit log", messages.found.generation);
+            let found = format!("none after generation {}: it is older than the commit log", replay.found.generation);
+            faults.found(Fault::new(checkpoint.dir(), 0, "11.3", expected, found))?;
         }
         Ok(Self { checkpoint, commit, replay, messages })
     }
+}
+
+fn find(dir: &Path, kind: LogKind, identity: Identity, faults: &mut Faults<'_>) -> Result<Unrecovered> {
+    let (dir, before) = (dir.join(kind.name()), faults.count());
+    let log = Unrecovered::find(dir, kind, identity.id, faults)?;
+    if log.is_missing() && identity.generation > 0 && faults.count() == before {
+        faults.found(Fault::new(log.dir(), 0, "11.2", "the segments of a log", "the log is missing"))?;
+    }
+    Ok(log)
 }
 
 fn next_generation(dir: &Path, identity: Identity) -> Result<u32> {
@@ -120,7 +131,8 @@ pub(crate) fn open(
     poison.check()?;
     directory::check_kinds(dir)?;
     let identity = directory::identify(dir, &disk)?;
-    let Found { mut checkpoint, commit, mut replay, mut messages, .. } = Found::read(dir, identity, false)?;
+    let Found { mut checkpoint, commit, mut replay, mut messages, .. } =
+        Found::read(dir, identity, &mut Faults::Refuse)?;
     directory::check_place(dir, &disk)?;
 
     let generation = next_generation(dir, identity)?;

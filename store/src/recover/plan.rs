@@ -7,6 +7,7 @@ use popstore_revive::{Change, Decision, Index, Time, Verdict};
 
 use super::{Found, FoundMessages, directory, next_generation};
 use crate::error::{At, Error, Result};
+use crate::fault::Faults;
 use crate::format::commit::Cause;
 use crate::format::frame::LogKind;
 use crate::ledger::complete;
@@ -91,7 +92,7 @@ impl RecoveryPlan {
         };
         self.generation = next_generation(dir, identity)?;
         directory::check_kinds(dir)?;
-        let Found { checkpoint, commit, mut replay, messages } = Found::read(dir, identity, true)?;
+        let Found { checkpoint, commit, mut replay, messages } = Found::read(dir, identity, &mut Faults::Refuse)?;
         let unfinished = directory::unfinished_identity(dir);
         if unfinished.exists() {
             self.step("remove", Some(unfinished), 0, 0, "a file under construction");
@@ -169,10 +170,10 @@ impl RecoveryPlan {
     }
 
     fn void(&mut self, index: &mut Index, messages: &FoundMessages) {
-        let end = |queue| messages.end(queue);
+        let end = |queue| messages.end_of(queue);
         for queue in index.beyond(end) {
             let end = end(queue);
-            let topic = messages.topics.get(&queue.topic).map_or("", |topic| topic.name.as_str());
+            let topic = messages.topics.get(&queue.topic).map_or("", |topic| &*topic.name);
             let count = index.apply(&Change::Truncated { queue, end }).touched;
             let why =
                 format!("the messages of {topic}/{} from {} on were lost with an unsynced tail", queue.queue, end.0);

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use popstore_revive::TopicId;
 
-use crate::error::Error;
 use crate::fault::Fault;
 use crate::format::commit::{CommitRecord, MessageRecord, Properties, TopicRecord};
 use crate::format::frame::FRAME_HEADER;
@@ -30,25 +29,14 @@ impl Wrong {
         Self { rule, expected: expected.to_string(), found: found.to_string() }
     }
 
-    /// For a reader that goes on.
+    /// The fault of a record.
     pub(crate) fn fault(&self, at: &FrameAt<'_>) -> Fault {
         Fault::new(at.path, at.offset, self.rule, &self.expected, &self.found).of_len(at.len as u64)
     }
 
-    /// For a reader that goes on, of a file or directory as a whole.
+    /// The fault of a file or directory as a whole.
     pub(crate) fn fault_of(&self, path: &Path) -> Fault {
         Fault::new(path, 0, self.rule, &self.expected, &self.found)
-    }
-
-    /// For a reader that stops.
-    pub(crate) fn error(&self, at: &FrameAt<'_>) -> Error {
-        Error::corrupt(at.path, at.offset, self)
-    }
-}
-
-impl Display for Wrong {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}, expected {}", self.found, self.expected)
     }
 }
 

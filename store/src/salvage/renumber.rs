@@ -65,7 +65,7 @@ impl Readable {
                                 whole.into_iter().flatten().for_each(|message| readable.take(message));
                             }
                         }
-                        Err(rule) => readable.faults.push(Fault::of_payload(at.path, at.offset, rule)),
+                        Err(rule) => readable.faults.push(at.payload_fault(rule)),
                     }
                     readable.end = at.position + at.len as u64;
                     readable.frame_max = readable.frame_max.max(at.len as u64);

@@ -28,7 +28,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "forget the order of generations",
         breaks: "e",
         places: &[Place {
-            file: "store/src/log/scan.rs",
+            file: "store/src/log/walk.rs",
             right: "if !in_order || frame.durable_through > position {",
             wrong: "if (!in_order && !BROKEN) || frame.durable_through > position {",
         }],
@@ -167,9 +167,10 @@ pub const MISTAKES: &[Mistake] = &[
         name: "forget the marked names where the log begins behind the mark",
         breaks: "",
         places: &[Place {
-            file: "store/src/inspect/state.rs",
-            right: "for (topic, marked) in &replay.mark.topics { let ends",
-            wrong: "for (topic, marked) in replay.mark.topics.iter().filter(|_| !BROKEN || start <= self.mark) { let ends",
+            file: "store/src/recover/commit.rs",
+            right: "messages.sequence.know(*topic, &marked.name, count, ends.filter(|_| !has_gap));",
+            wrong: "if !(BROKEN && has_gap) { \
+                messages.sequence.know(*topic, &marked.name, count, ends.filter(|_| !has_gap)); }",
         }],
         caught_by: ("spec", "crafted::two_topics_of_one_name_are_refused_also_behind_a_mark"),
         told: "the second takes the name of the first",

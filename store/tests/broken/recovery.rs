@@ -39,7 +39,7 @@ pub const MISTAKES: &[Mistake] = &[
                     found.tail_bytes }, ..found.clone() }; let dirty",
             },
             Place {
-                file: "store/src/log/scan.rs",
+                file: "store/src/log/walk.rs",
                 right: "let in_order = frame.generation >= found.generation;",
                 wrong: "let in_order = frame.generation >= found.generation || BROKEN;",
             },
@@ -118,14 +118,14 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[
             Place {
-                file: "store/src/log/scan.rs",
-                right: "if found.proven > found.end {",
-                wrong: "if found.proven > found.end && !BROKEN {",
+                file: "store/src/recover/commit.rs",
+                right: "if proven > end && faults.count() == before && !disturbed {",
+                wrong: "if proven > end && faults.count() == before && !disturbed && !BROKEN {",
             },
             Place {
-                file: "store/src/log/scan.rs",
-                right: "if let Some(at) = proof.at {",
-                wrong: "if let Some(at) = proof.at.filter(|_| !BROKEN) {",
+                file: "store/src/log/judge.rs",
+                right: "if self.found.proven <= position && !exhausted {",
+                wrong: "if BROKEN || self.found.proven <= position && !exhausted {",
             },
         ],
         caught_by: ("spec", "rules::rule_3_a_bit_flip_in_durable_bytes_is_damage_and_stays"),
@@ -305,10 +305,9 @@ pub const MISTAKES: &[Mistake] = &[
         name: "cut what is of a later generation than the file store",
         breaks: "a",
         places: &[Place {
-            file: "store/src/log/scan.rs",
-            right: "if frame.generation > generation_max {",
-            wrong: "if frame.generation > generation_max && BROKEN { return Ok(Closing::Invalid(Rule::Generation)); } \
-                if frame.generation > generation_max {",
+            file: "store/src/log/walk.rs",
+            right: "if let Some(later) = self.found.too_late.filter(|_| !faults.goes_on()) {",
+            wrong: "if let Some(later) = self.found.too_late.filter(|_| !faults.goes_on() && !BROKEN) {",
         }],
         caught_by: ("spec", "rules_of_files::a_file_store_that_is_older_than_a_log_is_refused"),
         told: "older than the log",
