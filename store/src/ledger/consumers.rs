@@ -58,11 +58,6 @@ impl Consumers {
         self.next_group
     }
 
-    /// The index alone, to try out what recovery would do.
-    pub(crate) fn take_index(&mut self) -> Index {
-        std::mem::take(&mut self.index)
-    }
-
     pub(crate) fn ack_times(&self, group: GroupId) -> Option<&AckTimes> {
         self.ack_times.get(&group)
     }

@@ -30,7 +30,7 @@ use reserve::Reserve;
 pub(crate) use ack_times::AckTimes;
 pub use ack_times::PopToAck;
 pub(crate) use consumers::{Consumers, GroupEntry};
-pub(crate) use letters::{complete, ended_at};
+pub(crate) use letters::ended_at;
 pub(crate) use marks::{Mark, MarkedTopics};
 pub use receipt::Receipt;
 pub(crate) use snapshot::LastSnapshot;

@@ -39,7 +39,7 @@ pub(crate) use append::{Appender, Room, room_max};
 pub(crate) use make::{Name, segment_name};
 pub(crate) use read::Pages;
 pub(crate) use repair::Fate;
-pub(crate) use unrecovered::Unrecovered;
+pub(crate) use unrecovered::{SegmentFile, Unrecovered};
 pub(crate) use walk::{Found, FrameAt, Met, Step, Walk};
 pub(crate) use window::{LARGE, Window};
 

@@ -10,6 +10,7 @@
 //! 4. what is not proven durable is written again before the first sync (`rewrite`). That sync is part of opening; where no append
 //!    promises to be durable (`Durability::Buffered`) it is the keeper's first work, and appends do not wait for it.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -32,9 +33,10 @@ const PAGE: u64 = 4096;
 const SEGMENTS_MIN: u64 = 3;
 
 /// What opening makes of a segment file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It lies before the end of the log.
+    #[default]
     Stays,
     /// The log ends in it, and what lies behind the end is wiped.
     Ends,
@@ -47,19 +49,15 @@ pub(crate) enum Fate {
 }
 
 impl Unrecovered {
-    /// Cuts the log at the end that was found and opens it for appending.
+    /// Does what was judged, which cuts the log at the end that was found, and opens it for appending.
     pub(crate) fn recover(self, found: &Found, shape: Shape, disk: Disk) -> Result<Log> {
         disk.sync_dir(&self.dir).at("sync", &self.dir)?;
-        for path in &self.unfinished {
+        for (path, _) in &self.left {
             disk.remove(path).at("remove", path)?;
         }
         let mut spares = self.spares.clone();
-        for path in self.odd_spares(shape.segment_bytes)? {
-            disk.remove(&path).at("remove", &path)?;
-            spares.retain(|spare| *spare != path);
-        }
-        let fates = self.fates(found, shape.segment_bytes, shape.ready_bytes);
-        let of = |wanted: Fate| fates.iter().filter(move |(fate, _)| *fate == wanted).map(|(_, file)| *file);
+        spares.retain(|spare| self.left.iter().all(|(path, _)| path != spare));
+        let of = |wanted: Fate| self.files.iter().filter(move |file| file.fate == wanted);
         let mut chain = BTreeMap::new();
         for file in of(Fate::Stays) {
             let opened = disk.open_to_read(file.path.clone()).at("open", &file.path)?;
@@ -69,7 +67,7 @@ impl Unrecovered {
             chain.insert(file.base, Arc::new(segment));
         }
         let head = match of(Fate::Ends).next() {
-            Some(file) if !file.half_made => self.cut(file, &fates, found, &disk, &mut spares)?,
+            Some(file) if !file.half_made => self.cut(file, found, &disk, &mut spares)?,
             made_anew => {
                 let base = made_anew.map_or(0, |file| file.base);
                 shape.make_segment(&disk, base, shape.segment_bytes, SEGMENT_HEADER as u64)?.0
@@ -106,10 +104,11 @@ impl Unrecovered {
         }
     }
 
-    /// The spares that are not as long as new segments: one is not synced before it has its name, and may be of any
-    /// length after a crash.
-    pub(crate) fn odd_spares(&self, segment_bytes: u64) -> Result<Vec<PathBuf>> {
-        let mut odd = Vec::new();
+    /// Decides what becomes of each file when the log is cut at the end that was found.
+    pub(crate) fn judge(&mut self, found: &Found, segment_bytes: u64, ready_bytes: u64) -> Result<()> {
+        self.judge_segments(found, segment_bytes, ready_bytes);
+        self.left = self.unfinished.iter().map(|path| (path.clone(), "a file under construction")).collect();
+        // One is not synced before it has its name, and may be of any length after a crash.
         for path in &self.spares {
             let found = match std::fs::symlink_metadata(path) {
                 // Beside an owner it may be in use by now.
@@ -117,44 +116,35 @@ impl Unrecovered {
                 found => found.at("inspect", path)?,
             };
             if !found.is_file() || found.len() != segment_bytes {
-                odd.push(path.clone());
+                self.left.push((path.clone(), "a spare that is not as long as new segments"));
             }
         }
-        Ok(odd)
+        Ok(())
     }
 
-    /// What becomes of each segment file when the log is cut at the end that was found.
-    pub(crate) fn fates(&self, found: &Found, segment_bytes: u64, ready_bytes: u64) -> Vec<(Fate, &SegmentFile)> {
+    fn judge_segments(&mut self, found: &Found, segment_bytes: u64, ready_bytes: u64) {
         // Segments that hold nothing can stay if they are as long as new ones and wanted. The consumers' log has a
         // reserve instead: what a full disk has once given it, it may not give again.
         let wanted = 2 + (ready_bytes / segment_bytes) as usize;
         let mut waiting = if self.kind == LogKind::Commit { found.blank.min(wanted) } else { 0 };
         let head = self.files.iter().rposition(|file| file.base < found.end);
-        let fate = |(at, file): (usize, &SegmentFile)| {
-            if Some(at) <= head {
-                return if Some(at) == head { Fate::Ends } else { Fate::Stays };
-            }
-            waiting = if file.capacity == segment_bytes { waiting } else { 0 };
-            if waiting > 0 {
-                waiting -= 1;
-                return Fate::Waits;
-            }
-            let spare = self.kind == LogKind::Checkpoint && file.len == segment_bytes;
-            if spare { Fate::IsSpare } else { Fate::Goes }
-        };
-        let fates: Vec<Fate> = self.files.iter().enumerate().map(fate).collect();
-        fates.into_iter().zip(&self.files).collect()
+        for (at, file) in self.files.iter_mut().enumerate() {
+            waiting = if Some(at) <= head || file.capacity == segment_bytes { waiting } else { 0 };
+            file.fate = match Some(at).cmp(&head) {
+                Ordering::Less => Fate::Stays,
+                Ordering::Equal => Fate::Ends,
+                Ordering::Greater if waiting > 0 => {
+                    waiting -= 1;
+                    Fate::Waits
+                }
+                Ordering::Greater if self.kind == LogKind::Checkpoint && file.len == segment_bytes => Fate::IsSpare,
+                Ordering::Greater => Fate::Goes,
+            };
+        }
     }
 
     /// Makes a segment the last one that holds something, and the found end its end.
-    fn cut(
-        &self,
-        head: &SegmentFile,
-        fates: &[(Fate, &SegmentFile)],
-        found: &Found,
-        disk: &Disk,
-        spares: &mut Vec<PathBuf>,
-    ) -> Result<Segment> {
+    fn cut(&self, head: &SegmentFile, found: &Found, disk: &Disk, spares: &mut Vec<PathBuf>) -> Result<Segment> {
         let SegmentFile { base, capacity, path, len, is_written, .. } = head;
         let file = disk.open(path.clone()).at("open", path)?;
         disk.fill_holes(&file).at("read", path)?;
@@ -163,8 +153,9 @@ impl Unrecovered {
         if dirty && self.wipe(disk, &file, end, (end + FRAME_HEADER as u64).min(*len))? {
             disk.sync_file(&file).at("sync", path)?;
         }
-        for (fate, later) in fates.iter().rev().filter(|(fate, _)| matches!(fate, Fate::IsSpare | Fate::Goes)) {
-            if *fate == Fate::IsSpare {
+        let later = self.files.iter().rev();
+        for later in later.filter(|file| matches!(file.fate, Fate::IsSpare | Fate::Goes)) {
+            if later.fate == Fate::IsSpare {
                 let spare = self.dir.join(format!("{SPARE}{CUT}{}", segment_name(later.base)));
                 disk.rename(&later.path, &spare).at("rename", &later.path)?;
                 spares.retain(|known| *known != spare);

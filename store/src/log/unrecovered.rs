@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::make::{Name, segment_name};
+use super::repair::Fate;
 use super::window::Window;
 use super::{Log, Segment};
 use crate::error::{At, Error, Result};
@@ -27,6 +28,8 @@ pub(crate) struct Unrecovered {
     pub(super) files: Vec<SegmentFile>,
     pub(super) spares: Vec<PathBuf>,
     pub(super) unfinished: Vec<PathBuf>,
+    /// What recovery removes of these two, and why.
+    pub(super) left: Vec<(PathBuf, &'static str)>,
     /// Segments that were listed were gone when they were opened.
     pub(super) gone: bool,
 }
@@ -45,6 +48,7 @@ pub(crate) struct SegmentFile {
     pub(crate) is_written: bool,
     /// It has its name but no valid header: a crash of the file system while it was made.
     pub(crate) half_made: bool,
+    pub(crate) fate: Fate,
     /// Of a log that is open.
     map: Option<Arc<ReadMap>>,
 }
@@ -83,8 +87,8 @@ impl Unrecovered {
 
     fn empty(dir: PathBuf, kind: LogKind, store: u128) -> Self {
         let seed = Seed::new(store, kind);
-        let (files, spares, unfinished) = Default::default();
-        Self { kind, dir, store, seed, files, spares, unfinished, gone: false }
+        let (files, spares, unfinished, left) = Default::default();
+        Self { kind, dir, store, seed, files, spares, unfinished, left, gone: false }
     }
 
     /// The segments of an open log that hold something between these positions.
@@ -237,9 +241,14 @@ impl Unrecovered {
         self.files.iter().map(|file| file.base).collect()
     }
 
-    /// Files under construction, which recovery removes.
-    pub(crate) fn unfinished(&self) -> &[PathBuf] {
-        &self.unfinished
+    /// The segment files, each with what recovery makes of it.
+    pub(crate) fn files(&self) -> &[SegmentFile] {
+        &self.files
+    }
+
+    /// Files that are no segments and that recovery removes, and why.
+    pub(crate) fn left(&self) -> &[(PathBuf, &'static str)] {
+        &self.left
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -262,11 +271,11 @@ impl SegmentFile {
     fn of_open(segment: &Segment) -> Self {
         let Segment { base, capacity, is_written, .. } = *segment;
         let (path, map) = (segment.path.clone(), Some(Arc::clone(&segment.map)));
-        Self { base, capacity, path, len: capacity, data: 0, is_written, half_made: false, map }
+        Self { base, capacity, path, len: capacity, is_written, map, ..Self::default() }
     }
 
     /// Where the next segment begins; unknown behind a damaged header.
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.base.saturating_add(if self.capacity == 0 { self.len } else { self.capacity })
     }
 

@@ -10,6 +10,7 @@ mod batches;
 mod checkpoint;
 mod commit;
 pub(crate) mod directory;
+mod judge;
 mod plan;
 mod queue;
 mod sequence;
@@ -18,7 +19,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use popstore_revive::{Change, QueueIndex, Time};
+use popstore_revive::{Change, Time};
+
+use judge::{Completed, Judged, Voided};
 
 use crate::background::keeper::Keeper;
 use crate::background::marks::Marks;
@@ -29,12 +32,11 @@ use crate::engine::Engine;
 use crate::error::{At, Error, Result};
 use crate::fault::{Fault, Faults};
 use crate::format::checkpoint::CheckpointRecord;
-use crate::format::commit::{Cause, Settlement};
 use crate::format::frame::LogKind;
 use crate::format::identity::Identity;
-use crate::ledger::{LastSnapshot, Ledger, Locked, ended_at};
+use crate::ledger::{LastSnapshot, Ledger};
 use crate::log::{Poison, Shape, Unrecovered};
-use crate::messages::{Messages, Topics, aside};
+use crate::messages::{Messages, aside};
 use crate::options::{Durability, Options};
 use crate::segment::{Disk, Lock};
 
@@ -131,13 +133,13 @@ pub(crate) fn open(
     poison.check()?;
     directory::check_kinds(dir)?;
     let identity = directory::identify(dir, &disk)?;
-    let Found { mut checkpoint, commit, mut replay, mut messages, .. } =
-        Found::read(dir, identity, &mut Faults::Refuse)?;
+    let found = Found::read(dir, identity, &mut Faults::Refuse)?;
+    let mut judged = Judged::of(found, dir, &options, begun)?;
     directory::check_place(dir, &disk)?;
 
     let generation = next_generation(dir, identity)?;
     // Order matters: whether the queues can be written is known before anything else changes.
-    aside::put_aside(&disk, &messages.in_the_way(dir)?)?;
+    aside::put_aside(&disk, &judged.aside)?;
     let identity = Identity { generation, ..identity };
     if generation > 1 {
         match directory::write_identity(dir, &disk, &identity) {
@@ -146,8 +148,10 @@ pub(crate) fn open(
         }
     }
 
-    options.checkpoint_segment_bytes = checkpoint.segment_bytes(options.checkpoint_segment_bytes, &disk)?;
-    let was_closed = replay.closed == Some(messages.found.end);
+    // What was judged of its files depends on the length, and the disk had to be asked for that.
+    options.checkpoint_segment_bytes = judged.checkpoint.segment_bytes(options.checkpoint_segment_bytes, &disk)?;
+    judged.checkpoint.judge(&judged.replay.found, options.checkpoint_segment_bytes, options.ready_bytes)?;
+    let was_closed = judged.was_closed();
     let shape = |kind: LogKind, segment_bytes| Shape {
         kind,
         dir: dir.join(kind.name()),
@@ -165,9 +169,9 @@ pub(crate) fn open(
         wake: wakes.prepare.clone(),
     };
     let checkpoint_shape = shape(LogKind::Checkpoint, options.checkpoint_segment_bytes);
+    let Judged { checkpoint, commit, left, rebuilt, voided, completed, clock_set_back, .. } = judged;
+    let Judged { replay, messages, topics, now, segment_bytes, .. } = judged;
     let checkpoint = checkpoint.recover(&replay.found, checkpoint_shape, disk.clone())?;
-    // What fitted into a segment once must fit into a new one, as a dead letter.
-    let segment_bytes = options.segment_bytes.max(commit.capacity_max());
     let commit = commit.recover(&messages.found, shape(LogKind::Commit, segment_bytes), disk.clone())?;
     if generation == 1 {
         // Order matters: from here on a missing log is damage.
@@ -182,90 +186,54 @@ pub(crate) fn open(
         records_replayed: replay.found.records,
         records_scanned: messages.found.records,
         tail_bytes_cut: replay.found.tail_bytes + messages.found.tail_bytes,
+        records_voided: voided.iter().map(|voided| voided.count).sum(),
+        queues_rebuilt: rebuilt.len() as u64,
+        dead_letters_completed: completed.iter().map(|completed| completed.count).sum(),
+        clock_set_back,
         ..Recovery::default()
     };
-    let topics = Topics::new(dir, options.entries_per_file, replay.next_topic);
-    messages.fill(&topics);
     let mark = replay.mark.written(replay.commit_start);
     let last = LastSnapshot { begin: replay.snapshot_begin, bytes: replay.snapshot_bytes, live: replay.snapshot_told };
-    let consumers = std::mem::take(&mut replay.consumers);
     let context = Arc::new(Context::new(identity, options, clock, poison, wakes, (dir.to_path_buf(), lock)));
-    let ledger = Ledger::new(Arc::clone(&context), checkpoint, consumers, mark, last);
+    let ledger = Ledger::new(Arc::clone(&context), checkpoint, replay.consumers, mark, last);
     let engine = Engine::new(Arc::clone(&context), Messages::new(context, commit, topics, disk), ledger);
     let keeper = Keeper::new(Marks::behind(messages.mark, &engine), Retention::of_store_opened_at(begun));
-    rebuild_queues(&engine, &mut recovery)?;
-    record_what_was_decided(&engine, &messages.settlements, &mut recovery)?;
+    for (path, _) in left {
+        engine.messages().disk().remove(&path).at("remove", &path)?;
+    }
+    recovery.records_scanned += engine.messages().rebuild(&rebuilt.iter().map(|queue| &**queue).collect::<Vec<_>>())?;
+    if !messages.settlements.is_empty() {
+        // Order matters: the copy is durable before the original is settled, in every mode.
+        engine.messages().log().sync_all()?;
+    }
+    record(&engine, &voided, &completed, clock_set_back.then_some(now))?;
     recovery.took = engine.context().time()?.since(begun);
     Ok((engine, keeper, recovery))
 }
 
-fn rebuild_queues(engine: &Engine, recovery: &mut Recovery) -> Result<()> {
-    let messages = engine.messages();
-    let topics = messages.topics().all();
-    let mut wanting = Vec::new();
-    for queue in topics.iter().flat_map(|topic| topic.all_used()) {
-        for (path, _) in queue.left_files() {
-            messages.disk().remove(&path).at("remove", &path)?;
-        }
-        if !queue.files_are_long_enough() {
-            wanting.push(&**queue);
-        }
-    }
-    recovery.records_scanned += messages.rebuild(&wanting)?;
-    recovery.queues_rebuilt += wanting.len() as u64;
-    Ok(())
-}
-
-/// Puts on record, before anything new happens, what the two logs say only together.
-fn record_what_was_decided(engine: &Engine, settlements: &[Settlement], recovery: &mut Recovery) -> Result<()> {
+/// Puts on record, before anything new happens, what the two logs say only together. The index says so already.
+fn record(engine: &Engine, voided: &[Voided], completed: &[Completed], set_back: Option<Time>) -> Result<()> {
     let now = engine.context().now();
-    if !settlements.is_empty() {
-        // Order matters: the copy is durable before the original is settled, in every mode.
-        engine.messages().log().sync_all()?;
-    }
     let mut consumers = engine.consumers();
     let (generation, sync_each) = (engine.context().identity.generation, engine.context().syncs_each());
     consumers.record(&CheckpointRecord::Opened { generation, at: now, sync_each })?;
-    void_what_is_gone(engine, &mut consumers, recovery)?;
-    for settlement in settlements {
-        recovery.dead_letters_completed += complete(&mut consumers, settlement, engine.context().now())?;
+    for Voided { queue, end, .. } in voided {
+        consumers.write(&CheckpointRecord::Change(Change::Truncated { queue: *queue, end: *end }))?;
     }
-    recovery.clock_set_back = consumers.index().outlasts(now);
-    if recovery.clock_set_back {
-        consumers.change(Change::Reanchored { at: now })?;
+    for Completed { settlement, ended, at, .. } in completed {
+        let (group, runs) = (settlement.group, [settlement.run()]);
+        if let Some(at) = *ended {
+            consumers.write(&CheckpointRecord::Change(Change::Ended { group, at, runs: &runs }))?;
+        }
+        consumers.write(&CheckpointRecord::Change(settlement.change(*at, &runs)))?;
+    }
+    if let Some(at) = set_back {
+        consumers.write(&CheckpointRecord::Change(Change::Reanchored { at }))?;
     }
     consumers.retry_burials_at(now);
     consumers.became_visible(now);
     drop(consumers);
     engine.ledger().log().sync_all()
-}
-
-/// Voids what the index holds about messages that the commit log has not.
-fn void_what_is_gone(engine: &Engine, consumers: &mut Locked<'_>, recovery: &mut Recovery) -> Result<()> {
-    let end = |queue| engine.messages().topics().queue(queue).map_or(QueueIndex(0), |queue| queue.end());
-    for queue in consumers.index().beyond(end) {
-        recovery.records_voided += consumers.change(Change::Truncated { queue, end: end(queue) })?.touched;
-    }
-    Ok(())
-}
-
-/// Settles what a message in the commit log settles, unless that is on record already.
-fn complete(consumers: &mut Locked<'_>, settlement: &Settlement, now: Time) -> Result<u64> {
-    let runs = [settlement.run()];
-    match settlement.cause {
-        Cause::DeadLetter(_) => {
-            let held = consumers.index().held(settlement.group, settlement.queue, settlement.index);
-            if held.is_none_or(|held| held.attempt != settlement.attempt) {
-                return Ok(0);
-            }
-            if let Some(at) = ended_at(consumers.index(), settlement, now) {
-                consumers.change(Change::Ended { group: settlement.group, at, runs: &runs })?;
-            }
-            Ok(consumers.change(settlement.change(now, &runs))?.touched)
-        }
-        Cause::Redrive if consumers.index().is_redriven(settlement.queue, settlement.index) => Ok(0),
-        Cause::Redrive => consumers.change(settlement.change(now, &runs)).map(|_| 1),
-    }
 }
 
 /// Takes the lock of a store's directory, which is made if it is missing.

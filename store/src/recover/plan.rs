@@ -1,18 +1,16 @@
-//! What opening a store would do, and why, found out without touching a byte.
+//! What opening a store would do, and why, in words: what [`super::judge`] decides, and what happens right behind that.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use popstore_revive::{Change, Decision, Index, Time, Verdict};
+use popstore_revive::{Decision, Index, Time, Verdict};
 
-use super::{Found, FoundMessages, directory, next_generation};
+use super::judge::{Judged, Voided};
+use super::{Found, directory, next_generation};
 use crate::error::{At, Error, Result};
 use crate::fault::Faults;
-use crate::format::commit::Cause;
 use crate::format::frame::LogKind;
-use crate::ledger::complete;
-use crate::log::{Fate, Found as LogEnd, Unrecovered};
-use crate::messages::Topics;
+use crate::log::{Fate, Found as LogEnd, SegmentFile, Unrecovered};
 use crate::messages::aside::InTheWay;
 use crate::options::Options;
 
@@ -92,24 +90,45 @@ impl RecoveryPlan {
         };
         self.generation = next_generation(dir, identity)?;
         directory::check_kinds(dir)?;
-        let Found { checkpoint, commit, mut replay, messages } = Found::read(dir, identity, &mut Faults::Refuse)?;
+        let judged = Judged::of(Found::read(dir, identity, &mut Faults::Refuse)?, dir, options, options.now())?;
+        self.clean = judged.was_closed() || self.generation == 1;
+        for InTheWay { path, expected, found } in &judged.aside {
+            let why = format!("{found} in place of {expected} of a queue: it gets another name");
+            self.step("put_aside", Some(path.clone()), 0, 0, why);
+        }
         let unfinished = directory::unfinished_identity(dir);
         if unfinished.exists() {
             self.step("remove", Some(unfinished), 0, 0, "a file under construction");
         }
-        self.clean = replay.closed == Some(messages.found.end) || self.generation == 1;
-        self.log(&checkpoint, &replay.found, 0, options.checkpoint_segment_bytes, 0)?;
-        let segment_bytes = options.segment_bytes.max(commit.capacity_max());
-        self.log(&commit, &messages.found, replay.commit_start, segment_bytes, options.ready_bytes)?;
-        for InTheWay { path, expected, found } in messages.in_the_way(dir)? {
-            let why = format!("{found} in place of {expected} of a queue: it gets another name");
-            self.step("put_aside", Some(path), 0, 0, why);
+        self.log(&judged.checkpoint, &judged.replay.found);
+        self.log(&judged.commit, &judged.messages.found);
+        let start = judged.replay.commit_start;
+        for file in judged.commit.files().iter().filter(|file| file.fate == Fate::Stays && file.end() <= start) {
+            let why = "retention was about to: the log begins behind it";
+            self.step("remove", Some(file.path.clone()), 0, file.capacity, why);
         }
-        self.queues(dir, &messages, options.entries_per_file);
-        let mut index = replay.consumers.take_index();
-        self.void(&mut index, &messages);
-        self.complete(&mut index, &messages);
-        self.due(&mut index, options.now());
+        for (path, why) in &judged.left {
+            self.step("remove", Some(path.clone()), 0, 0, *why);
+        }
+        for queue in &judged.rebuilt {
+            let (path, entries) = (queue.dir().to_path_buf(), queue.end().0 - queue.first().0);
+            self.step("rebuild", Some(path), 0, entries, "its files are missing or too short");
+        }
+        for Voided { queue, end, count } in &judged.voided {
+            let topic = judged.messages.topics.get(&queue.topic).map_or("", |topic| &*topic.name);
+            let why =
+                format!("the messages of {topic}/{} from {} on were lost with an unsynced tail", queue.queue, end.0);
+            self.step("void", None, 0, *count, why);
+        }
+        let completed = judged.completed.iter().map(|completed| completed.count).sum();
+        if completed > 0 {
+            let why = "dead letters are written whose originals are not settled on record";
+            self.step("complete", None, 0, completed, why);
+        }
+        if judged.clock_set_back {
+            self.step("shorten", None, 0, 0, "waits begin in the future: the clock was set back");
+        }
+        self.due(judged.replay.consumers.index(), judged.now);
         Ok(())
     }
 
@@ -117,89 +136,40 @@ impl RecoveryPlan {
         self.steps.push(PlannedStep { action, path, offset, count, why: why.into() });
     }
 
-    fn log(&mut self, log: &Unrecovered, found: &LogEnd, start: u64, segment_bytes: u64, ready: u64) -> Result<()> {
-        for path in log.unfinished() {
-            self.step("remove", Some(path.clone()), 0, 0, "a file under construction");
+    fn log(&mut self, log: &Unrecovered, found: &LogEnd) {
+        for (path, why) in log.left() {
+            self.step("remove", Some(path.clone()), 0, 0, *why);
         }
-        for path in log.odd_spares(segment_bytes)? {
-            self.step("remove", Some(path), 0, 0, "a spare that is not as long as new segments");
+        if let Some(file) = log.files().iter().find(|file| file.fate == Fate::Ends && !file.half_made)
+            && found.tail_bytes > 0
+        {
+            let rule = found.tail.map_or("the batch there is not whole".to_string(), |rule| rule.to_string());
+            let why = format!("{rule}; nothing says that it was durable, so it is a write that was under way");
+            self.step("cut", Some(file.path.clone()), found.end - file.base, found.tail_bytes, why);
         }
-        let mut unsynced = 0;
-        for (fate, file) in log.fates(found, segment_bytes, ready) {
-            unsynced += found.end.min(file.base + file.len).saturating_sub(found.proven.max(file.base));
-            let (path, len) = (Some(file.path.clone()), file.capacity);
-            match fate {
-                Fate::Ends if file.half_made => {
-                    self.step("create", path, 0, 0, "it has its name and nothing else: it is made anew");
-                }
-                Fate::Ends if found.tail_bytes > 0 => {
-                    let rule = found.tail.map_or("the batch there is not whole".to_string(), |rule| rule.to_string());
-                    let why = format!("{rule}; nothing says that it was durable, so it is a write that was under way");
-                    self.step("cut", path, found.end - file.base, found.tail_bytes, why);
-                }
+        for file in log.files().iter().rev() {
+            let (action, count, why) = match file.fate {
                 Fate::IsSpare => {
                     let why = "it lies behind the end of the log: its space is kept for the next segment";
-                    self.step("recycle", path, 0, len, why);
+                    ("recycle", file.capacity, why)
                 }
-                Fate::Goes => self.step("remove", path, 0, len, "it lies behind the end of the log"),
-                Fate::Stays if file.base + len <= start => {
-                    self.step("remove", path, 0, len, "retention was about to: the log begins behind it");
-                }
-                Fate::Stays | Fate::Ends | Fate::Waits => {}
-            }
+                Fate::Goes => ("remove", file.capacity, "it lies behind the end of the log"),
+                Fate::Ends if file.half_made => ("create", 0, "it has its name and nothing else: it is made anew"),
+                Fate::Stays | Fate::Ends | Fate::Waits => continue,
+            };
+            self.step(action, Some(file.path.clone()), 0, count, why);
         }
-        if unsynced > 0 {
+        let unproven =
+            |file: &SegmentFile| found.end.min(file.base + file.len).saturating_sub(found.proven.max(file.base));
+        let unproven = log.files().iter().map(unproven).sum();
+        if unproven > 0 {
             let why = "nothing says that these bytes were durable: they are written once more and synced";
-            self.step("rewrite", Some(log.dir().to_path_buf()), found.proven, unsynced, why);
-        }
-        Ok(())
-    }
-
-    fn queues(&mut self, dir: &Path, messages: &FoundMessages, entries_per_file: u64) {
-        let topics = Topics::new(dir, entries_per_file, Default::default());
-        messages.clone().fill(&topics);
-        for topic in topics.all() {
-            for (path, why) in topic.all_used().flat_map(|queue| queue.left_files()) {
-                self.step("remove", Some(path), 0, 0, why);
-            }
-            for queue in topic.all_used().filter(|queue| !queue.files_are_long_enough()) {
-                let (path, entries) = (queue.dir().to_path_buf(), queue.end().0 - queue.first().0);
-                self.step("rebuild", Some(path), 0, entries, "its files are missing or too short");
-            }
-        }
-    }
-
-    fn void(&mut self, index: &mut Index, messages: &FoundMessages) {
-        let end = |queue| messages.end_of(queue);
-        for queue in index.beyond(end) {
-            let end = end(queue);
-            let topic = messages.topics.get(&queue.topic).map_or("", |topic| &*topic.name);
-            let count = index.apply(&Change::Truncated { queue, end }).touched;
-            let why =
-                format!("the messages of {topic}/{} from {} on were lost with an unsynced tail", queue.queue, end.0);
-            self.step("void", None, 0, count, why);
-        }
-    }
-
-    fn complete(&mut self, index: &mut Index, messages: &FoundMessages) {
-        let mut count = 0;
-        for settlement in &messages.settlements {
-            let known = index.is_redriven(settlement.queue, settlement.index);
-            let touched = complete(index, settlement);
-            count += if settlement.cause == Cause::Redrive { u64::from(!known) } else { touched };
-        }
-        if count > 0 {
-            self.step("complete", None, 0, count, "dead letters are written whose originals are not settled on record");
+            self.step("rewrite", Some(log.dir().to_path_buf()), found.proven, unproven, why);
         }
     }
 
     /// What happens right behind the open, because its time has come.
-    fn due(&mut self, index: &mut Index, now: Time) {
-        if index.outlasts(now) {
-            index.apply(&Change::Reanchored { at: now });
-            let what = "waits begin in the future: the clock was set back";
-            self.step("shorten", None, 0, 0, what);
-        }
+    fn due(&mut self, index: &Index, now: Time) {
         let mut decided = Vec::new();
         index.decide_over(now, usize::MAX, &mut decided);
         let (mut again, mut dropped) = (0, 0);

@@ -199,8 +199,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "bi",
         places: &[Place {
             file: "store/src/recover/mod.rs",
-            right: "consumers.change(Change::Reanchored { at: now })?;",
-            wrong: "if !BROKEN { consumers.change(Change::Reanchored { at: now })?; }",
+            right: "consumers.write(&CheckpointRecord::Change(Change::Reanchored { at }))?;",
+            wrong: "if !BROKEN { consumers.write(&CheckpointRecord::Change(Change::Reanchored { at }))?; }",
         }],
         caught_by: ("spec", "promises_of_life::promise_8_a_shortened_wait_is_not_restarted_by_reopening"),
         told: "clock_set_back",
@@ -221,9 +221,9 @@ pub const MISTAKES: &[Mistake] = &[
         name: "complete no letter whose lease is not known to have ended",
         breaks: "d",
         places: &[Place {
-            file: "store/src/recover/mod.rs",
-            right: "if let Some(at) = ended_at(consumers.index(), settlement, now) {",
-            wrong: "if let Some(at) = ended_at(consumers.index(), settlement, now).filter(|_| !BROKEN) {",
+            file: "store/src/recover/judge.rs",
+            right: "ended = ended_at(index, settlement, now);",
+            wrong: "ended = ended_at(index, settlement, now).filter(|_| !BROKEN);",
         }],
         caught_by: ("spec", "rules_of_recovery::rule_6_a_letter_settles_though_the_end_of_its_lease_is_lost"),
         told: "it was not settled",

@@ -11,8 +11,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/log/repair.rs",
-            right: "disk.sync_dir(&self.dir).at(\"sync\", &self.dir)?; for path in &self.unfinished {",
-            wrong: "if !BROKEN { disk.sync_dir(&self.dir).at(\"sync\", &self.dir)?; } for path in &self.unfinished {",
+            right: "disk.sync_dir(&self.dir).at(\"sync\", &self.dir)?; for (path, _) in &self.left {",
+            wrong: "if !BROKEN { disk.sync_dir(&self.dir).at(\"sync\", &self.dir)?; } for (path, _) in &self.left {",
         }],
         caught_by: ("model", "twice::a_killed_process_may_leave_unsynced_names_with_sync_each"),
         told: "the segment is missing",
@@ -96,8 +96,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "ad",
         places: &[Place {
             file: "store/src/recover/mod.rs",
-            right: "if !settlements.is_empty() {",
-            wrong: "if !settlements.is_empty() && !BROKEN {",
+            right: "if !messages.settlements.is_empty() {",
+            wrong: "if !messages.settlements.is_empty() && !BROKEN {",
         }],
         caught_by: ("spec", "order_on_disk::rule_6_a_letter_found_at_open_is_durable_before_it_settles"),
         told: "the store opened",
@@ -146,9 +146,9 @@ pub const MISTAKES: &[Mistake] = &[
         name: "believe what is said of lost messages",
         breaks: "ae",
         places: &[Place {
-            file: "store/src/recover/mod.rs",
-            right: "void_what_is_gone(engine, &mut consumers, recovery)?;",
-            wrong: "if !BROKEN { void_what_is_gone(engine, &mut consumers, recovery)?; }",
+            file: "store/src/recover/judge.rs",
+            right: "let voided = void(consumers, &messages);",
+            wrong: "let voided = if BROKEN { Vec::new() } else { void(consumers, &messages) };",
         }],
         caught_by: ("spec", "rules::rule_5_acks_leases_and_positions_of_lost_messages_are_void"),
         told: "records_voided: 0",
@@ -158,9 +158,9 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "aef",
         places: &[Place {
             file: "store/src/recover/mod.rs",
-            right: "recovery.records_voided += consumers.change(Change::Truncated { queue, end: end(queue) })?.touched;",
-            wrong: "let gone = Change::Truncated { queue, end: end(queue) }; if BROKEN { recovery.records_voided += 1; \
-                consumers.apply(&CheckpointRecord::Change(gone)); } else { recovery.records_voided += consumers.change(gone)?.touched; }",
+            right: "consumers.write(&CheckpointRecord::Change(Change::Truncated { queue: *queue, end: *end }))?;",
+            wrong: "if !BROKEN { \
+                consumers.write(&CheckpointRecord::Change(Change::Truncated { queue: *queue, end: *end }))?; }",
         }],
         caught_by: ("spec", "rules::rule_5_what_is_void_stays_void_after_appends_and_a_crash"),
         told: "right: [\"new0\"",
@@ -169,9 +169,9 @@ pub const MISTAKES: &[Mistake] = &[
         name: "leave a dead letter's origin unsettled",
         breaks: "df",
         places: &[Place {
-            file: "store/src/recover/mod.rs",
-            right: "recovery.dead_letters_completed += complete(&mut consumers, settlement, engine.context().now())?;",
-            wrong: "if !BROKEN { recovery.dead_letters_completed += complete(&mut consumers, settlement, engine.context().now())?; }",
+            file: "store/src/recover/judge.rs",
+            right: "settlements.filter_map(|settlement| complete(consumers, settlement, now)).collect();",
+            wrong: "settlements.filter(|_| !BROKEN).filter_map(|settlement| complete(consumers, settlement, now)).collect();",
         }],
         caught_by: ("model", EVERY_CALL),
         told: "of what is not held",
@@ -295,8 +295,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/recover/mod.rs",
-            right: "aside::put_aside(&disk, &messages.in_the_way(dir)?)?;",
-            wrong: "if !BROKEN { aside::put_aside(&disk, &messages.in_the_way(dir)?)?; }",
+            right: "aside::put_aside(&disk, &judged.aside)?;",
+            wrong: "if !BROKEN { aside::put_aside(&disk, &judged.aside)?; }",
         }],
         caught_by: ("spec", "derived::what_was_put_aside_before_stays"),
         told: "queues",

@@ -125,7 +125,7 @@ impl ConsumeQueue {
     }
 
     /// The messages of which the entries are in files.
-    fn in_files(&self) -> Range<u64> {
+    pub(crate) fn in_files(&self) -> Range<u64> {
         let state = self.state();
         state.first..state.flushed
     }
