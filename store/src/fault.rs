@@ -74,31 +74,28 @@ impl Display for Fault {
     }
 }
 
-/// What a reader does with what is wrong: whoever opens a store stops at the first fault, whoever inspects one goes on.
-pub(crate) enum Faults<'f> {
-    Refuse,
-    Collect(&'f mut Vec<Fault>),
+/// What a reader finds wrong: whoever opens a store stops at the first fault, whoever inspects one goes on.
+pub(crate) struct Faults {
+    pub(crate) all: Vec<Fault>,
+    goes_on: bool,
 }
 
-impl Faults<'_> {
-    pub(crate) fn goes_on(&self) -> bool {
-        matches!(self, Self::Collect(_))
+impl Faults {
+    pub(crate) fn refused() -> Self {
+        Self { all: Vec::new(), goes_on: false }
     }
 
-    /// How many there are so far.
-    pub(crate) fn count(&self) -> usize {
-        match self {
-            Self::Refuse => 0,
-            Self::Collect(all) => all.len(),
-        }
+    pub(crate) fn collected() -> Self {
+        Self { all: Vec::new(), goes_on: true }
+    }
+
+    pub(crate) fn go_on(&self) -> bool {
+        self.goes_on
     }
 
     /// Whether there is none in a directory.
     pub(crate) fn spare(&self, dir: &Path) -> bool {
-        match self {
-            Self::Refuse => true,
-            Self::Collect(all) => all.iter().all(|fault| !fault.path.starts_with(dir)),
-        }
+        self.all.iter().all(|fault| !fault.path.starts_with(dir))
     }
 
     /// Takes note of a fault.
@@ -106,12 +103,8 @@ impl Faults<'_> {
     /// # Errors
     /// The reader stops at it.
     pub(crate) fn found(&mut self, fault: Fault) -> Result<()> {
-        match self {
-            Self::Refuse => Err(fault.refused()),
-            Self::Collect(all) => {
-                all.push(fault);
-                Ok(())
-            }
-        }
+        let refused = if self.goes_on { Ok(()) } else { Err(fault.refused()) };
+        self.all.push(fault);
+        refused
     }
 }

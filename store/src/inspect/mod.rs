@@ -24,9 +24,11 @@ use popstore_revive::{QueueId, QueueIndex, TopicId};
 
 use crate::clock::{self, Clock, SystemClock};
 use crate::error::{At, Result};
+use crate::fault::Faults;
 use crate::format::frame::{LogKind, Seed};
 use crate::format::identity::{AT_GENERATION, Identity};
 use crate::ledger::Consumers;
+use crate::log::Unrecovered;
 use crate::recover::{FoundQueue, FoundTopic, directory};
 use crate::verbs::groups::GroupOptions;
 use crate::verbs::stats::{GroupStats, TopicStats};
@@ -119,8 +121,8 @@ impl Snapshot {
     }
 
     fn read(dir: &Path) -> Result<(Self, bool)> {
-        let mut faults = Vec::new();
-        let identity = identity::find(dir, &mut faults)?;
+        let mut faults = Faults::collected();
+        let identity = identity::find(dir, &mut faults.all)?;
         let state = State::read(dir, identity, &mut faults)?;
         let mut disturbed = state.disturbed;
         if let Some(generation) = state.too_late {
@@ -129,15 +131,15 @@ impl Snapshot {
                 let expected = format!("generation {generation} at least, as in the logs");
                 let found = format!("generation {}", identity.generation);
                 let fault = Fault::new(&dir.join(directory::STORE), AT_GENERATION as u64, "3", expected, found);
-                faults.push(fault.of_len(size_of::<u32>() as u64));
+                faults.all.push(fault.of_len(size_of::<u32>() as u64));
             } else {
                 disturbed = true;
             }
         }
         let by_place = |one: &Fault, other: &Fault| (&one.path, one.offset).cmp(&(&other.path, other.offset));
-        faults.sort_by(by_place);
+        faults.all.sort_by(by_place);
         let home = std::path::absolute(dir).at("read", dir)?;
-        Ok((Self { dir: dir.to_path_buf(), home, identity, faults, state }, disturbed))
+        Ok((Self { dir: dir.to_path_buf(), home, identity, faults: faults.all, state }, disturbed))
     }
 
     pub(crate) fn consumers(&self) -> &Consumers {
@@ -261,6 +263,11 @@ impl Snapshot {
     pub fn is_finished(&self, letters: &str, index: u64) -> bool {
         let (Some(topic), index) = (self.state.topic(letters), QueueIndex(index)) else { return false };
         self.state.consumers.index().finished(QueueId { topic, queue: 0 }, index.block()) & index.bit() != 0
+    }
+
+    /// The files of a log as they are now; what is wrong with them is among the faults already.
+    fn log(&self, dir: &Path, log: LogKind) -> Result<Unrecovered> {
+        Unrecovered::find(dir.join(log.name()), log, self.identity.id, &mut Faults::collected())
     }
 
     fn seed(&self, log: LogKind) -> Seed {

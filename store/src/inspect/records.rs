@@ -8,12 +8,11 @@ use popstore_revive::Run;
 use super::entries::{CheckpointEntry, CommitEntry, CommitRecordKind, Inspected, Names, RecordAt};
 use super::{Snapshot, StoreLog};
 use crate::error::Result;
-use crate::fault::Faults;
 use crate::format::Rule;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::CommitRecord;
 use crate::format::frame::Frame;
-use crate::log::{FrameAt, Step, Unrecovered, Walk};
+use crate::log::{FrameAt, Step, Walk};
 use crate::recover::directory;
 
 /// Reads the commit log, record by record.
@@ -59,9 +58,7 @@ impl Snapshot {
 
     /// The same by another name of the store's directory.
     pub(crate) fn walk_in(&self, dir: &Path, log: StoreLog, from: u64) -> Result<Walk> {
-        let dir = dir.join(log.name());
-        // What is wrong with the segments as such is among the faults already.
-        let looked = Unrecovered::find(dir, log.kind(), self.identity.id, &mut Faults::Collect(&mut Vec::new()))?;
+        let looked = self.log(dir, log.kind())?;
         let (begin, _, proven) = match log {
             StoreLog::Commit => self.state.commit,
             StoreLog::Checkpoint => self.state.checkpoint,

@@ -12,11 +12,10 @@ use super::tell::happened_at;
 use super::{Snapshot, StoreLog};
 use crate::clock;
 use crate::error::{At, Result};
-use crate::fault::Faults;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::frame::{END_FRAME, LogKind};
 use crate::format::header::SEGMENT_HEADER;
-use crate::log::{Step, Unrecovered};
+use crate::log::{SegmentFile, Step, Unrecovered};
 
 /// A segment of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,14 +60,9 @@ impl Snapshot {
     /// # Errors
     /// A file cannot be read.
     pub fn segments(&self, log: StoreLog) -> Result<Vec<SegmentInfo>> {
-        let looked = Unrecovered::find(
-            self.dir.join(log.name()),
-            log.kind(),
-            self.identity.id,
-            &mut Faults::Collect(&mut Vec::new()),
-        )?;
+        let looked = self.log(&self.dir, log.kind())?;
         let mut segments: BTreeMap<u64, SegmentInfo> = BTreeMap::new();
-        for (base, capacity, path) in looked.all_files() {
+        for SegmentFile { base, capacity, path, .. } in looked.into_files() {
             // A file that is gone by now had to go.
             let Ok(found) = std::fs::metadata(&path) else { continue };
             let created_at = Unrecovered::header(&path).map(|header| clock::wall(Time(header.created_at)));
@@ -122,20 +116,12 @@ impl Snapshot {
     }
 
     pub(super) fn segment_files(&self, log: LogKind) -> Vec<(u64, PathBuf)> {
-        let looked =
-            Unrecovered::find(self.home.join(log.name()), log, self.identity.id, &mut Faults::Collect(&mut Vec::new()));
-        let files = looked.map_or_else(|_| Vec::new(), |looked| looked.all_files().collect());
-        files.into_iter().map(|(base, _, path)| (base, path)).collect()
+        let files = self.log(&self.home, log).map_or_else(|_| Vec::new(), |log| log.into_files());
+        files.into_iter().map(|file| (file.base, file.path)).collect()
     }
 
     pub(crate) fn segment_capacity(&self, log: StoreLog) -> u64 {
-        let looked = Unrecovered::find(
-            self.home.join(log.name()),
-            log.kind(),
-            self.identity.id,
-            &mut Faults::Collect(&mut Vec::new()),
-        );
-        looked.map_or(0, |looked| looked.capacity_max())
+        self.log(&self.home, log.kind()).map_or(0, |log| log.capacity_max())
     }
 
     fn fill_commit(&self, segments: &mut BTreeMap<u64, SegmentInfo>) -> Result<()> {

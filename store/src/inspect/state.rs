@@ -42,8 +42,8 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn read(dir: &Path, identity: Identity, faults: &mut Vec<Fault>) -> Result<Self> {
-        let Found { checkpoint, commit, replay, messages } = Found::read(dir, identity, &mut Faults::Collect(faults))?;
+    pub(super) fn read(dir: &Path, identity: Identity, faults: &mut Faults) -> Result<Self> {
+        let Found { checkpoint, commit, replay, messages } = Found::read(dir, identity, faults)?;
         let mut consumers = replay.consumers;
         // A message settles another by being there, whether the checkpoint log says so yet or not.
         messages.settlements.iter().for_each(|settlement| consumers.complete(settlement));

@@ -167,8 +167,8 @@ impl Verify<'_, '_> {
                     self.mark_is_whole |= borders.contains(&self.snapshot.mark());
                     match CommitRecord::decode(&frame) {
                         Ok(record) => {
-                            if let Err(wrong) = self.sequence.take(&record, &at) {
-                                self.tell(wrong.fault(&at));
+                            if let Err(fault) = self.sequence.take(&record, &at) {
+                                self.tell(fault);
                             }
                             if let CommitRecord::Message(message) = record {
                                 self.message(&message, &at)?;

@@ -306,8 +306,8 @@ mod tests {
         let disk = Disk::make_root(dir, 0o600, None).unwrap();
         let dir = disk.root().join("commit");
         std::fs::create_dir(&dir).unwrap();
-        let empty = Unrecovered::find(dir.clone(), LogKind::Commit, 1, &mut Faults::Refuse).unwrap();
-        let (empty, found) = empty.walk(0, 0, 1).through(&mut Faults::Refuse, |_, _| Ok(())).unwrap();
+        let empty = Unrecovered::find(dir.clone(), LogKind::Commit, 1, &mut Faults::refused()).unwrap();
+        let (empty, found) = empty.walk(0, 0, 1).through(&mut Faults::refused(), |_, _| Ok(())).unwrap();
         let shape = Shape {
             kind: LogKind::Commit,
             dir,

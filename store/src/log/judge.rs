@@ -104,7 +104,7 @@ impl Walk {
                 return Ok(None);
             }
             for (base, path) in made {
-                self.removed |= !self.log.add(base, &path, true, &mut Faults::Collect(&mut Vec::new()))?;
+                self.removed |= !self.log.add(base, &path, true, &mut Faults::collected())?;
             }
         }
         let here = self.log.files[self.at].end();

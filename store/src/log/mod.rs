@@ -40,7 +40,7 @@ pub(crate) use make::{Name, segment_name};
 pub(crate) use read::Pages;
 pub(crate) use repair::Fate;
 pub(crate) use unrecovered::{SegmentFile, Unrecovered};
-pub(crate) use walk::{Found, FrameAt, Met, Step, Walk};
+pub(crate) use walk::{Found, FrameAt, Step, Walk};
 pub(crate) use window::{LARGE, Window};
 
 /// What a log is made like.

@@ -58,10 +58,10 @@ impl Unrecovered {
     ///
     /// # Errors
     /// A segment is of a newer format; what `faults` refuses.
-    pub(crate) fn find(dir: PathBuf, kind: LogKind, store: u128, faults: &mut Faults<'_>) -> Result<Self> {
+    pub(crate) fn find(dir: PathBuf, kind: LogKind, store: u128, faults: &mut Faults) -> Result<Self> {
         let mut log = Self::empty(dir, kind, store);
         let bases = match log.list() {
-            Err(Error::Io { source, .. }) if is_gone(&source) && faults.goes_on() => {
+            Err(Error::Io { source, .. }) if is_gone(&source) && faults.go_on() => {
                 faults.found(Fault::new(&log.dir, 0, "2", "the directory of a log", "none"))?;
                 return Ok(log);
             }
@@ -77,7 +77,7 @@ impl Unrecovered {
         }
         // What these hold means nothing, but opening refuses what it cannot remove before it changes anything.
         for path in log.unfinished.iter().chain(&log.spares).filter(|path| path.is_dir() && !path.is_symlink()) {
-            if !faults.goes_on() {
+            if !faults.go_on() {
                 return Err(std::io::Error::from(ErrorKind::IsADirectory)).at("remove", path);
             }
             faults.found(Fault::new(path, 0, "2", "a file", "a directory"))?;
@@ -118,7 +118,7 @@ impl Unrecovered {
     }
 
     /// Adds a segment that was listed. Returns whether it is still there.
-    pub(super) fn add(&mut self, base: u64, path: &Path, newest: bool, faults: &mut Faults<'_>) -> Result<bool> {
+    pub(super) fn add(&mut self, base: u64, path: &Path, newest: bool, faults: &mut Faults) -> Result<bool> {
         let file = self.describe(base, path.to_path_buf(), newest);
         if let Err(Error::Io { source, .. }) = &file
             && source.kind() == ErrorKind::NotFound
@@ -138,7 +138,7 @@ impl Unrecovered {
                 let Some(window) = Window::open(path, base, self.seed)? else { return Ok(false) };
                 unreadable(window.len(), window.data_bytes())
             }
-            Err(Error::Io { source, .. }) if faults.goes_on() => {
+            Err(Error::Io { source, .. }) if faults.go_on() => {
                 faults.found(Fault::new(path, 0, "4", "a segment that can be read", source))?;
                 unreadable(0, 0)
             }
@@ -206,9 +206,8 @@ impl Unrecovered {
         self.files.is_empty() && !self.gone
     }
 
-    /// The segment files: base, capacity, path.
-    pub(crate) fn all_files(&self) -> impl Iterator<Item = (u64, u64, PathBuf)> + '_ {
-        self.files.iter().map(|file| (file.base, file.capacity, file.path.clone()))
+    pub(crate) fn into_files(self) -> Vec<SegmentFile> {
+        self.files
     }
 
     /// The length of its longest segment.

@@ -5,6 +5,7 @@
 //! Opening stops at the first damage; inspection goes on behind it. A log in use changes under the walk: what seems wrong
 //! is read once more before it is judged, segments that were removed are passed over, and new ones are followed.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use super::Log;
@@ -39,18 +40,15 @@ pub(crate) struct FrameAt<'a> {
 }
 
 impl FrameAt<'_> {
+    /// The fault of a frame whose record cannot stand there.
+    pub(crate) fn fault(&self, rule: &'static str, expected: impl Display, found: impl Display) -> Fault {
+        Fault::new(self.path, self.offset, rule, expected, found).of_len(self.len as u64)
+    }
+
     /// The fault of a frame whose payload is not what its kind says.
     pub(crate) fn payload_fault(&self, rule: Rule) -> Fault {
         Fault::of_payload(self.path, self.offset, rule).of_len(self.len as u64)
     }
-}
-
-/// What a walk through the whole log meets.
-pub(crate) enum Met<'w> {
-    Frame(&'w FrameAt<'w>, &'w Frame<'w>),
-    /// So many bytes cannot be read.
-    Gap(u64),
-    Removed,
 }
 
 /// What a walk found that went through to the end.
@@ -222,39 +220,36 @@ impl Walk {
         self.base().saturating_add(self.offset)
     }
 
-    /// Walks through to the end. What is wrong goes to `faults`, all else to `visit`.
+    /// Walks through to the end. `visit` gets each step, `faults` what is wrong.
     ///
     /// # Errors
     /// A file cannot be read; `faults` refuses what is wrong, or `visit` fails.
     pub(crate) fn through(
         mut self,
-        faults: &mut Faults<'_>,
-        mut visit: impl FnMut(Met<'_>, &mut Faults<'_>) -> Result<()>,
+        faults: &mut Faults,
+        mut visit: impl FnMut(&Step<'_>, &mut Faults) -> Result<()>,
     ) -> Result<(Unrecovered, Found)> {
         while let Some(step) = self.step()? {
+            visit(&step, faults)?;
             let (fault, is_damage) = match step {
-                Step::Frame(at, frame) => {
-                    visit(Met::Frame(&at, &frame), faults)?;
-                    continue;
-                }
-                Step::Removed if faults.goes_on() => {
+                Step::Frame(..) => continue,
+                Step::Removed => {
                     self.found.disturbed = true;
-                    visit(Met::Removed, faults)?;
-                    continue;
+                    if faults.go_on() {
+                        continue;
+                    }
+                    (self.log.missing(self.found.end, "10.7", "a segment"), true)
                 }
-                Step::Removed => (self.log.missing(self.found.end, "10.7", "a segment"), true),
                 Step::Gap(fault) => (fault, true),
                 Step::Tail(fault) => (fault, false),
             };
             // Each generation is in the file `store` before its first record is written.
-            if let Some(later) = self.found.too_late.filter(|_| !faults.goes_on()) {
-                let what =
-                    format!("generation {later} is later than {}, as the file \"store\" says", self.generation_max);
-                let what = format!("{what}: that file is older than the log");
+            if let Some(later) = self.found.too_late.filter(|_| !faults.go_on()) {
+                let known = format!("{}, as the file \"store\" says", self.generation_max);
+                let what = format!("generation {later} is later than {known}: that file is older than the log");
                 return Err(Error::corrupt(&fault.path, fault.offset, what));
             }
             if is_damage {
-                visit(Met::Gap(fault.len), faults)?;
                 faults.found(fault)?;
             } else {
                 self.found.torn = Some(fault);

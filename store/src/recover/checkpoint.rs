@@ -1,6 +1,7 @@
 //! Replaying the checkpoint log into the POP index.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use popstore_revive::{Change, QueueId, QueueIndex, Time, Told, TopicId};
 
@@ -11,8 +12,7 @@ use crate::format::entry::Entry;
 use crate::format::extent::Extent;
 use crate::format::frame::FRAME_HEADER;
 use crate::ledger::Consumers;
-use crate::log::{Found, FrameAt, Met, Unrecovered};
-use crate::recover::Wrong;
+use crate::log::{Found, FrameAt, Step, Unrecovered};
 
 /// What the checkpoint log tells.
 #[derive(Default)]
@@ -70,15 +70,15 @@ impl Mark {
 
 impl Replay {
     /// Reads the whole log, changing nothing.
-    pub(crate) fn read(log: Unrecovered, generation_max: u32, faults: &mut Faults<'_>) -> Result<(Unrecovered, Self)> {
+    pub(crate) fn read(log: Unrecovered, generation_max: u32, faults: &mut Faults) -> Result<(Unrecovered, Self)> {
         let start = log.start().unwrap_or(0);
         let mut replay = Self { first: start, ..Self::default() };
         let mut runs = Vec::new();
-        let (log, found) = log.walk(start, 0, generation_max).through(faults, |met, faults| {
-            let Met::Frame(at, frame) = met else { return Ok(()) };
+        let (log, found) = log.walk(start, 0, generation_max).through(faults, |step, faults| {
+            let Step::Frame(at, frame) = step else { return Ok(()) };
             match CheckpointRecord::decode(frame, &mut runs).map(|record| replay.take(&record, at, frame.generation)) {
                 Ok(Ok(())) => Ok(()),
-                Ok(Err(wrong)) => faults.found(wrong.fault(at)),
+                Ok(Err(fault)) => faults.found(fault),
                 Err(rule) => faults.found(at.payload_fault(rule)),
             }
         })?;
@@ -95,8 +95,8 @@ impl Replay {
     ///
     /// # Errors
     /// It cannot stand there; then it is as if it did not.
-    fn take(&mut self, record: &CheckpointRecord<'_>, at: &FrameAt<'_>, generation: u32) -> Result<(), Wrong> {
-        self.check(record, generation)?;
+    fn take(&mut self, record: &CheckpointRecord<'_>, at: &FrameAt<'_>, generation: u32) -> Result<(), Fault> {
+        self.check(record, at, generation)?;
         match record {
             CheckpointRecord::MarkTopic { topic, name, part } => {
                 let new = || MarkedTopic { name: name.to_string(), queues: Vec::new() };
@@ -109,7 +109,7 @@ impl Replay {
             CheckpointRecord::Mark { commit, topics } => {
                 let told = std::mem::take(&mut self.pending);
                 if told.len() == *topics as usize {
-                    check_mark(*commit, &told)?;
+                    check_mark(*commit, &told, at)?;
                     self.mark = Mark { commit: *commit, topics: told };
                 }
                 self.commit_proven = self.commit_proven.max(*commit);
@@ -148,7 +148,7 @@ impl Replay {
     }
 
     /// Whether each message is there that must be, with these ends of queues.
-    pub(crate) fn check_ends(&self, end: impl Fn(QueueId) -> QueueIndex) -> Result<(), Wrong> {
+    pub(crate) fn check_ends(&self, dir: &Path, end: impl Fn(QueueId) -> QueueIndex) -> Result<(), Fault> {
         match self.durable.iter().find(|(queue, durable)| end(**queue) < **durable) {
             None => Ok(()),
             Some((queue, durable)) => {
@@ -156,14 +156,14 @@ impl Replay {
                     |index: u64| format!("message {index} of queue {} of topic number {}", queue.queue, queue.topic.0);
                 let expected = format!("{}, which was durable before it was given to a consumer", place(durable.0 - 1));
                 let found = format!("it is older than the consumers' log: the queue ends at {}", end(*queue).0);
-                Err(Wrong::new("11.5", expected, found))
+                Err(Fault::new(dir, 0, "11.5", expected, found))
             }
         }
     }
 
     /// Whether what was told of the commit log is true of the one with these segments, which take so many bytes
     /// of the disk, and which ends there.
-    pub(crate) fn check_against(&self, bases: &[u64], bytes: u64, end: u64) -> Result<(), Wrong> {
+    pub(crate) fn check_against(&self, dir: &Path, bases: &[u64], bytes: u64, end: u64) -> Result<(), Fault> {
         let start = bases.first().copied().unwrap_or(0);
         if start > self.commit_start {
             // Somebody else says so, or the owner has deleted segments since.
@@ -171,64 +171,60 @@ impl Replay {
         }
         if self.commit_start > 0 && !bases.contains(&self.commit_start) {
             let found = format!("none that begins at {}, where the log should", self.commit_start);
-            return Err(Wrong::new("12.3", "a segment", found));
+            return Err(Fault::new(dir, 0, "12.3", "a segment", found));
         }
         let queues = || self.mark.topics.values().flat_map(|topic| &topic.queues);
         let messages = queues().map(|queue| queue.end.0 - queue.first.0).fold(0, u64::saturating_add);
         if messages > bytes.min(self.mark.commit.saturating_sub(start)) / FRAME_HEADER as u64 {
             let expected = format!("no more messages than there can be from {start} to {}", self.mark.commit);
-            return Err(Wrong::new("12.3", expected, format!("a mark of {messages}")));
+            return Err(Fault::new(dir, 0, "12.3", expected, format!("a mark of {messages}")));
         }
         let outside = |entry: &Entry| entry.offset < start || entry.end() > end;
         let relocated = || queues().flat_map(|queue| &queue.relocated);
         if let Some((index, entry)) = relocated().find(|(_, entry)| outside(entry)) {
             let expected = format!("the place of a copy between {start} and {end}");
             let found = format!("{} for message {}, told by the mark", entry.offset, index.0);
-            return Err(Wrong::new("12.4", expected, found));
+            return Err(Fault::new(dir, 0, "12.4", expected, found));
         }
         Ok(())
     }
 
     /// Whether the record can stand behind those before it. What it must be of itself its decoder says.
-    fn check(&self, record: &CheckpointRecord<'_>, generation: u32) -> Result<(), Wrong> {
+    fn check(&self, record: &CheckpointRecord<'_>, at: &FrameAt<'_>, generation: u32) -> Result<(), Fault> {
         match record {
             CheckpointRecord::Group { group, name, .. } => {
                 if let Some(known) = self.consumers.groups().get(group).filter(|known| *known.name != **name) {
                     let found = format!("a group has two names: {name:?}");
-                    return Err(Wrong::new("7", format!("group {:?}", known.name), found));
+                    return Err(at.fault("7", format!("group {:?}", known.name), found));
                 }
                 if self.consumers.id_of(name).is_some_and(|known| known != *group) {
-                    return Err(Wrong::new("7", "another name", format!("two groups have the name {name:?}")));
+                    return Err(at.fault("7", "another name", format!("two groups have the name {name:?}")));
                 }
             }
             CheckpointRecord::Change(Change::Popped { generation: popped, .. }) if *popped != generation => {
-                return Err(Wrong::new(
-                    "7",
-                    format!("generation {generation}"),
-                    format!("a pop of generation {popped}"),
-                ));
+                return Err(at.fault("7", format!("generation {generation}"), format!("a pop of generation {popped}")));
             }
             CheckpointRecord::Change(Change::Image(image)) => {
                 let latest = image.cohorts.iter().map(|(_, cohort)| cohort.generation).max();
                 if let Some(latest) = latest.filter(|latest| *latest > generation) {
                     let expected = format!("generation {generation} at most");
-                    return Err(Wrong::new("7", expected, format!("a pop of generation {latest}")));
+                    return Err(at.fault("7", expected, format!("a pop of generation {latest}")));
                 }
             }
             CheckpointRecord::Opened { generation: opened, .. } if *opened != generation => {
                 let found = format!("an open of generation {opened}");
-                return Err(Wrong::new("7", format!("generation {generation}"), found));
+                return Err(at.fault("7", format!("generation {generation}"), found));
             }
             CheckpointRecord::SnapshotEnd { begin } if *begin >= self.first && self.begun != Some(*begin) => {
                 let found = format!("the end of a snapshot that began at {begin}");
-                return Err(Wrong::new("7", "the place where the last snapshot begins", found));
+                return Err(at.fault("7", "the place where the last snapshot begins", found));
             }
             // In a log that begins in its middle, what was marked may lie before it.
             CheckpointRecord::CommitStart { base }
                 if *base > self.commit_proven && (self.first == 0 || self.commit_proven > 0) =>
             {
                 let expected = format!("{} at most, which was marked", self.commit_proven);
-                return Err(Wrong::new("12.3", expected, format!("a commit log that begins at {base}")));
+                return Err(at.fault("12.3", expected, format!("a commit log that begins at {base}")));
             }
             _ => {}
         }
@@ -237,20 +233,20 @@ impl Replay {
 }
 
 /// Whether a mark can be true of a commit log of any kind.
-fn check_mark(commit: u64, topics: &BTreeMap<TopicId, MarkedTopic>) -> Result<(), Wrong> {
+fn check_mark(commit: u64, topics: &BTreeMap<TopicId, MarkedTopic>, at: &FrameAt<'_>) -> Result<(), Fault> {
     let mut names: Vec<_> = topics.values().map(|topic| topic.name.as_str()).collect();
     names.sort_unstable();
     if let Some(name) = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]) {
-        return Err(Wrong::new("7", "another name", format!("two topics have the name {name:?}")));
+        return Err(at.fault("7", "another name", format!("two topics have the name {name:?}")));
     }
     if let Some(topic) = topics.values().find(|topic| topic.queues.is_empty()) {
-        return Err(Wrong::new("7", "1 to 1024 queues", format!("topic {:?} without a queue", topic.name)));
+        return Err(at.fault("7", "1 to 1024 queues", format!("topic {:?} without a queue", topic.name)));
     }
     let ends = topics.values().flat_map(|topic| &topic.queues).map(|queue| queue.end.0);
     let messages = ends.fold(0, u64::saturating_add);
     if messages > commit / FRAME_HEADER as u64 {
         let expected = format!("no more messages than {commit} bytes can hold");
-        return Err(Wrong::new("7", expected, format!("queues of {messages} messages")));
+        return Err(at.fault("7", expected, format!("queues of {messages} messages")));
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
 use crate::format::entry::{Entry, tag_hash};
 use crate::format::extent::Extent;
 use crate::format::frame::{FRAME_HEADER, LogKind};
-use crate::log::{Found, FrameAt, Met, Unrecovered, segment_name};
+use crate::log::{Found, FrameAt, Step, Unrecovered, segment_name};
 use crate::messages::Topics;
 use crate::messages::aside::{self, InTheWay};
 use crate::messages::sparse::Sparse;
@@ -68,7 +68,7 @@ impl FoundMessages {
         log: Unrecovered,
         generation_max: u32,
         replay: &Replay,
-        faults: &mut Faults<'_>,
+        faults: &mut Faults,
     ) -> Result<(Unrecovered, Self)> {
         let start = log.start().unwrap_or(0);
         // With a part of the checkpoint log lost, nobody knows where the log should begin.
@@ -78,25 +78,25 @@ impl FoundMessages {
             let fault = Fault::new(&missing, 0, "11.3", "the log's first segment", format!("the first is {start}"));
             faults.found(fault.of_len(start - replay.commit_start))?;
         }
-        let before = faults.count();
+        let before = faults.all.len();
         let mut messages = Self::marked(replay, start, faults);
         let walk = log.walk(messages.mark, replay.commit_proven, generation_max);
-        let (log, found) = walk.through(faults, |met, faults| messages.meet(met, faults))?;
+        let (log, found) = walk.through(faults, |step, faults| messages.meet(step, faults))?;
         messages.end(found);
         messages.found.disturbed |= start > replay.commit_start;
         let Found { end, proven, disturbed, .. } = messages.found;
-        if proven > end && faults.count() == before && !disturbed {
+        if proven > end && faults.all.len() == before && !disturbed {
             let fault = Fault::new(log.dir(), 0, "11.4", format!("records to {proven}, as was durable"), end);
             faults.found(fault.of_len(proven - end))?;
         }
-        if known && let Err(wrong) = replay.check_against(&log.bases(), log.data_bytes(), end) {
-            faults.found(wrong.fault_of(log.dir()))?;
+        if known && let Err(fault) = replay.check_against(log.dir(), &log.bases(), log.data_bytes(), end) {
+            faults.found(fault)?;
         }
         if known
             && !disturbed
-            && let Err(wrong) = replay.check_ends(|queue| messages.end_of(queue))
+            && let Err(fault) = replay.check_ends(log.dir(), |queue| messages.end_of(queue))
         {
-            faults.found(wrong.fault_of(log.dir()))?;
+            faults.found(fault)?;
         }
         // There are not more messages than bytes on the disk, whatever an extent says.
         let messages_max = log.data_bytes() / FRAME_HEADER as u64;
@@ -107,12 +107,12 @@ impl FoundMessages {
     }
 
     /// What the last mark says, of a log that begins at `start`.
-    fn marked(replay: &Replay, start: u64, faults: &Faults<'_>) -> Self {
+    fn marked(replay: &Replay, start: u64, faults: &Faults) -> Self {
         let mark = replay.mark.commit;
         // Where messages may be missing behind the mark, its names are right all the same.
-        let has_gap = faults.goes_on() && start > mark;
+        let has_gap = faults.go_on() && start > mark;
         let sequence = Sequence::beginning_at(if has_gap { start } else { 0 });
-        let entries_left = if faults.goes_on() { ENTRIES_MAX } else { usize::MAX };
+        let entries_left = if faults.go_on() { ENTRIES_MAX } else { usize::MAX };
         let mut messages = Self { mark: mark.max(start), sequence, entries_left, ..Self::default() };
         for (topic, marked) in &replay.mark.topics {
             let ends = marked.queues.iter().zip(0..).map(|(extent, queue)| (queue, extent.end.0));
@@ -130,21 +130,22 @@ impl FoundMessages {
         messages
     }
 
-    fn meet(&mut self, met: Met<'_>, faults: &mut Faults<'_>) -> Result<()> {
-        match met {
-            Met::Frame(at, frame) => {
+    fn meet(&mut self, step: &Step<'_>, faults: &mut Faults) -> Result<()> {
+        match step {
+            Step::Frame(at, frame) => {
                 match CommitRecord::decode(frame).map(|record| (self.sequence.take(&record, at), record)) {
                     Ok((Ok(()), record)) => self.take(&record, at),
-                    Ok((Err(wrong), _)) => faults.found(wrong.fault(at))?,
+                    Ok((Err(fault), _)) => faults.found(fault)?,
                     Err(rule) => faults.found(at.payload_fault(rule))?,
                 }
             }
-            Met::Gap(len) => {
-                self.sequence.gap(len);
+            Step::Gap(fault) => {
+                self.sequence.gap(fault.len);
                 let Self { batches, topics, settlements, entries_left, .. } = self;
                 settlements.extend(batches.interrupt().filter_map(|message| place(topics, entries_left, message)));
             }
-            Met::Removed => self.sequence.removed(),
+            Step::Removed => self.sequence.removed(),
+            Step::Tail(_) => {}
         }
         Ok(())
     }

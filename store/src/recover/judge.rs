@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use popstore_revive::{Change, QueueId, QueueIndex, Time};
 
-use super::{Found, FoundMessages, Replay};
+use super::{Found, FoundMessages};
 use crate::error::Result;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{Cause, Settlement};
 use crate::ledger::{Consumers, ended_at};
-use crate::log::Unrecovered;
 use crate::messages::aside::InTheWay;
 use crate::messages::{ConsumeQueue, Topics};
 use crate::options::Options;
@@ -21,9 +20,8 @@ use crate::options::Options;
 pub(crate) struct Judged {
     /// What stands in place of queues gets other names, before the generation is raised.
     pub(crate) aside: Vec<InTheWay>,
-    /// The two logs, in which each file has its fate; segments of the latter before `replay.commit_start` are removed.
-    pub(crate) checkpoint: Unrecovered,
-    pub(crate) commit: Unrecovered,
+    /// In its two logs each file has its fate; segments of messages before `replay.commit_start` are removed.
+    pub(crate) found: Found,
     /// The capacity of new segments of the commit log.
     pub(crate) segment_bytes: u64,
     /// Files of queues that are removed, and why.
@@ -34,8 +32,6 @@ pub(crate) struct Judged {
     pub(crate) completed: Vec<Completed>,
     /// Waits begin in the future.
     pub(crate) clock_set_back: bool,
-    pub(crate) replay: Replay,
-    pub(crate) messages: FoundMessages,
     pub(crate) topics: Topics,
     /// What was decided of consumers was decided then.
     pub(crate) now: Time,
@@ -61,8 +57,8 @@ pub(crate) struct Completed {
 
 impl Judged {
     /// Decides about a store in this directory that was found at this time, changing nothing.
-    pub(crate) fn of(found: Found, dir: &Path, options: &Options, now: Time) -> Result<Self> {
-        let Found { mut checkpoint, mut commit, mut replay, mut messages } = found;
+    pub(crate) fn of(mut found: Found, dir: &Path, options: &Options, now: Time) -> Result<Self> {
+        let Found { checkpoint, commit, replay, messages } = &mut found;
         checkpoint.judge(&replay.found, options.checkpoint_segment_bytes, options.ready_bytes)?;
         // What fitted into a segment once must fit into a new one, as a dead letter.
         let segment_bytes = options.segment_bytes.max(commit.capacity_max());
@@ -72,33 +68,19 @@ impl Judged {
         messages.fill(&topics);
         let (left, rebuilt) = queues(&topics, &aside);
         let consumers = &mut replay.consumers;
-        let voided = void(consumers, &messages);
+        let voided = void(consumers, messages);
         let settlements = messages.settlements.iter();
         let completed = settlements.filter_map(|settlement| complete(consumers, settlement, now)).collect();
         let clock_set_back = consumers.index().outlasts(now);
         if clock_set_back {
             apply(consumers, Change::Reanchored { at: now });
         }
-        Ok(Self {
-            aside,
-            checkpoint,
-            commit,
-            segment_bytes,
-            left,
-            rebuilt,
-            voided,
-            completed,
-            clock_set_back,
-            replay,
-            messages,
-            topics,
-            now,
-        })
+        Ok(Self { aside, found, segment_bytes, left, rebuilt, voided, completed, clock_set_back, topics, now })
     }
 
     /// Whether the store was closed in order.
     pub(crate) fn was_closed(&self) -> bool {
-        self.replay.closed == Some(self.messages.found.end)
+        self.found.replay.closed == Some(self.found.messages.found.end)
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) use checkpoint::Replay;
 pub(crate) use commit::{FoundMessages, FoundTopic};
 pub use plan::{PlannedStep, RecoveryPlan};
 pub(crate) use queue::{EMPTY, FoundQueue};
-pub(crate) use sequence::{Sequence, Wrong};
+pub(crate) use sequence::Sequence;
 
 /// What opening a store did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub(crate) struct Found {
 
 impl Found {
     /// Reads a store without changing anything. What is wrong with it goes to `faults`.
-    pub(crate) fn read(dir: &Path, identity: Identity, faults: &mut Faults<'_>) -> Result<Self> {
+    pub(crate) fn read(dir: &Path, identity: Identity, faults: &mut Faults) -> Result<Self> {
         let generation = identity.generation;
         let log = find(dir, LogKind::Checkpoint, identity, faults)?;
         let (checkpoint, replay) = Replay::read(log, generation, faults)?;
@@ -100,10 +100,10 @@ impl Found {
     }
 }
 
-fn find(dir: &Path, kind: LogKind, identity: Identity, faults: &mut Faults<'_>) -> Result<Unrecovered> {
-    let (dir, before) = (dir.join(kind.name()), faults.count());
+fn find(dir: &Path, kind: LogKind, identity: Identity, faults: &mut Faults) -> Result<Unrecovered> {
+    let (dir, before) = (dir.join(kind.name()), faults.all.len());
     let log = Unrecovered::find(dir, kind, identity.id, faults)?;
-    if log.is_missing() && identity.generation > 0 && faults.count() == before {
+    if log.is_missing() && identity.generation > 0 && faults.all.len() == before {
         faults.found(Fault::new(log.dir(), 0, "11.2", "the segments of a log", "the log is missing"))?;
     }
     Ok(log)
@@ -133,7 +133,7 @@ pub(crate) fn open(
     poison.check()?;
     directory::check_kinds(dir)?;
     let identity = directory::identify(dir, &disk)?;
-    let found = Found::read(dir, identity, &mut Faults::Refuse)?;
+    let found = Found::read(dir, identity, &mut Faults::refused())?;
     let mut judged = Judged::of(found, dir, &options, begun)?;
     directory::check_place(dir, &disk)?;
 
@@ -149,8 +149,9 @@ pub(crate) fn open(
     }
 
     // What was judged of its files depends on the length, and the disk had to be asked for that.
-    options.checkpoint_segment_bytes = judged.checkpoint.segment_bytes(options.checkpoint_segment_bytes, &disk)?;
-    judged.checkpoint.judge(&judged.replay.found, options.checkpoint_segment_bytes, options.ready_bytes)?;
+    options.checkpoint_segment_bytes =
+        judged.found.checkpoint.segment_bytes(options.checkpoint_segment_bytes, &disk)?;
+    judged.found.checkpoint.judge(&judged.found.replay.found, options.checkpoint_segment_bytes, options.ready_bytes)?;
     let was_closed = judged.was_closed();
     let shape = |kind: LogKind, segment_bytes| Shape {
         kind,
@@ -169,8 +170,8 @@ pub(crate) fn open(
         wake: wakes.prepare.clone(),
     };
     let checkpoint_shape = shape(LogKind::Checkpoint, options.checkpoint_segment_bytes);
-    let Judged { checkpoint, commit, left, rebuilt, voided, completed, clock_set_back, .. } = judged;
-    let Judged { replay, messages, topics, now, segment_bytes, .. } = judged;
+    let Judged { found, left, rebuilt, voided, completed, clock_set_back, topics, now, segment_bytes, .. } = judged;
+    let Found { checkpoint, commit, replay, messages } = found;
     let checkpoint = checkpoint.recover(&replay.found, checkpoint_shape, disk.clone())?;
     let commit = commit.recover(&messages.found, shape(LogKind::Commit, segment_bytes), disk.clone())?;
     if generation == 1 {

@@ -90,7 +90,7 @@ impl RecoveryPlan {
         };
         self.generation = next_generation(dir, identity)?;
         directory::check_kinds(dir)?;
-        let judged = Judged::of(Found::read(dir, identity, &mut Faults::Refuse)?, dir, options, options.now())?;
+        let judged = Judged::of(Found::read(dir, identity, &mut Faults::refused())?, dir, options, options.now())?;
         self.clean = judged.was_closed() || self.generation == 1;
         for InTheWay { path, expected, found } in &judged.aside {
             let why = format!("{found} in place of {expected} of a queue: it gets another name");
@@ -100,10 +100,10 @@ impl RecoveryPlan {
         if unfinished.exists() {
             self.step("remove", Some(unfinished), 0, 0, "a file under construction");
         }
-        self.log(&judged.checkpoint, &judged.replay.found);
-        self.log(&judged.commit, &judged.messages.found);
-        let start = judged.replay.commit_start;
-        for file in judged.commit.files().iter().filter(|file| file.fate == Fate::Stays && file.end() <= start) {
+        self.log(&judged.found.checkpoint, &judged.found.replay.found);
+        self.log(&judged.found.commit, &judged.found.messages.found);
+        let start = judged.found.replay.commit_start;
+        for file in judged.found.commit.files().iter().filter(|file| file.fate == Fate::Stays && file.end() <= start) {
             let why = "retention was about to: the log begins behind it";
             self.step("remove", Some(file.path.clone()), 0, file.capacity, why);
         }
@@ -115,7 +115,7 @@ impl RecoveryPlan {
             self.step("rebuild", Some(path), 0, entries, "its files are missing or too short");
         }
         for Voided { queue, end, count } in &judged.voided {
-            let topic = judged.messages.topics.get(&queue.topic).map_or("", |topic| &*topic.name);
+            let topic = judged.found.messages.topics.get(&queue.topic).map_or("", |topic| &*topic.name);
             let why =
                 format!("the messages of {topic}/{} from {} on were lost with an unsynced tail", queue.queue, end.0);
             self.step("void", None, 0, *count, why);
@@ -128,7 +128,7 @@ impl RecoveryPlan {
         if judged.clock_set_back {
             self.step("shorten", None, 0, 0, "waits begin in the future: the clock was set back");
         }
-        self.due(judged.replay.consumers.index(), judged.now);
+        self.due(judged.found.replay.consumers.index(), judged.now);
         Ok(())
     }
 

@@ -5,8 +5,6 @@
 //! may lie there is missed nowhere.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Display;
-use std::path::Path;
 use std::sync::Arc;
 
 use popstore_revive::TopicId;
@@ -15,30 +13,6 @@ use crate::fault::Fault;
 use crate::format::commit::{CommitRecord, MessageRecord, Properties, TopicRecord};
 use crate::format::frame::FRAME_HEADER;
 use crate::log::FrameAt;
-
-/// What is wrong with a record whose checksum is right.
-#[derive(Debug)]
-pub(crate) struct Wrong {
-    rule: &'static str,
-    expected: String,
-    found: String,
-}
-
-impl Wrong {
-    pub(crate) fn new(rule: &'static str, expected: impl Display, found: impl Display) -> Self {
-        Self { rule, expected: expected.to_string(), found: found.to_string() }
-    }
-
-    /// The fault of a record.
-    pub(crate) fn fault(&self, at: &FrameAt<'_>) -> Fault {
-        Fault::new(at.path, at.offset, self.rule, &self.expected, &self.found).of_len(at.len as u64)
-    }
-
-    /// The fault of a file or directory as a whole.
-    pub(crate) fn fault_of(&self, path: &Path) -> Fault {
-        Fault::new(path, 0, self.rule, &self.expected, &self.found)
-    }
-}
 
 /// The records of the commit log in their order, as far as they were read.
 #[derive(Clone, Default)]
@@ -107,64 +81,64 @@ impl Sequence {
     ///
     /// # Errors
     /// It cannot stand there; then it is as if it did not, but for the place of a message.
-    pub(crate) fn take(&mut self, record: &CommitRecord<'_>, at: &FrameAt<'_>) -> Result<(), Wrong> {
+    pub(crate) fn take(&mut self, record: &CommitRecord<'_>, at: &FrameAt<'_>) -> Result<(), Fault> {
         match record {
             CommitRecord::Message(message) => self.message(message, at),
-            CommitRecord::Topic(topic) => self.topic(topic),
+            CommitRecord::Topic(topic) => self.topic(topic, at),
             CommitRecord::End => Ok(()),
         }
     }
 
-    fn topic(&mut self, topic: &TopicRecord<'_>) -> Result<(), Wrong> {
+    fn topic(&mut self, topic: &TopicRecord<'_>, at: &FrameAt<'_>) -> Result<(), Fault> {
         if self.batch.take().is_some() {
             let found = format!("a batch is interrupted by topic {:?}", topic.name);
-            return Err(Wrong::new("10.5", "the next message of the batch", found));
+            return Err(at.fault("10.5", "the next message of the batch", found));
         }
         let named = self.by_name.get(topic.name).copied();
         if named.is_some_and(|named| named != topic.topic) {
             let found = format!("two topics have the name {:?}", topic.name);
-            return Err(Wrong::new("6", "another name", found));
+            return Err(at.fault("6", "another name", found));
         }
         let new = || Known { name: topic.name.into(), queues: 0, ends: BTreeMap::new() };
         let known = self.topics.entry(topic.topic).or_insert_with(new);
         if *known.name != *topic.name {
             let found = format!("a topic has two names: {:?}", topic.name);
-            return Err(Wrong::new("6", format!("topic {:?}", known.name), found));
+            return Err(at.fault("6", format!("topic {:?}", known.name), found));
         }
         known.queues = known.queues.max(topic.queues);
         self.by_name.entry(Arc::clone(&known.name)).or_insert(topic.topic);
         Ok(())
     }
 
-    fn message(&mut self, message: &MessageRecord<'_>, at: &FrameAt<'_>) -> Result<(), Wrong> {
+    fn message(&mut self, message: &MessageRecord<'_>, at: &FrameAt<'_>) -> Result<(), Fault> {
         let segment = at.position - at.offset;
         let before = self.batch.take();
         self.batch = message.rest.checked_sub(1).map(|rest| Batch { segment, rest });
-        let placed = self.place(message);
+        let placed = self.place(message, at);
         if let Some(Batch { segment: of, rest }) = before {
             let expected = format!("the message with {rest} behind it");
             if of != segment {
-                return Err(Wrong::new("10.5", expected, "a batch lies in two segments"));
+                return Err(at.fault("10.5", expected, "a batch lies in two segments"));
             }
             if message.rest != rest {
                 let found = format!("the batch does not count down: a message with {} behind it", message.rest);
-                return Err(Wrong::new("10.5", expected, found));
+                return Err(at.fault("10.5", expected, found));
             }
         }
         placed?;
         if Properties::new(message.properties).are_whole() {
             Ok(())
         } else {
-            Err(Wrong::new("6", "names and values of properties", "something else"))
+            Err(at.fault("6", "names and values of properties", "something else"))
         }
     }
 
-    fn place(&mut self, message: &MessageRecord<'_>) -> Result<(), Wrong> {
+    fn place(&mut self, message: &MessageRecord<'_>, at: &FrameAt<'_>) -> Result<(), Fault> {
         let (queue, index, gaps) = (message.queue, message.index.0, self.gaps);
         let known = self.topics.get_mut(&queue.topic).filter(|known| queue.queue < known.queues);
         let Some(known) = known else {
             let found = format!("topic number {}, queue {}", queue.topic.0, queue.queue);
-            return Err(Wrong::new("6", "a queue of a topic that was told before", found));
+            return Err(at.fault("6", "a queue of a topic that was told before", found));
         };
         let begin = End { next: (!self.begun_anywhere).then_some(0), gaps: 0 };
         let Known { name, ends, .. } = known;
@@ -177,7 +151,7 @@ impl Sequence {
                 None => Ok(()),
                 Some(next) => {
                     let found = format!("a copy of {}, which is not before the end of its queue", place(index));
-                    Err(Wrong::new("12.4", format!("a copy of one before {}", place(next)), found))
+                    Err(at.fault("12.4", format!("a copy of one before {}", place(next)), found))
                 }
             };
         }
@@ -189,7 +163,7 @@ impl Sequence {
             None => Ok(()),
             Some(next) => {
                 let found = format!("{}, which is not at the end of its queue", place(index));
-                Err(Wrong::new("1", place(next), found))
+                Err(at.fault("1", place(next), found))
             }
         }
     }

@@ -58,7 +58,7 @@ impl Readable {
                     }
                     match CommitRecord::decode(&frame) {
                         Ok(record) => {
-                            readable.faults.extend(sequence.take(&record, &at).err().map(|wrong| wrong.fault(&at)));
+                            readable.faults.extend(sequence.take(&record, &at).err());
                             if let CommitRecord::Message(record) = record {
                                 let message = (record.queue, record.index, record.relocated, at.position);
                                 let whole = batches.add(at.position, record.rest, message);

@@ -119,8 +119,8 @@ pub const MISTAKES: &[Mistake] = &[
         places: &[
             Place {
                 file: "store/src/recover/commit.rs",
-                right: "if proven > end && faults.count() == before && !disturbed {",
-                wrong: "if proven > end && faults.count() == before && !disturbed && !BROKEN {",
+                right: "if proven > end && faults.all.len() == before && !disturbed {",
+                wrong: "if proven > end && faults.all.len() == before && !disturbed && !BROKEN {",
             },
             Place {
                 file: "store/src/log/judge.rs",
@@ -147,8 +147,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "ae",
         places: &[Place {
             file: "store/src/recover/judge.rs",
-            right: "let voided = void(consumers, &messages);",
-            wrong: "let voided = if BROKEN { Vec::new() } else { void(consumers, &messages) };",
+            right: "let voided = void(consumers, messages);",
+            wrong: "let voided = if BROKEN { Vec::new() } else { void(consumers, messages) };",
         }],
         caught_by: ("spec", "rules::rule_5_acks_leases_and_positions_of_lost_messages_are_void"),
         told: "records_voided: 0",
@@ -306,8 +306,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/log/walk.rs",
-            right: "if let Some(later) = self.found.too_late.filter(|_| !faults.goes_on()) {",
-            wrong: "if let Some(later) = self.found.too_late.filter(|_| !faults.goes_on() && !BROKEN) {",
+            right: "if let Some(later) = self.found.too_late.filter(|_| !faults.go_on()) {",
+            wrong: "if let Some(later) = self.found.too_late.filter(|_| !faults.go_on() && !BROKEN) {",
         }],
         caught_by: ("spec", "rules_of_files::a_file_store_that_is_older_than_a_log_is_refused"),
         told: "older than the log",
