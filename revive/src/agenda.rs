@@ -73,11 +73,13 @@ impl Agenda {
         }
     }
 
-    /// Forgets everything of a group.
-    pub(crate) fn forget(&mut self, group: GroupId) {
-        self.leases.retain(|(_, place)| place.0 != group);
-        self.visible.retain(|(_, place)| place.0 != group);
-        self.ended.retain(|place| place.0 != group);
+    /// Removes the entries of a block that is gone with its group.
+    pub(crate) fn remove(&mut self, place: Place, block: &Block) {
+        block.times().lease_end.map(|due| self.leases.remove(&(due, place)));
+        for due in block.waits() {
+            self.visible.remove(&(due, place));
+        }
+        self.ended.remove(&place);
     }
 
     /// The blocks with a lease that is over at `now`, by the end of the first.

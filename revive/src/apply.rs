@@ -21,9 +21,10 @@ impl Index {
                 0
             }
             Change::GroupRemoved { group } => {
-                self.groups.remove(group);
+                for (queue, held) in self.groups.remove(group).into_iter().flat_map(|known| known.queues) {
+                    held.blocks.iter().for_each(|(number, block)| self.agenda.remove((*group, queue, number), block));
+                }
                 self.beginnings.remove(group);
-                self.agenda.forget(*group);
                 0
             }
             Change::Positioned { group, queue, position } => match self.groups.get_mut(group) {
