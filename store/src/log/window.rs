@@ -68,6 +68,7 @@ impl Window {
     }
 
     /// The bytes from `at` on: at least `wanted`, if the segment has that many.
+    #[inline]
     pub(super) fn at_least(&mut self, at: u64, wanted: usize) -> Result<&[u8]> {
         let file = match &self.bytes_of {
             Source::File(file) => file,

@@ -53,13 +53,14 @@ impl FoundTopic {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct FoundMessage {
     queue: QueueId,
     index: QueueIndex,
     entry: Entry,
     relocated: bool,
-    settlement: Option<Settlement>,
+    /// Few have one.
+    settlement: Option<Box<Settlement>>,
 }
 
 impl FoundMessages {
@@ -132,13 +133,13 @@ impl FoundMessages {
 
     fn meet(&mut self, step: &Step<'_>, faults: &mut Faults) -> Result<()> {
         match step {
-            Step::Frame(at, frame) => {
-                match CommitRecord::decode(frame).map(|record| (self.sequence.take(&record, at), record)) {
-                    Ok((Ok(()), record)) => self.take(&record, at),
-                    Ok((Err(fault), _)) => faults.found(fault)?,
-                    Err(rule) => faults.found(at.payload_fault(rule))?,
-                }
-            }
+            Step::Frame(at, frame) => match CommitRecord::decode(frame) {
+                Ok(record) => match self.sequence.take(&record, at) {
+                    Ok(()) => self.take(&record, at),
+                    Err(fault) => faults.found(fault)?,
+                },
+                Err(rule) => faults.found(at.payload_fault(rule))?,
+            },
             Step::Gap(fault) => {
                 self.sequence.gap(fault.len);
                 let Self { batches, topics, settlements, entries_left, .. } = self;
@@ -154,9 +155,9 @@ impl FoundMessages {
         match record {
             CommitRecord::Message(message) => {
                 let Self { batches, topics, settlements, entries_left, .. } = self;
-                let whole = batches.add(at.position, message.rest, found_message(message, at));
-                let placed = whole.into_iter().flatten().filter_map(|message| place(topics, entries_left, message));
-                settlements.extend(placed);
+                if let Some(whole) = batches.add(at.position, message.rest, found_message(message, at)) {
+                    whole.for_each(|message| settlements.extend(place(topics, entries_left, message)));
+                }
             }
             CommitRecord::Topic(topic) => {
                 let new = || FoundTopic { name: topic.name.into(), queues: Sparse::default() };
@@ -214,11 +215,11 @@ fn place(
         return None;
     }
     queue.push(message.index.0, message.entry, entries_left);
-    message.settlement
+    message.settlement.map(|settlement| *settlement)
 }
 
 fn found_message(message: &MessageRecord<'_>, at: &FrameAt<'_>) -> FoundMessage {
     let entry = Entry { offset: at.position, size: at.len as u32, tag: tag_hash(message.tag.as_bytes()) };
-    let MessageRecord { queue, index, relocated, settlement, .. } = *message;
-    FoundMessage { queue, index, entry, relocated, settlement }
+    let MessageRecord { queue, index, relocated, .. } = *message;
+    FoundMessage { queue, index, entry, relocated, settlement: message.settlement.map(Box::new) }
 }

@@ -115,15 +115,15 @@ impl Sequence {
         let before = self.batch.take();
         self.batch = message.rest.checked_sub(1).map(|rest| Batch { segment, rest });
         let placed = self.place(message, at);
-        if let Some(Batch { segment: of, rest }) = before {
+        if let Some(Batch { segment: of, rest }) =
+            before.filter(|one| (one.segment, one.rest) != (segment, message.rest))
+        {
             let expected = format!("the message with {rest} behind it");
             if of != segment {
                 return Err(at.fault("10.5", expected, "a batch lies in two segments"));
             }
-            if message.rest != rest {
-                let found = format!("the batch does not count down: a message with {} behind it", message.rest);
-                return Err(at.fault("10.5", expected, found));
-            }
+            let found = format!("the batch does not count down: a message with {} behind it", message.rest);
+            return Err(at.fault("10.5", expected, found));
         }
         placed?;
         if Properties::new(message.properties).are_whole() {
