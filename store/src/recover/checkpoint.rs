@@ -86,7 +86,7 @@ impl Replay {
         if start > 0 && replay.snapshots == 0 {
             replay.found.disturbed = true;
             let expected = "a whole snapshot, since the log begins in its middle";
-            faults.found(Fault::new(log.dir(), 0, "11.2", expected, "no whole snapshot"))?;
+            faults.found(Fault::new(log.dir(), 0, "11.2", expected, "it holds no whole snapshot"))?;
         }
         Ok((log, replay))
     }

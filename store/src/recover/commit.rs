@@ -76,7 +76,13 @@ impl FoundMessages {
         let known = faults.spare(&log.dir().with_file_name(LogKind::Checkpoint.name()));
         if start > replay.commit_start && known {
             let missing = log.dir().join(segment_name(replay.commit_start));
-            let fault = Fault::new(&missing, 0, "11.3", "the log's first segment", format!("the first is {start}"));
+            let fault = Fault::new(
+                &missing,
+                0,
+                "11.3",
+                "the log's first segment",
+                format!("segments before {start} are missing"),
+            );
             faults.found(fault.of_len(start - replay.commit_start))?;
         }
         let before = faults.all.len();

@@ -291,6 +291,17 @@ pub const MISTAKES: &[Mistake] = &[
         told: "as if nothing was wrong",
     },
     Mistake {
+        name: "take what lies behind a link for the files of a queue",
+        breaks: "a",
+        places: &[Place {
+            file: "store/src/recover/judge.rs",
+            right: "let has_dir = !queue.dir()",
+            wrong: "let has_dir = BROKEN || !queue.dir()",
+        }],
+        caught_by: ("spec", "derived::files_behind_a_link_are_no_files_of_a_queue"),
+        told: "action: \"remove\"",
+    },
+    Mistake {
         name: "leave what stands in place of a queue",
         breaks: "a",
         places: &[Place {

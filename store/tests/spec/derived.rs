@@ -98,6 +98,23 @@ fn what_is_in_the_place_of_a_queue_is_put_aside_not_followed() {
     }
 }
 
+/// What opening does is decided before the link gets another name.
+#[test]
+fn files_behind_a_link_are_no_files_of_a_queue() {
+    let (mut scene, outside) = store();
+    // A queue of other options has such a file, and opening would remove it.
+    let theirs = outside.path().join("directory").join(format!("{:020}", 1));
+    std::fs::write(&theirs, "theirs").unwrap();
+    let queue = scene.path.join("queues/orders/0");
+    remove(&queue);
+    LinkToDirectory.put(&queue, outside.path());
+    let plan = RecoveryPlan::read_for(&scene.path, &scene.options).unwrap();
+    assert!(plan.steps.iter().all(|step| step.action != "remove"), "{plan:?}");
+    scene.open();
+    assert_eq!(scene.store().recovery().queues_rebuilt, 1);
+    assert_eq!(std::fs::read(&theirs).unwrap(), b"theirs");
+}
+
 #[test]
 fn what_was_put_aside_before_stays() {
     let (mut scene, outside) = store();
