@@ -141,7 +141,8 @@ impl Log {
                 step.max(self.shape.ready_bytes)
             }
             LogKind::Checkpoint if self.fills_late() => CHECKPOINT_STEP.min(self.shape.segment_bytes),
-            LogKind::Checkpoint => self.shape.segment_bytes + head.segment.capacity,
+            // A head that an open has found may claim any room.
+            LogKind::Checkpoint => self.shape.segment_bytes + head.segment.capacity.min(2 * self.shape.segment_bytes),
         }
     }
 

@@ -17,6 +17,8 @@ use crate::format::header::{SEGMENT_HEADER, SegmentHeader};
 use crate::segment::{ReadMap, StoreFile, holes};
 
 const CAPACITY_MAX: u64 = 1 << 36;
+/// More than a message grows by when it becomes a letter, with the record of the topic that may have to come first.
+const LETTER_GROWTH: u64 = 1 << 10;
 
 /// A log that was not recovered: it can be read, not appended to.
 pub(crate) struct Unrecovered {
@@ -208,6 +210,13 @@ impl Unrecovered {
 
     pub(crate) fn into_files(self) -> Vec<SegmentFile> {
         self.files
+    }
+
+    /// How long a segment must be for the largest message there can be, as a dead letter: one is no longer than what its
+    /// segment holds, whatever room a header claims.
+    pub(crate) fn segment_bytes_min(&self) -> u64 {
+        let needed = |file: &SegmentFile| file.capacity.min(file.data.saturating_add(LETTER_GROWTH));
+        self.files.iter().map(needed).max().unwrap_or(0)
     }
 
     /// The length of its longest segment.

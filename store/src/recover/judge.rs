@@ -61,7 +61,7 @@ impl Judged {
         let Found { checkpoint, commit, replay, messages } = &mut found;
         checkpoint.judge(&replay.found, options.checkpoint_segment_bytes, options.ready_bytes)?;
         // What fitted into a segment once must fit into a new one, as a dead letter.
-        let segment_bytes = options.segment_bytes.max(commit.capacity_max());
+        let segment_bytes = options.segment_bytes.max(commit.segment_bytes_min());
         commit.judge(&messages.found, segment_bytes, options.ready_bytes)?;
         let aside = messages.in_the_way(dir)?;
         let topics = Topics::new(dir, options.entries_per_file, replay.next_topic);

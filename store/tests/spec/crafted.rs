@@ -6,9 +6,10 @@ use crate::forge::{
     Judged, Raw, Record, T, V, advance, end_of, forge, found, group, mark, mark_topic, message, message_with, options,
     popped, record, topic, write,
 };
-use crate::scene::{Scene, TOPIC, secs};
+use crate::scene::{MODES, Scene, TOPIC, secs};
 use popstore::inspect::Snapshot;
-use popstore::{Error, Message, fuzzing};
+use popstore::{Error, GroupOptions, Message, Options, Retention, fuzzing};
+use std::os::unix::fs::MetadataExt;
 
 /// How many stores are made of lies by chance.
 const CASES: u32 = 150;
@@ -394,4 +395,29 @@ fn two_topics_of_one_name_are_refused_also_behind_a_mark() {
     let judged = found(scene).judge();
     assert!(judged.refused.unwrap().contains("two topics have the name"));
     assert!(judged.faults.iter().any(|fault| fault.contains("two topics have the name")), "{:?}", judged.faults);
+}
+
+/// Whatever is kept ready is as much as one segment, and that of new ones is what messages can need.
+#[test]
+fn a_header_that_claims_much_room_is_not_given_it() {
+    for log in ["commit", "checkpoint"] {
+        for mode in MODES {
+            let options = Options::default().durability(mode).retention(Retention::keep().when_done());
+            let mut scene = Scene::with(options, GroupOptions::default());
+            scene.append_many("m", 3);
+            scene.kill_and(|dir| {
+                change(&segments(dir, log).pop().unwrap(), |bytes| {
+                    bytes[40..48].copy_from_slice(&(1_u64 << 36).to_le_bytes());
+                    let crc = crc32fast::hash(&bytes[..56]);
+                    bytes[56..60].copy_from_slice(&crc.to_le_bytes());
+                });
+            });
+            (0..10).for_each(|_| assert!(scene.append("more") < 13));
+            scene.store().run_pending();
+            let files = std::fs::read_dir(scene.path.join(log)).unwrap();
+            let taken: u64 = files.map(|file| file.unwrap().metadata().unwrap().blocks() * 512).sum();
+            assert!(taken < 4 << 20, "{log}, {mode:?}: {taken} bytes");
+            assert_eq!(scene.pop_up_to(100).len(), 13);
+        }
+    }
 }
