@@ -1,6 +1,7 @@
 //! Keeps the house in order: who may use whom, how long files are, what they begin with.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 400;
@@ -137,6 +138,60 @@ fn a_forbidden_import_would_be_found() {
     assert_eq!(upward("verbs", "use crate::engine::Engine; // crate::store"), None);
     assert_eq!(broken("use std::fs;", FORBIDDEN[0].1), Some("std::fs"));
     assert!(!faults(&[("store/src/log", &["crate::segment"])]).is_empty());
+}
+
+/// The names of the fields that structs declare among these lines, and whether other files may write them.
+fn fields(text: &str) -> impl Iterator<Item = (&str, bool)> {
+    let declared = |line: &'_ str| line.starts_with("    ") && !line.starts_with("     ") && line.ends_with(',');
+    text.lines().filter(move |line| declared(line)).filter_map(|line| {
+        let (front, _) = line.trim().split_once(": ")?;
+        let (is_open, name) = match front.strip_prefix("pub(crate) ") {
+            Some(name) => (true, name),
+            None => (false, front.strip_prefix("pub ").unwrap_or(front)),
+        };
+        name.chars().all(|c| c.is_alphanumeric() || c == '_').then_some((name, is_open))
+    })
+}
+
+/// The fields that these lines write, but those of `self` and of ranges.
+fn written(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().map(|line| line.split("//").next().unwrap());
+    lines.filter(|line| !line.contains("let ")).filter_map(|line| {
+        let front = [" += ", " -= ", " |= ", " = "].iter().find_map(|sign| line.split_once(sign))?.0;
+        let (owner, field) = front.rsplit_once('.')?;
+        (!owner.ends_with("self") && !["start", "end"].contains(&field)).then_some(field)
+    })
+}
+
+/// A field that other rooms may read is written only in the room of its struct. A name that the writing room has, too, is
+/// taken for its own; the root of a room is its door.
+#[test]
+fn no_room_writes_the_fields_of_another() {
+    let src = root().join("store/src");
+    let mut declared: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut own: BTreeSet<(String, String)> = BTreeSet::new();
+    let sources = sources("store/src").into_iter().filter(|(path, _)| !path.to_str().unwrap().contains("golden"));
+    let without_tests = |text: &str| text.split("#[cfg(test)]").next().unwrap().to_string();
+    let files: Vec<(PathBuf, String)> = sources.map(|(path, text)| (path, without_tests(&text))).collect();
+    let room = |path: &Path| path.strip_prefix(&src).unwrap().iter().next().unwrap().to_str().unwrap().to_string();
+    for (path, text) in &files {
+        let is_root = path.ends_with("mod.rs") || path.parent() == Some(&src);
+        for (name, is_open) in fields(text) {
+            own.insert((room(path), name.to_string()));
+            if is_open && !is_root {
+                declared.entry(name.to_string()).or_default().insert(room(path));
+            }
+        }
+    }
+    for (path, text) in &files {
+        for field in written(text) {
+            let of_another = declared.contains_key(field) && !own.contains(&(room(path), field.to_string()));
+            assert!(!of_another, "{}: `{field}` is a field of {:?}", path.display(), declared[field]);
+        }
+    }
+    let lines = "pub struct A {\n    pub(crate) b: u8,\n    c: u8,\n}\nfn d() {\n    e.b += 1;\n    self.b = 2;\n}\n";
+    assert_eq!(fields(lines).collect::<Vec<_>>(), [("b", true), ("c", false)]);
+    assert_eq!(written(lines).collect::<Vec<_>>(), ["b"]);
 }
 
 /// The functions among these lines, each with its length.

@@ -75,6 +75,22 @@ pub(crate) struct Found {
     pub(crate) too_late: Option<u32>,
 }
 
+impl Found {
+    /// Notes that what was found here does not fit what others say, if that is so: more may be missing than can be seen.
+    pub(crate) fn disturb(&mut self, disturbed: bool) {
+        self.disturbed |= disturbed;
+    }
+
+    /// The last records, from there on, never happened.
+    pub(crate) fn end_before(&mut self, begin: u64, records: u64) {
+        self.tail_bytes += self.end - begin;
+        self.records -= records;
+        self.end = begin;
+        // They were counted from the end that was.
+        self.blank = 0;
+    }
+}
+
 /// A walk over the frames of a log.
 pub(crate) struct Walk {
     pub(super) log: Unrecovered,

@@ -84,7 +84,7 @@ impl Replay {
         })?;
         replay.found = found;
         if start > 0 && replay.snapshots == 0 {
-            replay.found.disturbed = true;
+            replay.found.disturb(true);
             let expected = "a whole snapshot, since the log begins in its middle";
             faults.found(Fault::new(log.dir(), 0, "11.2", expected, "it holds no whole snapshot"))?;
         }

@@ -90,7 +90,7 @@ impl FoundMessages {
         let walk = log.walk(messages.mark, replay.commit_proven, generation_max);
         let (log, found) = walk.through(faults, |step, faults| messages.meet(step, faults))?;
         messages.end(found);
-        messages.found.disturbed |= start > replay.commit_start;
+        messages.found.disturb(start > replay.commit_start);
         let Found { end, proven, disturbed, .. } = messages.found;
         if proven > end && faults.all.len() == before && !disturbed {
             let fault = Fault::new(log.dir(), 0, "11.4", format!("records to {proven}, as was durable"), end);
@@ -176,11 +176,7 @@ impl FoundMessages {
     /// A batch that is not whole never happened.
     fn end(&mut self, mut found: Found) {
         if let Some((begin, count)) = self.batches.unfinished() {
-            found.tail_bytes += found.end - begin;
-            found.records -= count;
-            found.end = begin;
-            // They were counted from the end that was.
-            found.blank = 0;
+            found.end_before(begin, count);
         }
         self.found = found;
     }

@@ -91,7 +91,7 @@ impl Found {
         let (commit, mut messages) = FoundMessages::read(log, generation, &replay, faults)?;
         if messages.found.generation > replay.found.generation && faults.spare(checkpoint.dir()) {
             // Each open is on record in the checkpoint log before anything is appended.
-            messages.found.disturbed = true;
+            messages.found.disturb(true);
             let expected = format!("records of generation {}, as in the commit log", messages.found.generation);
             let found = format!("none after generation {}: it is older than the commit log", replay.found.generation);
             faults.found(Fault::new(checkpoint.dir(), 0, "11.3", expected, found))?;
