@@ -46,6 +46,21 @@ pub struct QueueEntry {
 }
 
 /// Finds messages. Keeps files open and remembers what it read, so keep it for more than one question.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use popstore::*;
+/// # let store = Store::open(dir.path())?;
+/// # store.append("orders", Message::new("12.50 EUR"))?;
+/// # use popstore::inspect::*;
+/// let snapshot = Snapshot::open(dir.path())?;
+/// let mut lookup = snapshot.lookup();
+/// assert_eq!(lookup.message("orders", 0, 0)?.unwrap().body, b"12.50 EUR");
+/// let entry = lookup.queue_entry("orders", 0, 0)?.unwrap();
+/// assert_eq!(lookup.message_at(entry.offset)?.unwrap().index, 0);
+/// # Ok(()) }
+/// ```
 pub struct Lookup<'s> {
     snapshot: &'s Snapshot,
     names: Arc<Names>,

@@ -51,6 +51,20 @@ use state::State;
 const RETRIES: usize = 32;
 
 /// One of the two logs of a store.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use popstore::*;
+/// # let store = Store::open(dir.path())?;
+/// # store.append("orders", Message::new("12.50 EUR"))?;
+/// # use popstore::inspect::*;
+/// let snapshot = Snapshot::open(dir.path())?;
+/// for log in [StoreLog::Commit, StoreLog::Checkpoint] {
+///     println!("{}: {} segments", log.name(), snapshot.segments(log)?.len());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreLog {
     /// The log of all messages.

@@ -16,6 +16,21 @@ use crate::log::{FrameAt, Step, Walk};
 use crate::recover::directory;
 
 /// Reads the commit log, record by record.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use popstore::*;
+/// # let store = Store::open(dir.path())?;
+/// # store.append("orders", Message::new("12.50 EUR"))?;
+/// # use popstore::inspect::*;
+/// let mut reader = Snapshot::open(dir.path())?.commit_log(0)?;
+/// assert!(reader.by_ref().count() > 0, "the topic and its message");
+/// store.append("orders", Message::new("9.90 EUR"))?;
+/// reader.poll()?; // for what was appended meanwhile
+/// assert!(reader.count() > 0);
+/// # Ok(()) }
+/// ```
 pub struct CommitReader {
     walk: Walk,
     names: Names,
@@ -24,6 +39,21 @@ pub struct CommitReader {
 }
 
 /// Reads the checkpoint log, record by record.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use popstore::*;
+/// # let store = Store::open(dir.path())?;
+/// # store.append("orders", Message::new("12.50 EUR"))?;
+/// # use popstore::inspect::*;
+/// for record in Snapshot::open(dir.path())?.checkpoint_log(0)? {
+///     if let Inspected::Record(entry) = record? {
+///         println!("{} at {}", entry.kind, entry.at.position);
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 pub struct CheckpointReader {
     walk: Walk,
     names: Names,

@@ -19,6 +19,22 @@ const LOOKS: u32 = 64;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// What opening a store would do.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use popstore::*;
+/// # let store = Store::open(dir.path())?;
+/// # store.append("orders", Message::new("12.50 EUR"))?;
+/// # use popstore::inspect::*;
+/// store.close()?;
+/// let plan = RecoveryPlan::read(dir.path())?;
+/// assert!(plan.clean && plan.refused.is_none());
+/// for step in &plan.steps {
+///     println!("{}: {}", step.action, step.why);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RecoveryPlan {

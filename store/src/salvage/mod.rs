@@ -36,6 +36,20 @@ const BESIDE: usize = 256;
 const KEEP_EVERY: u64 = 32 << 20;
 
 /// What was copied, and what could not be.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use popstore::*;
+/// # let store = Store::open(dir.path())?;
+/// # store.append("orders", Message::new("12.50 EUR"))?;
+/// # use popstore::inspect::*;
+/// let fresh = tempfile::tempdir().unwrap();
+/// let salvaged = Snapshot::open(dir.path())?.salvage(fresh.path(), |_, _| ())?;
+/// assert_eq!((salvaged.messages, salvaged.lost.len()), (1, 0));
+/// assert_eq!(Store::open(fresh.path())?.message("orders", 0, 0)?.unwrap().body(), b"12.50 EUR");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Salvaged {

@@ -10,6 +10,20 @@ use crate::ledger::Receipt;
 use crate::messages::StoredMessage;
 
 /// A message under a lease. Reads like a [`StoredMessage`].
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use popstore::*;
+/// # let store = Store::open(dir.path())?;
+/// # let billing = store.create_group("billing", GroupOptions::default())?;
+/// # store.append("orders", Message::new("12.50 EUR"))?;
+/// let delivery = billing.pop("orders", Pop::up_to(1))?.remove(0);
+/// assert_eq!((delivery.topic(), delivery.queue(), delivery.index()), ("orders", 0, 0));
+/// assert_eq!((delivery.body(), delivery.attempt()), (&b"12.50 EUR"[..], 1));
+/// assert!(billing.ack(delivery.receipt())?.counted());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Delivery {
     pub(crate) message: StoredMessage,
@@ -75,6 +89,21 @@ impl Delivery {
 }
 
 /// What became of an ack, nack or extend. Late handlers get exactly this; it is no error.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use popstore::*;
+/// # let store = Store::open(dir.path())?;
+/// # let billing = store.create_group("billing", GroupOptions::default())?;
+/// # store.append("orders", Message::new("12.50 EUR"))?;
+/// let delivery = billing.pop("orders", Pop::up_to(1))?.remove(0);
+/// match billing.ack(delivery.receipt())? {
+///     Settled::HandedOutAgain { attempt } => println!("delivery {attempt} works on it now: undo"),
+///     settled => assert!(settled.counted()),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use = "a late handler is told here that its work may be done again"]
 #[non_exhaustive]

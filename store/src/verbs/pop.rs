@@ -18,6 +18,21 @@ const INVISIBLE_MIN: Duration = Duration::from_millis(1);
 const INVISIBLE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What to pop: how many messages at most, for how long, from which queue.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use popstore::*;
+/// # let store = Store::open(dir.path())?;
+/// # let billing = store.create_group("billing", GroupOptions::default())?;
+/// # store.append("orders", Message::new("12.50 EUR"))?;
+/// use std::time::Duration;
+/// store.create_topic("orders", 4)?;
+/// let pop = Pop::up_to(32).invisible_for(Duration::from_secs(60)).queue(0);
+/// assert_eq!(billing.pop("orders", pop)?.len(), 1);
+/// assert!(billing.pop("orders", Pop::up_to(32))?.is_empty());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pop {
     messages_max: u32,

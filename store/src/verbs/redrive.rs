@@ -15,6 +15,24 @@ use crate::log::Room;
 use crate::messages::{StoredMessage, Topic, dead_letters_of};
 
 /// A message that used up its deliveries, with its history.
+///
+/// ```
+/// # fn main() -> popstore::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use popstore::*;
+/// # let store = Store::open(dir.path())?;
+/// # let once = GroupOptions::default().max_reconsume_times(0);
+/// # let billing = store.create_group("billing", once)?;
+/// # store.append("orders", Message::new("12.50 EUR"))?;
+/// # let popped = billing.pop("orders", Pop::up_to(1))?;
+/// # let _ = billing.nack(popped[0].receipt(), std::time::Duration::ZERO)?;
+/// # while billing.dead_letters()?.next().is_none() { std::thread::yield_now(); }
+/// let letter = billing.dead_letters()?.next().unwrap()?;
+/// assert_eq!((letter.origin_topic(), letter.origin_index(), letter.attempts()), ("orders", 0, 1));
+/// assert_eq!(letter.reason(), EndReason::Nacked);
+/// assert!(letter.appended_at() <= letter.popped_at() && letter.popped_at() <= letter.buried_at());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
     store: u128,
