@@ -186,6 +186,15 @@ fn a_pop_names_no_more_runs_than_it_may() {
 }
 
 #[test]
+fn the_first_message_that_retention_left_can_be_given_up_unseen() {
+    let mut desk = Desk::limited(3);
+    let queue = (QUEUE, QueueIndex(3));
+    let skip = |index| Command::Skip { group: GROUP, generation: 1, queue, index: QueueIndex(index) };
+    assert_eq!(desk.run(skip(0)), Answer::Nothing, "it is gone");
+    assert_eq!(desk.run(skip(3)), Answer::Done);
+}
+
+#[test]
 fn a_released_message_is_as_it_was_before_its_delivery() {
     let mut desk = Desk::limited(1);
     let [first, second] = desk.pop(2)[..] else { panic!("two messages") };

@@ -88,7 +88,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: ".unwrap_or_default().max(first)",
             wrong: ".unwrap_or_default().max(if BROKEN { QueueIndex(0) } else { first })",
         }],
-        caught_by: ("spec", "promises::promise_4_damage_where_a_queue_begins_can_be_given_up"),
+        caught_by: ("decide", "the_first_message_that_retention_left_can_be_given_up_unseen"),
         told: "it is gone",
     },
     Mistake {
