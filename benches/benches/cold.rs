@@ -13,7 +13,8 @@ use std::{env, fs, thread};
 use popstore::{Durability, Group, GroupOptions, Message, Options, Pop, Store};
 use rustix::fs::{Advice, fadvise};
 
-const BODY: [u8; 1024] = [b'x'; 1024];
+const COLD_BODY: [u8; 1024] = [b'x'; 1024];
+const HOT_BODY: [u8; 64] = [b'x'; 64];
 const AT_ONCE: u32 = 32;
 const ALONE_FOR: Duration = Duration::from_secs(3);
 
@@ -24,7 +25,7 @@ fn options() -> Options {
 /// Messages of a topic in files, none of which is in memory afterwards.
 fn make_cold(dir: &Path, mib: u64) {
     let store = options().open(dir).expect("a new store");
-    let batch: Vec<_> = (0..1024).map(|_| Message::new(&BODY)).collect();
+    let batch: Vec<_> = (0..1024).map(|_| Message::new(&COLD_BODY)).collect();
     (0..mib).for_each(|_| drop(store.append_batch("cold", &batch).expect("there is space")));
     store.close().expect("it closes");
     forget_pages(dir);
@@ -58,7 +59,7 @@ fn consume(group: &Group, topic: &str) -> u64 {
 
 /// Messages a second of a group that pops what was just appended, until `stop`, and its longest pop with its ack.
 fn hot_rate(store: &Store, group: &Group, stop: impl Fn() -> bool) -> (f64, Duration) {
-    let batch: Vec<_> = (0..AT_ONCE).map(|_| Message::new(&BODY)).collect();
+    let batch: Vec<_> = (0..AT_ONCE).map(|_| Message::new(&HOT_BODY)).collect();
     let (begun, mut done, mut longest) = (Instant::now(), 0, Duration::ZERO);
     while !stop() {
         let _ = store.append_batch("hot", &batch).expect("there is space");
