@@ -8,11 +8,9 @@ const LINES_MAX: usize = 400;
 /// Of a function, from its name to its last brace.
 const FUNCTION_MAX: usize = 60;
 /// Longer functions: one match over all changes, and those that wait to be split.
-const LONG_FUNCTIONS: [(&str, &str); 5] = [
+const LONG_FUNCTIONS: [(&str, &str); 3] = [
     ("revive/src/apply.rs", "change"),
-    ("store/src/inspect/state.rs", "read_commit"),
     ("store/src/inspect/tell.rs", "tell_change"),
-    ("store/src/log/walk.rs", "step"),
     ("store/src/recover/mod.rs", "open"),
 ];
 /// Of the name of a test, in characters.

@@ -48,7 +48,7 @@ pub(super) fn ack(index: &Index, group: GroupId, leases: &[Lease], now: Time, ou
     batch(index, group, leases, now, out, acked, |_| true)
 }
 
-/// A release is accepted of a lease that nobody has ended, be it over or not.
+/// A release is accepted of a lease that nobody has ended, over or not.
 pub(super) fn release(index: &Index, group: GroupId, leases: &[Lease], now: Time, out: &mut Decided) -> Answer {
     let released = Change::Released { group, at: now, runs: &[] };
     batch(index, group, leases, now, out, released, |held| held.state == State::InFlight)
@@ -67,10 +67,8 @@ fn batch(
     let mut found: Option<Found<'_>> = None;
     for lease in leases {
         // Neighbours that were popped together are good for the same.
-        if !found.as_ref().is_some_and(|found| found.includes(lease)) {
-            found = Some(Found::look_up(index, group, *lease, now));
-        }
-        let Some(known) = &found else { continue };
+        found = found.filter(|found| found.includes(lease));
+        let known = found.get_or_insert_with(|| Found::look_up(index, group, *lease, now));
         let good =
             matches!(known.standing, Standing::Leased { .. } | Standing::Over) && known.held.is_some_and(&is_good);
         let accepted = good && out.gathered.add(&mut out.runs, 0, lease.run()) != 0;
