@@ -133,6 +133,22 @@ mod imp {
         }
     }
 
+    /// Opens what lies below the directory by one call, if the system can and it is there; if not, one call for each part
+    /// of its path says why.
+    #[cfg(target_os = "linux")]
+    fn open_at_once(dir: &Dir, path: &Path, how: OFlags, mode: u32) -> Option<File> {
+        use rustix::fs::ResolveFlags;
+        let below = dir.below(path).ok()?;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let mode = if how.contains(OFlags::CREATE) { mode } else { 0 };
+        rustix::fs::openat2(dir.handle(), below, how, Mode::from_raw_mode(mode), resolve).ok().map(File::from)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn open_at_once(_dir: &Dir, _path: &Path, _how: OFlags, _mode: u32) -> Option<File> {
+        None
+    }
+
     /// The directory that holds the name, and the name, of which no part may be a link or lead up.
     fn parent<'p>(dir: &Dir, path: &'p Path) -> io::Result<(Option<File>, &'p OsStr)> {
         let mut names = dir.below(path)?.components();
@@ -150,7 +166,6 @@ mod imp {
     }
 
     pub(super) fn open_file(dir: &Dir, path: &Path, access: Access, mode: u32) -> io::Result<File> {
-        let (above, name) = parent(dir, path)?;
         let how = match access {
             Access::Read => OFlags::RDONLY,
             Access::Write => OFlags::RDWR,
@@ -159,6 +174,10 @@ mod imp {
         };
         // Opening a pipe would wait for its other end.
         let how = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        if let Some(opened) = open_at_once(dir, path, how, mode) {
+            return Ok(opened);
+        }
+        let (above, name) = parent(dir, path)?;
         let at = above.as_ref().unwrap_or(dir.handle());
         Ok(File::from(rustix::io::retry_on_intr(|| rustix::fs::openat(at, name, how, Mode::from_raw_mode(mode)))?))
     }
