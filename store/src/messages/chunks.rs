@@ -44,8 +44,9 @@ impl Chunk {
     }
 
     /// The entry of a message, if it is among these.
-    pub(crate) fn entry(&self, index: QueueIndex) -> Option<Entry> {
-        self.entries.get(index.0.checked_sub(self.first)? as usize).copied()
+    #[inline]
+    pub(crate) fn entry(&self, index: QueueIndex) -> Option<&Entry> {
+        self.entries.get(index.0.checked_sub(self.first)? as usize)
     }
 }
 
@@ -108,7 +109,7 @@ mod tests {
         for at in 0..CHUNKS_MAX as u64 {
             chunks.keep(queue(1), &chunk(at * CHUNK));
         }
-        let there = |queue, first| chunks.get(queue, first).and_then(|chunk| chunk.entry(QueueIndex(first)));
+        let there = |queue, first| chunks.get(queue, first).and_then(|chunk| chunk.entry(QueueIndex(first)).copied());
         assert_eq!(there(queue(1), 0).map(|entry| entry.offset), Some(1));
         chunks.keep(queue(2), &chunk(CHUNK));
         assert!(there(queue(1), 0).is_some() && there(queue(1), CHUNK).is_none() && there(queue(2), CHUNK).is_some());

@@ -63,10 +63,8 @@ impl Messages {
     }
 
     fn follow(&self, topic: &Topic, queue: &ConsumeQueue, index: QueueIndex, entry: Entry) -> Result<StoredMessage> {
-        let another = || self.log.damaged(entry.offset, "another message lies where the consume queue says");
-        let read = Reader::new(&self.log, &topic.name).read(entry.offset, entry.size);
-        let found = read.and_then(|message| if message.is_at(queue.id, index) { Ok(message) } else { Err(another()) });
-        found.map_err(|error| in_message(error, topic, queue, index))
+        let read = Reader::new(&self.log, &topic.name).read(entry, queue.id, index);
+        read.map_err(|error| in_message(error, topic, queue, index))
     }
 
     /// The entry of one message as the commit log has it.

@@ -8,6 +8,7 @@ use popstore_revive::{QueueId, QueueIndex, Run, Time};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::format::commit::{CommitRecord, MESSAGE_OVERHEAD_MAX, MessageRecord, Properties, Settlement};
+use crate::format::entry::Entry;
 use crate::format::varint::put_bytes;
 use crate::log::{Log, Pages};
 
@@ -170,9 +171,10 @@ impl<'l> Reader<'l> {
         Self { log, topic, source: None }
     }
 
-    /// Reads the message of which the frame lies at a position of the commit log.
+    /// Reads the message of a place, which lies where its entry says.
     #[inline(always)]
-    pub(crate) fn read(&mut self, position: u64, len: u32) -> Result<StoredMessage> {
+    pub(crate) fn read(&mut self, entry: Entry, queue: QueueId, index: QueueIndex) -> Result<StoredMessage> {
+        let Entry { offset: position, size: len, .. } = entry;
         let missing = || self.log.damaged(position, "no message lies where the consume queue says");
         let source = match &self.source {
             Some(source) if source.pages.hold(position) => source,
@@ -184,7 +186,10 @@ impl<'l> Reader<'l> {
         let bytes = source.pages.bytes(position, len as usize).ok_or_else(missing)?;
         let frame = self.log.frame(bytes, position)?;
         let record = match CommitRecord::decode(&frame) {
-            Ok(CommitRecord::Message(record)) => record,
+            Ok(CommitRecord::Message(record)) if (record.queue, record.index) == (queue, index) => record,
+            Ok(CommitRecord::Message(_)) => {
+                return Err(self.log.damaged(position, "another message lies where the consume queue says"));
+            }
             Ok(_) => return Err(self.log.damaged(position, "the record is no message")),
             Err(rule) => return Err(self.log.damaged(position, rule)),
         };
@@ -202,8 +207,8 @@ impl<'l> Reader<'l> {
             tag: part(record.tag.as_bytes()),
             properties: part(record.properties),
             body: part(record.body),
-            queue: record.queue,
-            index: record.index,
+            queue,
+            index,
             appended_at: record.appended_at,
             settlement: record.settlement.map(Box::new),
         })
@@ -254,11 +259,6 @@ impl StoredMessage {
     /// Its place, with no delivery in mind.
     pub(crate) fn run(&self) -> Run {
         Run::one(self.queue, self.index, 0)
-    }
-
-    /// Whether it is the message of that place.
-    pub(crate) fn is_at(&self, queue: QueueId, index: QueueIndex) -> bool {
-        self.queue == queue && self.index == index
     }
 
     /// Where it lies in the commit log.

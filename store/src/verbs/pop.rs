@@ -158,8 +158,7 @@ impl Engine {
             for (at, index) in run.indexes().enumerate() {
                 let receipt = self.receipt(group, self.lease(run, index));
                 if let Some(Some(entry)) = entries.get(at)
-                    && let Ok(message) = reader.read(entry.offset, entry.size)
-                    && message.is_at(run.queue, index)
+                    && let Ok(message) = reader.read(*entry, run.queue, index)
                 {
                     deliveries.push(Delivery { message, receipt, due: *due });
                     continue;

@@ -87,6 +87,16 @@ impl State {
         self.tail_from + self.tail.len() as u64
     }
 
+    /// The entry of a message that retention left, if it is one of the last or was read lately.
+    #[inline]
+    fn in_memory(&self, index: QueueIndex) -> Option<&Entry> {
+        match index.0.checked_sub(self.tail_from) {
+            _ if index.0 < self.first => None,
+            Some(at) => self.tail.get(at as usize),
+            None => self.chunk.entry(index),
+        }
+    }
+
     /// The entries before `end` are in the files, or not needed there: all but the last of them need not be in memory.
     fn flushed_through(&mut self, end: u64) {
         self.flushed = self.flushed.max(end);
@@ -163,24 +173,24 @@ impl ConsumeQueue {
     /// Where the messages of a run lie.
     pub(crate) fn entries(&self, disk: &Disk, run: &Run, out: &mut Vec<Option<Entry>>) -> Result<()> {
         let mut state = self.state();
-        run.indexes().try_for_each(|index| {
-            out.push(self.find(&mut state, disk, index)?);
-            Ok(())
-        })
+        for index in run.indexes() {
+            match state.in_memory(index) {
+                Some(entry) => out.push(Some(*entry)),
+                None => out.push(self.find(&mut state, disk, index)?),
+            }
+        }
+        Ok(())
     }
 
     fn find(&self, state: &mut State, disk: &Disk, index: QueueIndex) -> Result<Option<Entry>> {
         if index.0 < state.first {
             return Ok(state.relocated.get(&index.0).copied());
         }
-        if index.0 >= state.end() {
+        if let Some(entry) = state.in_memory(index) {
+            return Ok(Some(*entry));
+        }
+        if index.0 >= state.tail_from {
             return Ok(None);
-        }
-        if let Some(at) = index.0.checked_sub(state.tail_from) {
-            return Ok(state.tail.get(at as usize).copied());
-        }
-        if let Some(entry) = state.chunk.entry(index) {
-            return Ok(Some(entry));
         }
         // At multiples of a chunk in each file: where one group has read another finds it.
         let file_first = self.file_first(index.0);
@@ -191,7 +201,7 @@ impl ConsumeQueue {
             state.chunk = Chunk::read(disk, self.path(file_first), file_first, first..end)?;
             self.chunks.keep(self.id, &state.chunk);
         }
-        Ok(state.chunk.entry(index))
+        Ok(state.chunk.entry(index).copied())
     }
 
     /// Whether the commit log was searched for a message that does not lie where its entry says, and had none.
