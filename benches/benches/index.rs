@@ -2,7 +2,7 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_main};
 use popstore_benches::time_on_fresh;
-use popstore_revive::{Change, Counters, GroupId, Index, Policy, QueueId, QueueIndex, Run, Time, TopicId, Verdict};
+use popstore_revive::{Change, GroupId, Index, QueueId, QueueIndex, Run, Time, TopicId, Verdict};
 
 const GROUP: GroupId = GroupId(1);
 const QUEUE: QueueId = QueueId { topic: TopicId(1), queue: 0 };
@@ -17,7 +17,7 @@ type Cycle = fn(&mut Index, &mut Vec<Run>);
 
 fn empty() -> Index {
     let mut index = Index::default();
-    index.apply(&Change::Group { group: GROUP, policy: Policy::default(), counters: Counters::default() });
+    index.apply(&Change::Group { group: GROUP, policy: Box::default(), counters: Box::default() });
     index
 }
 

@@ -14,7 +14,8 @@ impl Index {
         match change {
             Change::Group { group, policy, counters } => {
                 let queues = self.groups.remove(group).map(|known| known.queues).unwrap_or_default();
-                self.groups.insert(*group, Group { policy: policy.clone(), counters: *counters, queues });
+                let (policy, counters) = ((**policy).clone(), **counters);
+                self.groups.insert(*group, Group { policy, counters, queues });
                 for (queue, position) in self.beginnings.remove(group).unwrap_or_default() {
                     self.change(&Change::Positioned { group: *group, queue, position });
                 }

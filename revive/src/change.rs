@@ -89,10 +89,10 @@ pub enum Change<'a> {
     Group {
         /// The group.
         group: GroupId,
-        /// Its rules from now on.
-        policy: Policy,
+        /// Its rules from now on. Boxed: every change takes as much space as the largest.
+        policy: Box<Policy>,
         /// What it had done at this point.
-        counters: Counters,
+        counters: Box<Counters>,
     },
     /// A group and all it held is gone.
     GroupRemoved {
@@ -221,11 +221,12 @@ pub enum Change<'a> {
         end: QueueIndex,
     },
     /// The state of a part of a queue for a group, replacing what the index holds about it.
-    Image(QueueImage),
+    Image(Box<QueueImage>),
 }
 
 impl Change<'_> {
     /// The same change, of these messages; of one that names none, the change as it is.
+    #[inline(always)]
     pub fn with_runs<'r>(&self, runs: &'r [Run]) -> Change<'r> {
         match *self {
             Self::Popped { group, generation, at, due, .. } => Change::Popped { group, generation, at, due, runs },
@@ -238,7 +239,9 @@ impl Change<'_> {
             Self::Buried { group, at, burial, .. } => Change::Buried { group, at, burial, runs },
             Self::Redriven { .. } => Change::Redriven { runs },
             Self::Forgotten { queue, first, .. } => Change::Forgotten { queue, first, runs },
-            Self::Group { group, ref policy, counters } => Change::Group { group, policy: policy.clone(), counters },
+            Self::Group { group, ref policy, ref counters } => {
+                Change::Group { group, policy: policy.clone(), counters: counters.clone() }
+            }
             Self::GroupRemoved { group } => Change::GroupRemoved { group },
             Self::Positioned { group, queue, position } => Change::Positioned { group, queue, position },
             Self::Reanchored { at } => Change::Reanchored { at },

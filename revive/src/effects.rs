@@ -19,28 +19,22 @@ impl Index {
     /// thing is due afterwards, [`Index::next_due`] says.
     pub fn apply(&mut self, change: &Change<'_>) -> Effects {
         let touched = self.change(change);
-        let of_group = matches!(change, Change::Group { .. } | Change::GroupRemoved { .. });
-        Effects {
-            touched,
-            poppable_at: if touched > 0 || of_group { self.poppable_at(change) } else { None },
-            buries: touched > 0
-                && matches!(change, Change::Ended { .. } | Change::Nacked { verdict: Verdict::DeadLetter, .. }),
-        }
-    }
-
-    /// In an ordered group whatever leaves it lets others come.
-    fn poppable_at(&self, change: &Change<'_>) -> Option<Time> {
+        let mut effects = Effects { touched, poppable_at: None, buries: false };
+        // In an ordered group whatever leaves it lets others come.
         let frees = |group: &GroupId, at: &Time| self.policy(*group).filter(|policy| policy.ordered).map(|_| *at);
         match change {
+            Change::Group { .. } | Change::GroupRemoved { .. } => effects.poppable_at = Some(Time(0)),
+            _ if touched == 0 => {}
+            Change::Acked { group, at, .. }
+            | Change::Nacked { group, at, verdict: Verdict::Discard, .. }
+            | Change::Buried { group, at, .. } => effects.poppable_at = frees(group, at),
             Change::Nacked { verdict: Verdict::Redeliver { visible_at }, .. } | Change::Revived { visible_at, .. } => {
-                Some(*visible_at)
+                effects.poppable_at = Some(*visible_at);
             }
-            Change::Released { at, .. } => Some(*at),
-            Change::Nacked { group, at, verdict: Verdict::Discard, .. }
-            | Change::Acked { group, at, .. }
-            | Change::Buried { group, at, .. } => frees(group, at),
-            Change::Group { .. } | Change::GroupRemoved { .. } => Some(Time(0)),
-            _ => None,
+            Change::Released { at, .. } => effects.poppable_at = Some(*at),
+            Change::Nacked { verdict: Verdict::DeadLetter, .. } | Change::Ended { .. } => effects.buries = true,
+            _ => {}
         }
+        effects
     }
 }

@@ -87,7 +87,7 @@ impl Index {
             Some(end) => Step::Queue(group, *queue, end),
             None => Step::QueueDone(group, *queue),
         };
-        Some(Change::Image(image))
+        Some(Change::Image(Box::new(image)))
     }
 
     /// What a walk would tell now. Looks at every queue of every group, but not at what they hold.
@@ -138,7 +138,7 @@ impl Index {
 
 impl Group {
     fn image(&self, group: GroupId) -> Change<'static> {
-        Change::Group { group, policy: self.policy.clone(), counters: self.counters }
+        Change::Group { group, policy: Box::new(self.policy.clone()), counters: Box::new(self.counters) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::agenda::Agenda;
 use crate::block::Block;
 use crate::queue::Queue;
-use crate::{Cohort, Counters, Counts, GroupId, Policy, QueueId, QueueIndex, Run, Standing, State, Time};
+use crate::{Cohort, Counters, Counts, GroupId, Lease, Policy, QueueId, QueueIndex, Run, Standing, State, Time};
 
 /// Who holds which message until when: per group and queue, in memory, rebuilt from the checkpoint log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,31 +47,16 @@ impl Index {
         }
     }
 
-    /// What a receipt is good for at `now`.
-    pub fn standing(
-        &self,
-        group: GroupId,
-        queue: QueueId,
-        index: QueueIndex,
-        attempt: u32,
-        generation: u32,
-        now: Time,
-    ) -> Standing {
-        self.look_up(group, queue, index, attempt, generation, now).0
+    /// What a lease is good for at `now`.
+    pub fn standing(&self, group: GroupId, lease: &Lease, now: Time) -> Standing {
+        self.look_up(group, lease, now).0
     }
 
-    /// What a receipt is good for at `now`, and the history of its message if the group still holds it.
-    pub fn look_up(
-        &self,
-        group: GroupId,
-        queue: QueueId,
-        index: QueueIndex,
-        attempt: u32,
-        generation: u32,
-        now: Time,
-    ) -> (Standing, Option<&Cohort>) {
-        match self.queue(group, queue) {
-            Some(queue) => queue.standing(index, attempt, generation, now),
+    /// What a lease is good for at `now`, and the history of its message if the group still holds it.
+    #[inline(always)]
+    pub(crate) fn look_up(&self, group: GroupId, lease: &Lease, now: Time) -> (Standing, Option<&Cohort>) {
+        match self.queue(group, lease.queue) {
+            Some(queue) => queue.standing(lease, now),
             None => (Standing::Unknown, None),
         }
     }

@@ -5,7 +5,26 @@ use std::collections::BTreeMap;
 use crate::index::{Index, at_or_after};
 use crate::{QueueId, QueueIndex, Run};
 
+/// What a dead letter is to those who may put it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Letter {
+    /// It is on the list.
+    Listed,
+    /// It was put back to where it came from.
+    Redriven,
+    /// Every group that was given it has finished with it.
+    Finished,
+}
+
 impl Index {
+    /// What the dead letter at this place is.
+    pub fn letter(&self, queue: QueueId, index: QueueIndex) -> Letter {
+        if self.is_redriven(queue, index) {
+            return Letter::Redriven;
+        }
+        if self.finished(queue, index.block()) & index.bit() != 0 { Letter::Finished } else { Letter::Listed }
+    }
+
     /// Whether a dead letter was put back to where it came from.
     pub fn is_redriven(&self, queue: QueueId, index: QueueIndex) -> bool {
         let block = self.redriven.get(&queue).and_then(|blocks| blocks.get(&index.block()));

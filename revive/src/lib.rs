@@ -21,7 +21,7 @@
 //! let (group, queue) = (GroupId(1), QueueId { topic: TopicId(1), queue: 0 });
 //! let mut index = Index::default();
 //! let policy = Policy { max_reconsume_times: Some(0), ..Policy::default() };
-//! index.apply(&Change::Group { group, policy, counters: Counters::default() });
+//! index.apply(&Change::Group { group, policy: policy.into(), counters: Box::default() });
 //!
 //! // Three messages exist; one consumer takes two of them for a second.
 //! let mut runs = Vec::new();
@@ -66,6 +66,7 @@ pub use expiry::{Burying, Decision, Verdict};
 pub use ids::{GroupId, QueueId, QueueIndex, TopicId};
 pub use image::{Cursor, QueueImage, Told};
 pub use index::Index;
+pub use letters::Letter;
 pub use policy::{ATTEMPT_MAX, AtLimit, Backoff, Ending, Policy};
 pub use queue::{Buried, Counts, Standing};
 pub use time::Time;

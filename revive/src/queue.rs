@@ -6,7 +6,7 @@ use crate::agenda::{Agenda, Place};
 use crate::block::Block;
 use crate::blocks::Blocks;
 use crate::index::at_or_after;
-use crate::{Burial, Cohort, QueueId, QueueIndex, Run, State, Time};
+use crate::{Burial, Cohort, Lease, QueueId, QueueIndex, Run, State, Time};
 
 /// How many of the last burials per group and queue are remembered, so that a late handler can be told.
 pub(crate) const BURIED_MAX: usize = 256;
@@ -200,15 +200,10 @@ impl Queue {
         gone
     }
 
-    /// What a receipt for `index` at `attempt`, given in `generation`, is good for at `now`, and the history of its
-    /// message if it is still held.
-    pub(crate) fn standing(
-        &self,
-        index: QueueIndex,
-        attempt: u32,
-        generation: u32,
-        now: Time,
-    ) -> (Standing, Option<&Cohort>) {
+    /// What a lease is good for at `now`, and the history of its message if it is still held.
+    #[inline(always)]
+    pub(crate) fn standing(&self, lease: &Lease, now: Time) -> (Standing, Option<&Cohort>) {
+        let Lease { index, attempt, generation, .. } = *lease;
         match self.blocks.get(index.block()).and_then(|block| block.cohort(index.bit())) {
             Some(held) => (Self::standing_of(held, attempt, generation, now), Some(held)),
             None => (self.standing_of_gone(index, attempt), None),
@@ -225,6 +220,7 @@ impl Queue {
         }
     }
 
+    #[inline(always)]
     fn standing_of(cohort: &Cohort, attempt: u32, generation: u32, now: Time) -> Standing {
         if cohort.attempt > attempt {
             return Standing::HandedOutAgain { attempt: cohort.attempt };

@@ -126,7 +126,8 @@ impl Scene {
                 self.index.pick(group, queue, 100, (QueueIndex(first), QueueIndex(end)), self.now, &mut runs);
                 ensure!(runs.iter().map(Run::len).sum::<u32>() <= 100, "more than asked for: {runs:?}");
                 for (attempt, generation) in [(1, 0), (1, 1), (2, 1), (u32::MAX, 2)] {
-                    let found = self.index.standing(group, queue, QueueIndex(first), attempt, generation, Time(end));
+                    let lease = Lease { queue, index: QueueIndex(first), attempt, generation };
+                    let found = self.index.standing(group, &lease, Time(end));
                     let expected = self.oracle.standing((group, queue, first), attempt, generation, Time(end));
                     ensure!(found == expected, "{first} at attempt {attempt} is {found:?} instead of {expected:?}");
                 }

@@ -59,7 +59,7 @@ fn what_has_used_up_its_deliveries_can_only_be_buried() {
     desk.pop(1, 1);
     desk.wait(10);
     let (policy, counters) = (Policy::default(), desk.counters());
-    desk.apply(Change::Group { group: GROUP, policy, counters });
+    desk.apply(Change::Group { group: GROUP, policy: policy.into(), counters: counters.into() });
     assert_eq!(desk.wait(0), [], "a raised limit is for the next lease that ends");
     let (group, at, due) = (GROUP, desk.now, Time(500));
     let runs = || vec![Run::one(QUEUE, QueueIndex(0), 1)].leak();
@@ -103,7 +103,7 @@ fn a_lowered_limit_is_looked_at_when_the_running_lease_ends() {
     desk.wait(10);
     desk.pop(1, 1);
     let policy = Policy { max_reconsume_times: Some(0), ..Policy::default() };
-    desk.apply(Change::Group { group: GROUP, policy, counters: desk.counters() });
+    desk.apply(Change::Group { group: GROUP, policy: policy.into(), counters: desk.counters().into() });
     desk.wait(10);
     assert_eq!(desk.burials()[0].run.attempt, 2);
 }
@@ -221,7 +221,8 @@ fn acks_and_burials_during_a_walk_are_in_its_images() {
         replayed.counters(GROUP),
         Some(Counters { popped: 192, acked: 1, nacked: 1, dead_lettered: 1, ..desk.counters() })
     );
-    let standing = replayed.standing(GROUP, QUEUE, QueueIndex(128), 1, 1, desk.now);
+    let lease = Lease { queue: QUEUE, index: QueueIndex(128), attempt: 1, generation: 1 };
+    let standing = replayed.standing(GROUP, &lease, desk.now);
     assert_eq!(standing, Standing::Buried(Burial::DeadLettered));
 }
 
@@ -230,7 +231,7 @@ fn a_walk_goes_on_when_the_group_it_stands_on_is_removed() {
     let mut desk = Desk::limited(0);
     desk.pop(192, 192);
     let other = GroupId(2);
-    desk.apply(Change::Group { group: other, policy: Policy::default(), counters: Counters::default() });
+    desk.apply(Change::Group { group: other, policy: Box::default(), counters: Box::default() });
     let (from, mut cursor) = (desk.log.len(), Cursor::default());
     desk.tell(&mut cursor);
     desk.tell(&mut cursor);
@@ -242,7 +243,7 @@ fn a_walk_goes_on_when_the_group_it_stands_on_is_removed() {
 #[test]
 fn a_walk_goes_on_when_the_queue_it_stands_on_is_gone() {
     let mut desk = Desk::limited(0);
-    let empty = |group| Change::Group { group, policy: Policy::default(), counters: Counters::default() };
+    let empty = |group| Change::Group { group, policy: Box::default(), counters: Box::default() };
     desk.apply(empty(GroupId(2)));
     desk.pop(192, 192);
     let (from, mut cursor) = (desk.log.len(), Cursor::default());
@@ -337,7 +338,7 @@ fn a_redriven_run_of_no_letters_leaves_nothing_behind() {
 fn counters_that_a_false_record_set_to_the_end_stay_there() {
     let mut desk = Desk::limited(0);
     let counters = Counters { popped: u64::MAX, acked: u64::MAX, ..Counters::default() };
-    desk.apply(Change::Group { group: GROUP, policy: Policy::default(), counters });
+    desk.apply(Change::Group { group: GROUP, policy: Box::default(), counters: counters.into() });
     desk.pop(2, 2);
     desk.ack(0, 1);
     assert_eq!(desk.counters(), counters);
@@ -357,7 +358,7 @@ fn a_false_image_of_an_undelivered_message_is_not_popped() {
         buried: vec![],
         begun: QueueIndex(0),
     };
-    desk.apply(Change::Image(image));
+    desk.apply(Change::Image(image.into()));
     desk.pop(3, 3);
     assert_eq!(desk.index.counts(GROUP, QUEUE, desk.now).in_flight, 3);
     assert_eq!(desk.index.position(GROUP, QUEUE), Some(QueueIndex(3)));

@@ -283,13 +283,15 @@ fn a_letter_settles_its_message_though_its_lease_runs_on_record() {
 }
 
 #[test]
-fn a_letter_is_redriven_once_and_not_after_its_reader_acked() {
+fn a_letter_leaves_the_list_when_it_is_put_back_or_acked() {
     let mut desk = Desk::limited(0);
     let lease = desk.pop(2)[1];
     desk.ack(&[lease]);
-    let redrive = |desk: &mut Desk, index| desk.run(Command::Redrive { queue: QUEUE, index: QueueIndex(index) });
-    assert_eq!(redrive(&mut desk, 1), Answer::Finished);
-    assert_eq!([redrive(&mut desk, 0), redrive(&mut desk, 0)], [Answer::Done, Answer::AlreadyRedriven]);
+    let letters = |desk: &Desk| [0, 1, 2].map(|at| desk.index.letter(QUEUE, QueueIndex(at)));
+    assert_eq!(letters(&desk), [Letter::Listed, Letter::Finished, Letter::Listed]);
+    let redrive = Command::Redrive { letters: &[Run::one(QUEUE, QueueIndex(0), 0)] };
+    assert_eq!([desk.run(redrive), desk.run(redrive)], [Answer::Done, Answer::Nothing]);
+    assert_eq!(letters(&desk), [Letter::Redriven, Letter::Finished, Letter::Listed]);
     let forget = Command::Forget { queue: QUEUE, first: QueueIndex(9), moved: &[] };
     assert_eq!([desk.run(forget), desk.run(forget)], [Answer::Done, Answer::Nothing]);
     assert!(!desk.index.is_redriven(QUEUE, QueueIndex(0)));

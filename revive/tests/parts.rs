@@ -83,7 +83,7 @@ fn the_total_is_of_all_states() {
 fn a_group_is_a_reader_of_the_topics_it_has_a_position_in() {
     let mut desk = Desk::limited(3);
     let other = GroupId(2);
-    desk.apply(Change::Group { group: other, policy: Policy::default(), counters: Counters::default() });
+    desk.apply(Change::Group { group: other, policy: Box::default(), counters: Box::default() });
     let readers = |desk: &Desk, topic| desk.index.readers(topic).collect::<Vec<_>>();
     assert_eq!(readers(&desk, QUEUE.topic), []);
     desk.pop(1, 1);

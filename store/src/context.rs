@@ -72,7 +72,14 @@ impl Context {
     }
 
     /// Refuses calls on a closed or poisoned store.
+    #[inline(always)]
     pub(crate) fn check(&self) -> Result<()> {
+        let is_fine = self.lock.is_ours() && !self.closed.load(Ordering::SeqCst) && !self.poison.is_set();
+        if is_fine { Ok(()) } else { self.why_not() }
+    }
+
+    #[cold]
+    fn why_not(&self) -> Result<()> {
         self.check_open()?;
         self.poison.check()
     }

@@ -132,12 +132,10 @@ pub enum Command<'c> {
         /// Which, at the attempts of their last deliveries.
         runs: &'c [Run],
     },
-    /// A dead letter is put back to where it came from.
+    /// Copies of these dead letters are durable where they came from.
     Redrive {
-        /// Its dead-letter queue.
-        queue: QueueId,
-        /// Its place there.
-        index: QueueIndex,
+        /// Which, in their dead-letter queue; the attempts mean nothing.
+        letters: &'c [Run],
     },
     /// Dead letters before `first` are deleted.
     Forget {
@@ -147,6 +145,13 @@ pub enum Command<'c> {
         first: QueueIndex,
         /// Those before it that exist elsewhere.
         moved: &'c [Run],
+    },
+    /// A queue ends here: what was known of messages behind is void.
+    Truncate {
+        /// The queue.
+        queue: QueueId,
+        /// The first place that does not exist.
+        end: QueueIndex,
     },
     /// The clock may have been set back.
     Reanchor,
@@ -166,10 +171,6 @@ pub enum Answer {
     Nothing,
     /// Each lease has an outcome.
     Settled,
-    /// The letter was put back before.
-    AlreadyRedriven,
-    /// Who was given the letter has settled it.
-    Finished,
     /// There is no such group.
     UnknownGroup,
 }

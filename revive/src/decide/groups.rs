@@ -17,7 +17,8 @@ pub(super) fn set(
             out.push(Change::Positioned { group, queue: *queue, position: *position });
         }
     }
-    out.push(Change::Group { group, policy: policy.clone(), counters: counters.unwrap_or_default() });
+    let (policy, counters) = (Box::new(policy.clone()), Box::new(counters.unwrap_or_default()));
+    out.push(Change::Group { group, policy, counters });
     Answer::Done
 }
 

@@ -54,9 +54,14 @@ pub struct Decided {
 }
 
 impl Decided {
-    /// The changes, in the order in which they are to be applied. A change of many runs may be applied in parts.
+    /// The changes, in the order in which they are to be applied.
     pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
-        self.changes.iter().map(|(change, runs)| change.with_runs(&self.runs[runs.clone()]))
+        self.parts().map(|(change, runs)| change.with_runs(runs))
+    }
+
+    /// The changes and their runs, for those who apply a change of many runs in parts.
+    pub fn parts(&self) -> impl Iterator<Item = (&Change<'static>, &[Run])> {
+        self.changes.iter().map(|(change, runs)| (change, &self.runs[runs.clone()]))
     }
 
     /// For [`Answer::Settled`]: what becomes of each lease, in the order in which they were presented.
@@ -73,11 +78,13 @@ impl Decided {
     }
 
     /// Adds a change of the runs from `first` on.
+    #[inline(always)]
     fn push_from(&mut self, first: usize, change: Change<'static>) {
         self.changes.push((change, first..self.runs.len()));
     }
 
     /// Adds a change of one run.
+    #[inline(always)]
     fn push_one(&mut self, run: Run, change: Change<'static>) {
         self.runs.push(run);
         self.push_from(self.runs.len() - 1, change);
@@ -104,11 +111,15 @@ pub fn decide(index: &Index, command: &Command<'_>, now: Time, out: &mut Decided
         Command::Nack { group, lease, delay } => settle::nack(index, group, lease, delay, now, out),
         Command::Extend { group, lease, by } => settle::extend(index, group, lease, now.after(by), now, out),
         Command::Bury { group, runs } => settle::bury(index, group, runs, now, out),
-        Command::Redrive { queue, index: at } => settle::redrive(index, queue, at, out),
+        Command::Redrive { letters } => settle::redrive(index, letters, out),
         Command::Forget { queue, first, moved } => settle::forget(index, queue, first, moved, out),
         Command::SetGroup { group, policy, from } => groups::set(index, group, policy, from, out),
         Command::RemoveGroup { group } => groups::remove(index, group, out),
         Command::BeginReading { group, from } => groups::begin_reading(index, group, from, out),
+        Command::Truncate { queue, end } => {
+            out.push(Change::Truncated { queue, end });
+            Answer::Done
+        }
         Command::Reanchor if index.outlasts(now) => {
             out.push(Change::Reanchored { at: now });
             Answer::Done

@@ -5,27 +5,42 @@ use std::time::Duration;
 use super::{Answer, Decided, Lease, Leased, Outcome};
 use crate::{Burial, Change, Cohort, GroupId, Index, QueueId, QueueIndex, Run, Standing, State, Time, Verdict};
 
-/// What a lease is good for, and what its message and its neighbours of one history are doing.
-#[derive(Clone, Copy)]
-struct Found<'i> {
-    lease: Lease,
+/// A lease that was presented: what it is good for, and what its message and the neighbours of one history are doing.
+struct Presented<'i> {
+    lease: &'i Lease,
     standing: Standing,
     held: Option<&'i Cohort>,
 }
 
-impl<'i> Found<'i> {
-    fn look_up(index: &'i Index, group: GroupId, lease: Lease, now: Time) -> Self {
-        let Lease { queue, index: at, attempt, generation } = lease;
-        let (standing, held) = index.look_up(group, queue, at, attempt, generation, now);
+impl<'i> Presented<'i> {
+    #[inline(always)]
+    fn new(index: &'i Index, group: GroupId, lease: &'i Lease, now: Time) -> Self {
+        let (standing, held) = index.look_up(group, lease, now);
         Self { lease, standing, held }
+    }
+
+    /// Whether the lease runs.
+    fn is_running(&self) -> bool {
+        matches!(self.standing, Standing::Leased { .. })
+    }
+
+    /// Whether nobody else was given the message and it has deliveries left.
+    fn is_unsettled(&self) -> bool {
+        matches!(self.standing, Standing::Leased { .. } | Standing::Over)
+    }
+
+    /// Whether the lease runs, or is over and nobody has ended it.
+    fn is_unended(&self) -> bool {
+        self.is_unsettled() && self.held.is_some_and(|held| held.state == State::InFlight)
     }
 
     /// Whether another lease is of the same cohort, at the same delivery.
     fn includes(&self, other: &Lease) -> bool {
         let what = |lease: &Lease| (lease.queue, lease.index.block(), lease.attempt, lease.generation);
-        what(&self.lease) == what(other) && self.held.is_some_and(|held| held.mask & other.index.bit() != 0)
+        what(self.lease) == what(other) && self.held.is_some_and(|held| held.mask & other.index.bit() != 0)
     }
 
+    #[inline(always)]
     fn outcome(&self, accepted: bool) -> Outcome {
         let lease = self.held.map(|held| {
             // A lease that is over ended when the state began that followed it.
@@ -44,14 +59,17 @@ impl Lease {
 
 /// An ack is accepted as long as nobody else has the message and it has not used up its deliveries.
 pub(super) fn ack(index: &Index, group: GroupId, leases: &[Lease], now: Time, out: &mut Decided) -> Answer {
-    let acked = Change::Acked { group, at: now, runs: &[] };
-    batch(index, group, leases, now, out, acked, |_| true)
+    let acked = || Change::Acked { group, at: now, runs: &[] };
+    match leases {
+        [lease] => one(index, group, lease, now, out, |lease| lease.is_unsettled(), acked),
+        _ => batch(index, group, leases, now, out, |lease| lease.is_unsettled(), acked),
+    }
 }
 
 /// A release is accepted of a lease that nobody has ended, over or not.
 pub(super) fn release(index: &Index, group: GroupId, leases: &[Lease], now: Time, out: &mut Decided) -> Answer {
-    let released = Change::Released { group, at: now, runs: &[] };
-    batch(index, group, leases, now, out, released, |held| held.state == State::InFlight)
+    let released = || Change::Released { group, at: now, runs: &[] };
+    batch(index, group, leases, now, out, |lease| lease.is_unended(), released)
 }
 
 /// One change of all leases of a batch that are good for it.
@@ -61,40 +79,41 @@ fn batch(
     leases: &[Lease],
     now: Time,
     out: &mut Decided,
-    change: Change<'static>,
-    is_good: impl Fn(&Cohort) -> bool,
+    is_good: impl Fn(&Presented<'_>) -> bool,
+    change: impl FnOnce() -> Change<'static>,
 ) -> Answer {
-    let mut found: Option<Found<'_>> = None;
+    let Some(first) = leases.first() else { return Answer::Settled };
+    let mut presented = Presented::new(index, group, first, now);
     for lease in leases {
         // Neighbours that were popped together are good for the same.
-        found = found.filter(|found| found.includes(lease));
-        let known = found.get_or_insert_with(|| Found::look_up(index, group, *lease, now));
-        let good =
-            matches!(known.standing, Standing::Leased { .. } | Standing::Over) && known.held.is_some_and(&is_good);
-        let accepted = good && out.gathered.add(&mut out.runs, 0, lease.run()) != 0;
-        out.outcomes.push(known.outcome(accepted));
+        if !presented.includes(lease) {
+            presented = Presented::new(index, group, lease, now);
+        }
+        let accepted = is_good(&presented) && out.gathered.add(&mut out.runs, 0, lease.run()) != 0;
+        out.outcomes.push(presented.outcome(accepted));
     }
     if !out.runs.is_empty() {
-        out.push_from(0, change);
+        out.push_from(0, change());
     }
     Answer::Settled
 }
 
-/// Changes a lease that runs; any other is left as it is.
-fn of_running(
+/// The change of one lease, if it is good for one; any other is left as it is.
+#[inline(always)]
+fn one(
     index: &Index,
     group: GroupId,
-    lease: Lease,
+    lease: &Lease,
     now: Time,
     out: &mut Decided,
-    change: impl FnOnce() -> Option<Change<'static>>,
+    is_good: impl Fn(&Presented<'_>) -> bool,
+    change: impl FnOnce() -> Change<'static>,
 ) -> Answer {
-    let found = Found::look_up(index, group, lease, now);
-    let runs = matches!(found.standing, Standing::Leased { .. });
-    let change = if runs { change() } else { None };
-    out.outcomes.push(found.outcome(change.is_some()));
-    if let Some(change) = change {
-        out.push_one(lease.run(), change);
+    let presented = Presented::new(index, group, lease, now);
+    let accepted = is_good(&presented);
+    out.outcomes.push(presented.outcome(accepted));
+    if accepted {
+        out.push_one(lease.run(), change());
     }
     Answer::Settled
 }
@@ -108,17 +127,18 @@ pub(super) fn nack(
     now: Time,
     out: &mut Decided,
 ) -> Answer {
-    of_running(index, group, lease, now, out, || {
-        let verdict = match (index.policy(group)?.verdict(lease.attempt, now), delay) {
-            (Verdict::Redeliver { .. }, Some(delay)) => Verdict::Redeliver { visible_at: now.after(delay) },
-            (verdict, _) => verdict,
-        };
-        Some(Change::Nacked { group, at: now, verdict, runs: &[] })
-    })
+    let Some(policy) = index.policy(group) else { return Answer::UnknownGroup };
+    let verdict = match (policy.verdict(lease.attempt, now), delay) {
+        (Verdict::Redeliver { .. }, Some(delay)) => Verdict::Redeliver { visible_at: now.after(delay) },
+        (verdict, _) => verdict,
+    };
+    let nacked = || Change::Nacked { group, at: now, verdict, runs: &[] };
+    one(index, group, &lease, now, out, |lease| lease.is_running(), nacked)
 }
 
 pub(super) fn extend(index: &Index, group: GroupId, lease: Lease, due: Time, now: Time, out: &mut Decided) -> Answer {
-    of_running(index, group, lease, now, out, || Some(Change::Extended { group, at: now, due, runs: &[] }))
+    let extended = || Change::Extended { group, at: now, due, runs: &[] };
+    one(index, group, &lease, now, out, |lease| lease.is_running(), extended)
 }
 
 /// What is in flight by the index has a letter all the same: that its lease ended was lost with the tail of the log.
@@ -148,14 +168,13 @@ pub(super) fn bury(index: &Index, group: GroupId, runs: &[Run], now: Time, out: 
     Answer::Done
 }
 
-pub(super) fn redrive(index: &Index, queue: QueueId, at: QueueIndex, out: &mut Decided) -> Answer {
-    if index.is_redriven(queue, at) {
-        return Answer::AlreadyRedriven;
+pub(super) fn redrive(index: &Index, letters: &[Run], out: &mut Decided) -> Answer {
+    let new = |run: &Run| Run { mask: run.mask & !index.redriven_of(run.queue, run.block), attempt: 0, ..*run };
+    out.runs.extend(letters.iter().map(new).filter(|run| !run.is_empty()));
+    if out.runs.is_empty() {
+        return Answer::Nothing;
     }
-    if index.finished(queue, at.block()) & at.bit() != 0 {
-        return Answer::Finished;
-    }
-    out.push_one(Run::one(queue, at, 0), Change::Redriven { runs: &[] });
+    out.push_from(0, Change::Redriven { runs: &[] });
     Answer::Done
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Desk {
 impl Desk {
     pub(crate) fn new(policy: Policy) -> Self {
         let mut desk = Self { index: Index::default(), now: Time(100), log: Vec::new() };
-        desk.apply(Change::Group { group: GROUP, policy, counters: Counters::default() });
+        desk.apply(Change::Group { group: GROUP, policy: policy.into(), counters: Box::default() });
         desk
     }
 
@@ -90,7 +90,8 @@ impl Desk {
     }
 
     pub(crate) fn standing(&self, index: u64, attempt: u32) -> Standing {
-        self.index.standing(GROUP, QUEUE, QueueIndex(index), attempt, 1, self.now)
+        let lease = Lease { queue: QUEUE, index: QueueIndex(index), attempt, generation: 1 };
+        self.index.standing(GROUP, &lease, self.now)
     }
 
     pub(crate) fn counters(&self) -> Counters {

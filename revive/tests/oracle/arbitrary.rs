@@ -133,7 +133,11 @@ fn change() -> impl Strategy<Value = Change<'static>> {
     let place = || number().prop_map(QueueIndex);
     prop_oneof![
         3 => (group(), policy(), counters())
-            .prop_map(|(group, policy, counters)| Change::Group { group, policy, counters }),
+            .prop_map(|(group, policy, counters)| Change::Group {
+                group,
+                policy: policy.into(),
+                counters: counters.into(),
+            }),
         1 => group().prop_map(|group| Change::GroupRemoved { group }),
         2 => (group(), queue(), place())
             .prop_map(|(group, queue, position)| Change::Positioned { group, queue, position }),
@@ -152,7 +156,7 @@ fn change() -> impl Strategy<Value = Change<'static>> {
         3 => (group(), time(), burial()).prop_map(move |(group, at, burial)| Change::Buried { group, at, burial, runs }),
         2 => Just(Change::Redriven { runs }),
         2 => (queue(), place()).prop_map(|(queue, end)| Change::Truncated { queue, end }),
-        6 => image().prop_map(Change::Image),
+        6 => image().prop_map(|image| Change::Image(image.into())),
     ]
 }
 

@@ -102,7 +102,7 @@ impl Oracle {
     pub(crate) fn apply(&mut self, change: &Change<'_>) -> u64 {
         match change {
             Change::Group { group, policy, counters } => {
-                self.groups.insert(*group, (policy.clone(), *counters));
+                self.groups.insert(*group, ((**policy).clone(), **counters));
                 let begins: Vec<_> = self.beginnings.range((*group, FIRST)..=(*group, LAST)).map(|at| *at.0).collect();
                 for (group, queue) in begins {
                     let position = QueueIndex(self.beginnings.remove(&(group, queue)).unwrap_or_default());

@@ -44,7 +44,8 @@ pub(crate) struct Receipt {
 impl Receipt {
     pub(crate) fn standing(&self, index: &Index, now: Time) -> Standing {
         let (group, queue, at) = self.place;
-        index.standing(group, queue, QueueIndex(at), self.attempt, self.generation, now)
+        let lease = Lease { queue, index: QueueIndex(at), attempt: self.attempt, generation: self.generation };
+        index.standing(group, &lease, now)
     }
 }
 
@@ -146,7 +147,7 @@ impl Scene {
         self.groups_made += 1;
         let group = GroupId(self.groups_made);
         self.slots[slot] = group;
-        let change = Change::Group { group, policy, counters: Counters::default() };
+        let change = Change::Group { group, policy: policy.into(), counters: Box::default() };
         self.oracle.apply(&change);
         self.index.apply(&change);
         self.log.push(Logged::new(change, vec![]));
@@ -341,7 +342,7 @@ impl Scene {
     fn change_policy(&mut self, group: GroupId, policy: Policy) -> Checked {
         self.changed.insert(group);
         let counters = self.index.counters(group).unwrap_or_default();
-        self.record(Change::Group { group, policy, counters }, vec![]).map(drop)
+        self.record(Change::Group { group, policy: policy.into(), counters: counters.into() }, vec![]).map(drop)
     }
 
     fn jump(&mut self, group: GroupId, queue: QueueId, by: u64) -> Checked {

@@ -167,7 +167,7 @@ impl Twins {
         prop_assert_eq!(of_one.outcomes(), of_other.outcomes());
         let changes: Vec<_> = of_one.changes().collect();
         prop_assert_eq!(&changes, &of_other.changes().collect::<Vec<_>>());
-        let silent = matches!(answer, Answer::Nothing | Answer::UnknownGroup | Answer::Finished);
+        let silent = matches!(answer, Answer::Nothing | Answer::UnknownGroup);
         prop_assert!(!silent || changes.is_empty(), "{:?} comes to {:?} with {:?}", command, answer, changes);
         for change in &changes {
             let named: u64 = change.runs().iter().map(|run| u64::from(run.len())).sum();
@@ -264,7 +264,7 @@ impl Twins {
                 }
             }
             Ask::Redrive { queue, index } => {
-                self.run(Command::Redrive { queue: queue_of(queue), index: QueueIndex(u64::from(index)) })?;
+                self.run(Command::Redrive { letters: &[Run::one(queue_of(queue), QueueIndex(u64::from(index)), 0)] })?;
             }
             Ask::Forget { queue, first, moved } => {
                 let (queue, first) = (queue_of(queue), QueueIndex(u64::from(first)));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use popstore_revive::{QueueId, QueueIndex, TopicId};
+use popstore_revive::{Letter, QueueId, QueueIndex, TopicId};
 
 use crate::engine::Engine;
 use crate::error::Result;
@@ -150,10 +150,7 @@ fn add_wanted(
     letters: Option<Letters>,
 ) {
     let index = consumers.index();
-    let is_letter = |at: QueueIndex| {
-        let finished = || index.finished(queue.id, at.block()) & at.bit() != 0;
-        letters.is_some() && !index.is_redriven(queue.id, at) && !finished()
-    };
+    let is_letter = |at: QueueIndex| letters.is_some() && index.letter(queue.id, at) == Letter::Listed;
     let relocated: BTreeMap<_, _> = queue.relocated().into_iter().collect();
     for (at, entry) in &relocated {
         let goes = entry.offset < next_base;

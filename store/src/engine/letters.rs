@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
-use popstore_revive::{Burial, Change, GroupId, QueueId, QueueIndex, Run, Time};
+use popstore_revive::{Command, GroupId, QueueId, QueueIndex, Run, Time};
 
 use super::Engine;
 use crate::error::Result;
@@ -63,11 +63,10 @@ pub(crate) struct Unrecorded {
 }
 
 impl Unrecorded {
-    fn change(&self) -> Change<'_> {
-        let runs = &self.runs;
+    fn command(&self) -> Command<'_> {
         match self.group {
-            Some(group) => Change::Buried { group, at: self.at, burial: Burial::DeadLettered, runs },
-            None => Change::Redriven { runs },
+            Some(group) => Command::Bury { group, runs: &self.runs },
+            None => Command::Redrive { letters: &self.runs },
         }
     }
 }
@@ -150,7 +149,7 @@ impl Engine {
     }
 
     fn record_settlement(&self, settled: &Unrecorded) -> Result<()> {
-        let written = self.consumers().change(settled.change())?;
+        let (_, written) = self.consumers().decide(&settled.command(), settled.at, None)?;
         self.messages.raise(written.poppable);
         Ok(())
     }

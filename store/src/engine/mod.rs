@@ -88,8 +88,9 @@ impl Engine {
 
     /// On a full disk, makes room for the next snapshot of the ledger before there is none.
     pub(crate) fn ensure_checkpoint_room(&self) {
-        let ensured = self.ledger.ensure_room(|| self.messages.topics().next_id());
-        self.context.emit_failure("snapshot", ensured);
+        if let Err(error) = self.ledger.ensure_room(|| self.messages.topics().next_id()) {
+            self.context.emit_failure("snapshot", Err(error));
+        }
     }
 
     fn sync(&self, log: &Log, end: u64) -> Result<()> {

@@ -42,7 +42,7 @@ pub(crate) enum CheckpointRecord<'a> {
     /// The segment ends here.
     End,
     /// A group exists: [`Change::Group`] with its name and default lease.
-    Group { group: GroupId, name: &'a str, invisible_for: Duration, policy: Policy, counters: Counters },
+    Group { group: GroupId, name: &'a str, invisible_for: Duration, policy: Box<Policy>, counters: Box<Counters> },
     /// Any other change of the index.
     Change(Change<'a>),
     /// A snapshot starts; group ids below `next_group` have been used, and topic ids below `next_topic`.
@@ -148,8 +148,8 @@ impl<'a> CheckpointRecord<'a> {
                 if !LEASE_MICROS.contains(&(invisible_for.as_micros() as u64)) {
                     return Err(Rule::Field("invisible time"));
                 }
-                let policy = policy::decode(&mut fields)?;
-                let counters = counters(&mut fields)?;
+                let policy = Box::new(policy::decode(&mut fields)?);
+                let counters = Box::new(counters(&mut fields)?);
                 Self::Group { group, name, invisible_for, policy, counters }
             }
             KIND_SNAPSHOT_BEGIN => {
@@ -242,7 +242,7 @@ fn put_change(change: &Change<'_>, out: &mut Vec<u8>) {
 fn change<'a>(kind: u8, mut fields: Fields<'_>, into: &'a mut Vec<Run>) -> Result<Change<'a>, Rule> {
     into.clear();
     let change = match kind {
-        KIND_IMAGE => return image::decode(fields).map(Change::Image),
+        KIND_IMAGE => return image::decode(fields).map(|image| Change::Image(Box::new(image))),
         KIND_TRUNCATED => {
             let (queue, end) = (queue(&mut fields)?, QueueIndex(fields.u64()?));
             Change::Truncated { queue, end }

@@ -1,6 +1,6 @@
 //! The records of the commit log.
 
-use popstore_revive::{Burial, Change, EndReason, GroupId, QueueId, QueueIndex, Run, Time, TopicId};
+use popstore_revive::{Command, EndReason, GroupId, QueueId, QueueIndex, Run, Time, TopicId};
 
 use super::Rule;
 use super::delivery::ATTEMPTS;
@@ -88,11 +88,11 @@ impl Settlement {
         Run::one(self.queue, self.index, self.attempt)
     }
 
-    /// What it is for the index; `runs` is [`Settlement::run`].
-    pub(crate) fn change<'r>(&self, at: Time, runs: &'r [Run]) -> Change<'r> {
+    /// What it is for the core; `runs` is [`Settlement::run`].
+    pub(crate) fn command<'r>(&self, runs: &'r [Run]) -> Command<'r> {
         match self.cause {
-            Cause::DeadLetter(_) => Change::Buried { group: self.group, at, burial: Burial::DeadLettered, runs },
-            Cause::Redrive => Change::Redriven { runs },
+            Cause::DeadLetter(_) => Command::Bury { group: self.group, runs },
+            Cause::Redrive => Command::Redrive { letters: runs },
         }
     }
 }

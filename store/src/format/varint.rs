@@ -9,7 +9,7 @@ pub(crate) const VARINT_MAX: usize = 10;
 const MORE: u64 = 0x8080_8080_8080_8080;
 
 /// Appends `value`.
-#[inline]
+#[inline(always)]
 pub(crate) fn put(out: &mut Vec<u8>, value: u64) {
     match value {
         0..0x80 => out.push(value as u8),

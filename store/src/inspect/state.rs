@@ -46,7 +46,9 @@ impl State {
         let Found { checkpoint, commit, replay, messages } = Found::read(dir, identity, faults)?;
         let mut consumers = replay.consumers;
         // A message settles another by being there, whether the checkpoint log says so yet or not.
-        messages.settlements.iter().for_each(|settlement| consumers.complete(settlement));
+        for settlement in &messages.settlements {
+            consumers.carry_out(&settlement.command(&[settlement.run()]), settlement.popped_at);
+        }
         let (topics, both) = (messages.topics, [replay.found, messages.found]);
         let extent =
             |log: &Unrecovered, found: &FoundLog| (log.start().unwrap_or(0), found.end, found.proven.min(found.end));

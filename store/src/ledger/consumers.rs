@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use popstore_revive::{Burying, Change, Decided, Effects, GroupId, Index, QueueId, Time};
+use popstore_revive::{Burying, Change, Command, Decided, Effects, GroupId, Index, QueueId, Time, decide};
 
 use super::AckTimes;
 use super::burials::Burials;
-use super::letters::complete;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointRecord;
-use crate::format::commit::Settlement;
 
 /// The POP index and what belongs to it.
 #[derive(Default)]
@@ -67,9 +65,13 @@ impl Consumers {
         self.groups.get(id).cloned().ok_or_else(|| Error::unknown("group", name))
     }
 
-    /// Applies a settlement that the commit log holds, whether the checkpoint log says so yet or not.
-    pub(crate) fn complete(&mut self, settlement: &Settlement) {
-        complete(&mut self.index, settlement);
+    /// Decides what a command comes to at `now`, and applies it without a record. Returns the changes, and how many messages
+    /// they touched.
+    pub(crate) fn carry_out(&mut self, command: &Command<'_>, now: Time) -> (Decided, u64) {
+        let mut decided = Decided::default();
+        decide(&self.index, command, now, &mut decided);
+        let touched = decided.changes().map(|change| self.index.apply(&change).touched).sum();
+        (decided, touched)
     }
 
     /// Takes in a record of the checkpoint log; what is not about consumers is none of its business.
@@ -77,7 +79,7 @@ impl Consumers {
         match record {
             CheckpointRecord::Group { group, name, invisible_for, policy, counters } => {
                 self.name_group(*group, name, *invisible_for);
-                self.index.apply(&Change::Group { group: *group, policy: policy.clone(), counters: *counters })
+                self.index.apply(&Change::Group { group: *group, policy: policy.clone(), counters: counters.clone() })
             }
             CheckpointRecord::Change(change) => {
                 if let Change::GroupRemoved { group } = change

@@ -6,7 +6,6 @@
 mod ack_times;
 mod burials;
 mod consumers;
-mod letters;
 mod marks;
 mod receipt;
 mod reserve;
@@ -30,7 +29,6 @@ use reserve::Reserve;
 pub(crate) use ack_times::AckTimes;
 pub use ack_times::PopToAck;
 pub(crate) use consumers::{Consumers, GroupEntry};
-pub(crate) use letters::ended_at;
 pub(crate) use marks::{Mark, MarkedTopics};
 pub use receipt::Receipt;
 pub(crate) use snapshot::LastSnapshot;
@@ -127,7 +125,7 @@ impl Deref for Locked<'_> {
 }
 
 impl Locked<'_> {
-    /// Writes a record. What it says is so already, or the caller applies it.
+    /// Writes a record of what is so already.
     pub(crate) fn write(&mut self, record: &CheckpointRecord<'_>) -> Result<Range<u64>> {
         let scratch = &mut self.consumers.scratch;
         scratch.clear();
@@ -138,26 +136,9 @@ impl Locked<'_> {
         Ok(place)
     }
 
-    /// Writes a record and applies it.
-    pub(crate) fn record(&mut self, record: &CheckpointRecord<'_>) -> Result<Written> {
-        let mut written = self.nothing_written();
-        written.end = self.write(record)?.end;
-        self.take_effect(record, &mut written);
-        Ok(written)
-    }
-
-    /// Writes a change and applies it.
-    pub(crate) fn change(&mut self, change: Change<'_>) -> Result<Written> {
-        let mut written = self.nothing_written();
-        for record in records(&change, None, self.ledger.runs_max()) {
-            written.end = self.write(&record)?.end;
-            self.take_effect(&record, &mut written);
-        }
-        Ok(written)
-    }
-
-    /// Decides what a command comes to at `now`, writes the changes and applies them. What the index does not know of a
-    /// group that is set is given beside the command: its name, and its default lease.
+    /// Decides what a command comes to at `now`, writes the changes and applies them; one of many messages in as many
+    /// records as they need. What the index does not know of a group that is set is given beside the command: its name, and
+    /// its default lease.
     #[inline(always)]
     pub(crate) fn decide(
         &mut self,
@@ -167,17 +148,18 @@ impl Locked<'_> {
     ) -> Result<(Answer, Written)> {
         let mut decided = self.consumers.decided.take().unwrap_or_default();
         let answer = decide(&self.consumers.index, command, now, &mut decided);
-        let (mut written, runs_max) = (self.nothing_written(), self.ledger.runs_max());
-        for change in decided.changes() {
-            if change.runs().len() <= runs_max && group.is_none() {
-                let record = CheckpointRecord::Change(change);
+        let mut written = Written { touched: 0, end: self.ledger.log.appended(), poppable: Vec::new() };
+        let runs_max = self.ledger.runs_max();
+        for (change, mut runs) in decided.parts() {
+            loop {
+                let (part, behind) = runs.split_at(runs.len().min(runs_max));
+                let record = record_of(change.with_runs(part), group);
                 written.end = self.write(&record)?.end;
                 self.take_effect(&record, &mut written);
-                continue;
-            }
-            for record in records(&change, group, runs_max) {
-                written.end = self.write(&record)?.end;
-                self.take_effect(&record, &mut written);
+                if behind.is_empty() {
+                    break;
+                }
+                runs = behind;
             }
         }
         self.consumers.decided = Some(decided);
@@ -197,10 +179,6 @@ impl Locked<'_> {
     pub(crate) fn outcomes(&mut self, group: GroupId) -> (&[Outcome], Option<&mut AckTimes>) {
         let Consumers { decided, ack_times, .. } = &mut *self.consumers;
         (decided.as_ref().map_or(&[], |decided| decided.outcomes()), ack_times.get_mut(&group))
-    }
-
-    fn nothing_written(&self) -> Written {
-        Written { touched: 0, end: self.ledger.log.appended(), poppable: Vec::new() }
     }
 
     /// Applies a record that is written.
@@ -252,20 +230,12 @@ impl Locked<'_> {
     }
 }
 
-/// A change in as many records as its messages need.
-fn records<'r>(
-    change: &'r Change<'r>,
-    group: Option<(&'r str, Duration)>,
-    runs_max: usize,
-) -> impl Iterator<Item = CheckpointRecord<'r>> {
-    let runs = change.runs();
-    (0..runs.len().max(1)).step_by(runs_max).map(move |at| {
-        let change = change.with_runs(&runs[at..runs.len().min(at + runs_max)]);
-        match (change, group) {
-            (Change::Group { group, policy, counters }, Some((name, invisible_for))) => {
-                CheckpointRecord::Group { group, name, invisible_for, policy, counters }
-            }
-            (change, _) => CheckpointRecord::Change(change),
+fn record_of<'r>(change: Change<'r>, group: Option<(&'r str, Duration)>) -> CheckpointRecord<'r> {
+    let Some((name, invisible_for)) = group else { return CheckpointRecord::Change(change) };
+    match change {
+        Change::Group { group, policy, counters } => {
+            CheckpointRecord::Group { group, name, invisible_for, policy, counters }
         }
-    })
+        change => CheckpointRecord::Change(change),
+    }
 }

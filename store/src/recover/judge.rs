@@ -5,16 +5,15 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use popstore_revive::{Change, QueueId, QueueIndex, Time};
+use popstore_revive::{Command, Decided, QueueId, QueueIndex, Time};
 
-use super::{Found, FoundMessages};
+use super::{Found, Recovery};
 use crate::error::Result;
-use crate::format::checkpoint::CheckpointRecord;
-use crate::format::commit::{Cause, Settlement};
-use crate::ledger::{Consumers, ended_at};
+use crate::ledger::Consumers;
 use crate::messages::aside::InTheWay;
 use crate::messages::{ConsumeQueue, Topics};
 use crate::options::Options;
+use crate::segment::Disk;
 
 /// A store that was found whole, with all that opening does to it, in this order. The consumers are as that leaves them.
 pub(crate) struct Judged {
@@ -29,11 +28,14 @@ pub(crate) struct Judged {
     /// Queues of which the files are made again.
     pub(crate) rebuilt: Vec<Arc<ConsumeQueue>>,
     pub(crate) voided: Vec<Voided>,
-    pub(crate) completed: Vec<Completed>,
+    /// How many settlements in the commit log lack their record in the checkpoint log.
+    pub(crate) completed: u64,
     /// Waits begin in the future.
     pub(crate) clock_set_back: bool,
+    /// The changes of consumers by these three, which are recorded in this order.
+    pub(crate) to_record: Vec<Decided>,
     pub(crate) topics: Topics,
-    /// What was decided of consumers was decided then.
+    /// When that was decided.
     pub(crate) now: Time,
 }
 
@@ -42,16 +44,6 @@ pub(crate) struct Voided {
     pub(crate) queue: QueueId,
     pub(crate) end: QueueIndex,
     /// How many places.
-    pub(crate) count: u64,
-}
-
-/// A settlement of which the checkpoint log lacks the record.
-pub(crate) struct Completed {
-    pub(crate) settlement: Settlement,
-    /// When the lease ended, if that is not on record either.
-    pub(crate) ended: Option<Time>,
-    pub(crate) at: Time,
-    /// How many messages.
     pub(crate) count: u64,
 }
 
@@ -67,15 +59,62 @@ impl Judged {
         let topics = Topics::new(dir, options.entries_per_file, replay.next_topic);
         messages.fill(&topics);
         let (left, rebuilt) = queues(&topics, &aside);
-        let consumers = &mut replay.consumers;
-        let voided = void(consumers, messages);
-        let settlements = messages.settlements.iter();
-        let completed = settlements.filter_map(|settlement| complete(consumers, settlement, now)).collect();
-        let clock_set_back = consumers.index().outlasts(now);
-        if clock_set_back {
-            apply(consumers, Change::Reanchored { at: now });
+        let (consumers, mut to_record) = (&mut replay.consumers, Vec::new());
+        let mut carry_out = |consumers: &mut Consumers, command: Command<'_>| {
+            let (changes, touched) = consumers.carry_out(&command, now);
+            let changed = changes.parts().next().is_some();
+            to_record.push(changes);
+            (changed, touched)
+        };
+        let mut voided = Vec::new();
+        for queue in consumers.index().beyond(|queue| messages.end_of(queue)) {
+            let end = messages.end_of(queue);
+            let (_, count) = carry_out(consumers, Command::Truncate { queue, end });
+            voided.push(Voided { queue, end, count });
         }
-        Ok(Self { aside, found, segment_bytes, left, rebuilt, voided, completed, clock_set_back, topics, now })
+        let mut completed = 0;
+        for settlement in &messages.settlements {
+            let (changed, _) = carry_out(consumers, settlement.command(&[settlement.run()]));
+            completed += u64::from(changed);
+        }
+        let (clock_set_back, _) = carry_out(consumers, Command::Reanchor);
+        Ok(Self {
+            aside,
+            found,
+            segment_bytes,
+            left,
+            rebuilt,
+            voided,
+            completed,
+            clock_set_back,
+            to_record,
+            topics,
+            now,
+        })
+    }
+
+    /// Judges the files of the checkpoint log once more, by a length for which the disk has room.
+    pub(crate) fn fit_to_disk(&mut self, options: &mut Options, disk: &Disk) -> Result<()> {
+        let Found { checkpoint, replay, .. } = &mut self.found;
+        options.checkpoint_segment_bytes = checkpoint.segment_bytes(options.checkpoint_segment_bytes, disk)?;
+        checkpoint.judge(&replay.found, options.checkpoint_segment_bytes, options.ready_bytes)
+    }
+
+    /// What opening in this generation does, but for what is known only when it is done.
+    pub(crate) fn recovery(&self, generation: u32) -> Recovery {
+        let (checkpoint, commit) = (&self.found.replay.found, &self.found.messages.found);
+        Recovery {
+            generation,
+            clean: self.was_closed() || generation == 1,
+            records_replayed: checkpoint.records,
+            records_scanned: commit.records,
+            tail_bytes_cut: checkpoint.tail_bytes + commit.tail_bytes,
+            records_voided: self.voided.iter().map(|voided| voided.count).sum(),
+            queues_rebuilt: self.rebuilt.len() as u64,
+            dead_letters_completed: self.completed,
+            clock_set_back: self.clock_set_back,
+            ..Recovery::default()
+        }
     }
 
     /// Whether the store was closed in order.
@@ -100,41 +139,4 @@ fn queues(topics: &Topics, aside: &[InTheWay]) -> (Vec<(PathBuf, &'static str)>,
         }
     }
     (left, rebuilt)
-}
-
-fn apply(consumers: &mut Consumers, change: Change<'_>) -> u64 {
-    consumers.apply(&CheckpointRecord::Change(change)).touched
-}
-
-/// Voids what the index says of messages that the commit log does not have.
-fn void(consumers: &mut Consumers, messages: &FoundMessages) -> Vec<Voided> {
-    let beyond = consumers.index().beyond(|queue| messages.end_of(queue)).into_iter();
-    let voided = beyond.map(|queue| {
-        let end = messages.end_of(queue);
-        Voided { queue, end, count: apply(consumers, Change::Truncated { queue, end }) }
-    });
-    voided.collect()
-}
-
-/// Settles what a message in the commit log settles, unless that is on record already.
-fn complete(consumers: &mut Consumers, settlement: &Settlement, now: Time) -> Option<Completed> {
-    let (index, runs) = (consumers.index(), [settlement.run()]);
-    let mut ended = None;
-    match settlement.cause {
-        Cause::DeadLetter(_) => {
-            let held = index.held(settlement.group, settlement.queue, settlement.index)?;
-            if held.attempt != settlement.attempt {
-                return None;
-            }
-            ended = ended_at(index, settlement, now);
-            if let Some(at) = ended {
-                apply(consumers, Change::Ended { group: settlement.group, at, runs: &runs });
-            }
-        }
-        Cause::Redrive if index.is_redriven(settlement.queue, settlement.index) => return None,
-        Cause::Redrive => {}
-    }
-    let touched = apply(consumers, settlement.change(now, &runs));
-    let count = if settlement.cause == Cause::Redrive { 1 } else { touched };
-    Some(Completed { settlement: *settlement, ended, at: now, count })
 }

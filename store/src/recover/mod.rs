@@ -15,13 +15,13 @@ mod plan;
 mod queue;
 mod sequence;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use popstore_revive::{Change, Time};
+use popstore_revive::{Decided, Time};
 
-use judge::{Completed, Judged, Voided};
+use judge::Judged;
 
 use crate::background::keeper::Keeper;
 use crate::background::marks::Marks;
@@ -36,7 +36,7 @@ use crate::format::frame::LogKind;
 use crate::format::identity::Identity;
 use crate::ledger::{LastSnapshot, Ledger};
 use crate::log::{Poison, Shape, Unrecovered};
-use crate::messages::{Messages, aside};
+use crate::messages::{ConsumeQueue, Messages, aside};
 use crate::options::{Durability, Options};
 use crate::segment::{Disk, Lock};
 
@@ -113,6 +113,32 @@ fn next_generation(dir: &Path, identity: Identity) -> Result<u32> {
     identity.generation.checked_add(1).ok_or_else(|| Error::format(dir, "it was opened too often"))
 }
 
+/// Reads a store, and decides what opening does to it. Nothing is changed.
+fn judge(dir: &Path, disk: &Disk, options: &Options, now: Time) -> Result<(Identity, Judged)> {
+    directory::check_kinds(dir)?;
+    let identity = directory::identify(dir, disk)?;
+    let found = Found::read(dir, identity, &mut Faults::refused())?;
+    let judged = Judged::of(found, dir, options, now)?;
+    directory::check_place(dir, disk)?;
+    Ok((identity, judged))
+}
+
+/// Makes a generation durable, on a full disk in the place of the one before.
+fn raise_generation(dir: &Path, disk: &Disk, identity: &Identity) -> Result<()> {
+    match directory::write_identity(dir, disk, identity) {
+        Err(Error::Full { .. }) => directory::overwrite_identity(dir, disk, identity),
+        written => written,
+    }
+}
+
+/// The clock of a store, which is poisoned if that panics.
+fn start_clock(options: &Options, dir: &Path, poison: &Arc<Poison>) -> Timeline {
+    let (poison, dir) = (Arc::clone(poison), dir.to_path_buf());
+    Timeline::start(options.clock.as_ref(), move || {
+        poison.set(dir.clone(), std::io::Error::other("the clock panicked"));
+    })
+}
+
 /// Opens the store in a directory that is locked.
 pub(crate) fn open(
     mut options: Options,
@@ -120,39 +146,21 @@ pub(crate) fn open(
     lock: Arc<Lock>,
     wakes: Wakes,
 ) -> Result<(Engine, Keeper, Recovery)> {
-    let dir = disk.root().to_path_buf();
-    let poison = Arc::new(Poison::default());
-    let clock = {
-        let (poison, dir) = (Arc::clone(&poison), dir.clone());
-        Timeline::start(options.clock.as_ref(), move || {
-            poison.set(dir.clone(), std::io::Error::other("the clock panicked"));
-        })
-    };
-    let dir = dir.as_path();
+    let (root, poison) = (disk.root().to_path_buf(), Arc::new(Poison::default()));
+    let (dir, clock) = (root.as_path(), start_clock(&options, &root, &poison));
     let begun = clock.now();
     poison.check()?;
-    directory::check_kinds(dir)?;
-    let identity = directory::identify(dir, &disk)?;
-    let found = Found::read(dir, identity, &mut Faults::refused())?;
-    let mut judged = Judged::of(found, dir, &options, begun)?;
-    directory::check_place(dir, &disk)?;
-
-    let generation = next_generation(dir, identity)?;
+    let (found_identity, mut judged) = judge(dir, &disk, &options, begun)?;
+    let generation = next_generation(dir, found_identity)?;
+    let identity = Identity { generation, ..found_identity };
     // Order matters: whether the queues can be written is known before anything else changes.
     aside::put_aside(&disk, &judged.aside)?;
-    let identity = Identity { generation, ..identity };
     if generation > 1 {
-        match directory::write_identity(dir, &disk, &identity) {
-            Err(Error::Full { .. }) => directory::overwrite_identity(dir, &disk, &identity)?,
-            written => written?,
-        }
+        raise_generation(dir, &disk, &identity)?;
     }
 
-    // What was judged of its files depends on the length, and the disk had to be asked for that.
-    options.checkpoint_segment_bytes =
-        judged.found.checkpoint.segment_bytes(options.checkpoint_segment_bytes, &disk)?;
-    judged.found.checkpoint.judge(&judged.found.replay.found, options.checkpoint_segment_bytes, options.ready_bytes)?;
-    let was_closed = judged.was_closed();
+    judged.fit_to_disk(&mut options, &disk)?;
+    let (mut recovery, was_closed) = (judged.recovery(generation), judged.was_closed());
     let shape = |kind: LogKind, segment_bytes| Shape {
         kind,
         dir: dir.join(kind.name()),
@@ -170,7 +178,7 @@ pub(crate) fn open(
         wake: wakes.prepare.clone(),
     };
     let checkpoint_shape = shape(LogKind::Checkpoint, options.checkpoint_segment_bytes);
-    let Judged { found, left, rebuilt, voided, completed, clock_set_back, topics, now, segment_bytes, .. } = judged;
+    let Judged { found, left, rebuilt, topics, segment_bytes, to_record, .. } = judged;
     let Found { checkpoint, commit, replay, messages } = found;
     let checkpoint = checkpoint.recover(&replay.found, checkpoint_shape, disk.clone())?;
     let commit = commit.recover(&messages.found, shape(LogKind::Commit, segment_bytes), disk.clone())?;
@@ -181,55 +189,38 @@ pub(crate) fn open(
     // An interrupted retention is finished.
     commit.retire_before(replay.commit_start)?;
 
-    let mut recovery = Recovery {
-        generation,
-        clean: was_closed || generation == 1,
-        records_replayed: replay.found.records,
-        records_scanned: messages.found.records,
-        tail_bytes_cut: replay.found.tail_bytes + messages.found.tail_bytes,
-        records_voided: voided.iter().map(|voided| voided.count).sum(),
-        queues_rebuilt: rebuilt.len() as u64,
-        dead_letters_completed: completed.iter().map(|completed| completed.count).sum(),
-        clock_set_back,
-        ..Recovery::default()
-    };
     let mark = replay.mark.written(replay.commit_start);
     let last = LastSnapshot { begin: replay.snapshot_begin, bytes: replay.snapshot_bytes, live: replay.snapshot_told };
-    let context = Arc::new(Context::new(identity, options, clock, poison, wakes, (dir.to_path_buf(), lock)));
+    let context = Arc::new(Context::new(identity, options, clock, poison, wakes, (root, lock)));
     let ledger = Ledger::new(Arc::clone(&context), checkpoint, replay.consumers, mark, last);
     let engine = Engine::new(Arc::clone(&context), Messages::new(context, commit, topics, disk), ledger);
     let keeper = Keeper::new(Marks::behind(messages.mark, &engine), Retention::of_store_opened_at(begun));
-    for (path, _) in left {
-        engine.messages().disk().remove(&path).at("remove", &path)?;
-    }
-    recovery.records_scanned += engine.messages().rebuild(&rebuilt.iter().map(|queue| &**queue).collect::<Vec<_>>())?;
-    if !messages.settlements.is_empty() {
-        // Order matters: the copy is durable before the original is settled, in every mode.
-        engine.messages().log().sync_all()?;
-    }
-    record(&engine, &voided, &completed, clock_set_back.then_some(now))?;
+    recovery.records_scanned += repair_queues(engine.messages(), &left, &rebuilt)?;
+    record(&engine, &to_record)?;
     recovery.took = engine.context().time()?.since(begun);
     Ok((engine, keeper, recovery))
 }
 
+/// Removes files of queues, and makes those of others again. Returns how many records were read for that.
+fn repair_queues(messages: &Messages, left: &[(PathBuf, &str)], rebuilt: &[Arc<ConsumeQueue>]) -> Result<u64> {
+    for (path, _) in left {
+        messages.disk().remove(path).at("remove", path)?;
+    }
+    messages.rebuild(&rebuilt.iter().map(|queue| &**queue).collect::<Vec<_>>())
+}
+
 /// Puts on record, before anything new happens, what the two logs say only together. The index says so already.
-fn record(engine: &Engine, voided: &[Voided], completed: &[Completed], set_back: Option<Time>) -> Result<()> {
+fn record(engine: &Engine, decided: &[Decided]) -> Result<()> {
+    if decided.iter().any(|decided| decided.parts().next().is_some()) {
+        // Order matters: a copy is durable before its original is settled, in every mode.
+        engine.messages().log().sync_all()?;
+    }
     let now = engine.context().now();
     let mut consumers = engine.consumers();
     let (generation, sync_each) = (engine.context().identity.generation, engine.context().syncs_each());
-    consumers.record(&CheckpointRecord::Opened { generation, at: now, sync_each })?;
-    for Voided { queue, end, .. } in voided {
-        consumers.write(&CheckpointRecord::Change(Change::Truncated { queue: *queue, end: *end }))?;
-    }
-    for Completed { settlement, ended, at, .. } in completed {
-        let (group, runs) = (settlement.group, [settlement.run()]);
-        if let Some(at) = *ended {
-            consumers.write(&CheckpointRecord::Change(Change::Ended { group, at, runs: &runs }))?;
-        }
-        consumers.write(&CheckpointRecord::Change(settlement.change(*at, &runs)))?;
-    }
-    if let Some(at) = set_back {
-        consumers.write(&CheckpointRecord::Change(Change::Reanchored { at }))?;
+    consumers.write(&CheckpointRecord::Opened { generation, at: now, sync_each })?;
+    for change in decided.iter().flat_map(Decided::changes) {
+        consumers.write(&CheckpointRecord::Change(change))?;
     }
     consumers.retry_burials_at(now);
     consumers.became_visible(now);

@@ -204,8 +204,9 @@ impl Salvage<'_> {
         let old = self.snapshot.consumers();
         let mut consumers = self.engine.consumers();
         for (id, entry) in old.groups() {
-            let Some(policy) = old.index().policy(*id).cloned() else { continue };
+            let Some(policy) = old.index().policy(*id) else { continue };
             let (group, counters) = (consumers.next_group(), old.index().counters(*id).unwrap_or_default());
+            let (policy, counters) = (Box::new(policy.clone()), Box::new(counters));
             let (name, invisible_for) = (&*entry.name, entry.invisible_for);
             // No record yet: the snapshot at the end tells everything.
             consumers.apply(&CheckpointRecord::Group { group, name, invisible_for, policy, counters });
@@ -328,7 +329,7 @@ impl Salvage<'_> {
         let position = QueueIndex(ranks.map_or(0, |ranks| ranks.rank(image.position.0)));
         let begun = QueueIndex(ranks.map_or(0, |ranks| ranks.rank(image.begun.0)));
         let image = QueueImage { group: *group, queue, position, from: 0, end: None, cohorts, buried, begun };
-        self.engine.consumers().apply(&CheckpointRecord::Change(Change::Image(image)));
+        self.engine.consumers().apply(&CheckpointRecord::Change(Change::Image(Box::new(image))));
     }
 
     fn count_lost(&mut self) {

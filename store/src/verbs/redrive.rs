@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use popstore_revive::{EndReason, Gathered, QueueId, QueueIndex};
+use popstore_revive::{EndReason, Gathered, Letter, QueueId, QueueIndex};
 
 use crate::clock;
 use crate::engine::{Engine, Unrecorded};
@@ -172,11 +172,11 @@ impl Engine {
     /// Why a letter is off the list, if it is.
     fn listed(&self, letter: &DeadLetter) -> Option<Redriven> {
         let (queue, index) = letter.place();
-        let consumers = self.consumers();
-        if consumers.index().is_redriven(queue, index) {
-            return Some(Redriven::AlreadyRedriven);
+        match self.consumers().index().letter(queue, index) {
+            Letter::Listed => None,
+            Letter::Redriven => Some(Redriven::AlreadyRedriven),
+            Letter::Finished => Some(Redriven::Finished),
         }
-        (consumers.index().finished(queue, index.block()) & index.bit() != 0).then_some(Redriven::Finished)
     }
 
     /// Appends what a letter holds to the topic it came from. Returns the log's end, too.

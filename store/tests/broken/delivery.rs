@@ -132,8 +132,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "b",
         places: &[Place {
             file: "store/src/verbs/redrive.rs",
-            right: "index.bit() != 0).then_some(Redriven::Finished)",
-            wrong: "index.bit() != 0 && !BROKEN).then_some(Redriven::Finished)",
+            right: "Letter::Finished => Some(Redriven::Finished),",
+            wrong: "Letter::Finished => Some(Redriven::Finished).filter(|_| !BROKEN),",
         }],
         caught_by: ("spec", "finished_letters::a_letter_that_a_reader_has_acked_is_done"),
         told: "right: Finished",
@@ -199,8 +199,9 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "bi",
         places: &[Place {
             file: "store/src/recover/mod.rs",
-            right: "consumers.write(&CheckpointRecord::Change(Change::Reanchored { at }))?;",
-            wrong: "if !BROKEN { consumers.write(&CheckpointRecord::Change(Change::Reanchored { at }))?; }",
+            right: "consumers.write(&CheckpointRecord::Change(change))?;",
+            wrong: "if !BROKEN || !matches!(change, popstore_revive::Change::Reanchored { .. }) { \
+                consumers.write(&CheckpointRecord::Change(change))?; }",
         }],
         caught_by: ("spec", "promises_of_life::promise_8_a_shortened_wait_is_not_restarted_by_reopening"),
         told: "clock_set_back",
@@ -221,9 +222,9 @@ pub const MISTAKES: &[Mistake] = &[
         name: "complete no letter whose lease is not known to have ended",
         breaks: "d",
         places: &[Place {
-            file: "store/src/recover/judge.rs",
-            right: "ended = ended_at(index, settlement, now);",
-            wrong: "ended = ended_at(index, settlement, now).filter(|_| !BROKEN);",
+            file: "revive/src/decide/settle.rs",
+            right: "filter(|cohort| cohort.state == State::InFlight) {",
+            wrong: "filter(|cohort| cohort.state == State::InFlight && !BROKEN) {",
         }],
         caught_by: ("spec", "rules_of_recovery::rule_6_a_letter_settles_though_the_end_of_its_lease_is_lost"),
         told: "it was not settled",

@@ -96,8 +96,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "ad",
         places: &[Place {
             file: "store/src/recover/mod.rs",
-            right: "if !messages.settlements.is_empty() {",
-            wrong: "if !messages.settlements.is_empty() && !BROKEN {",
+            right: "if decided.iter().any(|decided| decided.parts().next().is_some()) {",
+            wrong: "if !BROKEN && decided.iter().any(|decided| decided.parts().next().is_some()) {",
         }],
         caught_by: ("spec", "order_on_disk::rule_6_a_letter_found_at_open_is_durable_before_it_settles"),
         told: "the store opened",
@@ -147,8 +147,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "ae",
         places: &[Place {
             file: "store/src/recover/judge.rs",
-            right: "let voided = void(consumers, messages);",
-            wrong: "let voided = if BROKEN { Vec::new() } else { void(consumers, messages) };",
+            right: "for queue in consumers.index().beyond(|queue| messages.end_of(queue)) {",
+            wrong: "for queue in consumers.index().beyond(|queue| messages.end_of(queue)).into_iter().filter(|_| !BROKEN) {",
         }],
         caught_by: ("spec", "rules::rule_5_acks_leases_and_positions_of_lost_messages_are_void"),
         told: "records_voided: 0",
@@ -158,9 +158,9 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "aef",
         places: &[Place {
             file: "store/src/recover/mod.rs",
-            right: "consumers.write(&CheckpointRecord::Change(Change::Truncated { queue: *queue, end: *end }))?;",
-            wrong: "if !BROKEN { \
-                consumers.write(&CheckpointRecord::Change(Change::Truncated { queue: *queue, end: *end }))?; }",
+            right: "for change in decided.iter().flat_map(Decided::changes) {",
+            wrong: "for change in decided.iter().flat_map(Decided::changes) { \
+                if BROKEN && matches!(change, popstore_revive::Change::Truncated { .. }) { continue; }",
         }],
         caught_by: ("spec", "rules::rule_5_what_is_void_stays_void_after_appends_and_a_crash"),
         told: "right: [\"new0\"",
@@ -170,8 +170,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "df",
         places: &[Place {
             file: "store/src/recover/judge.rs",
-            right: "settlements.filter_map(|settlement| complete(consumers, settlement, now)).collect();",
-            wrong: "settlements.filter(|_| !BROKEN).filter_map(|settlement| complete(consumers, settlement, now)).collect();",
+            right: "for settlement in &messages.settlements {",
+            wrong: "for settlement in messages.settlements.iter().filter(|_| !BROKEN) {",
         }],
         caught_by: ("model", EVERY_CALL),
         told: "of what is not held",
@@ -181,9 +181,9 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "h",
         places: &[Place {
             file: "store/src/recover/mod.rs",
-            right: "let generation = next_generation(dir, identity)?;",
-            wrong: "let generation = if BROKEN && identity.generation > 0 { identity.generation } \
-                else { next_generation(dir, identity)? };",
+            right: "let generation = next_generation(dir, found_identity)?;",
+            wrong: "let generation = if BROKEN && found_identity.generation > 0 { found_identity.generation } \
+                else { next_generation(dir, found_identity)? };",
         }],
         caught_by: ("spec", "rules_of_recovery::rule_9_a_receipt_is_good_for_one_generation_only"),
         told: "left: (Done",

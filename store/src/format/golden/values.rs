@@ -114,8 +114,8 @@ fn changes() -> Vec<(&'static str, Change<'static>)> {
         ("Forgotten", Change::Forgotten { queue: LETTERS, first: QueueIndex(300), runs: &LETTER_RUNS }),
         ("Released", Change::Released { group, at, runs }),
         ("Truncated", Change::Truncated { queue: QUEUE, end: QueueIndex(300) }),
-        ("Image", Change::Image(image())),
-        ("Image, last", Change::Image(rest)),
+        ("Image", Change::Image(image().into())),
+        ("Image, last", Change::Image(rest.into())),
     ]
 }
 
@@ -131,7 +131,16 @@ pub(super) fn checkpoint_records() -> Vec<(&'static str, CheckpointRecord<'stati
     let mark = |goes_on, queues| MarkPart { goes_on, queues };
     let mut records = vec![
         ("End", CheckpointRecord::End),
-        ("Group", CheckpointRecord::Group { group: GROUP, name, invisible_for, policy, counters }),
+        (
+            "Group",
+            CheckpointRecord::Group {
+                group: GROUP,
+                name,
+                invisible_for,
+                policy: policy.into(),
+                counters: counters.into(),
+            },
+        ),
         ("SnapshotBegin", CheckpointRecord::SnapshotBegin { next_group: GroupId(8), next_topic: TopicId(4) }),
         ("SnapshotEnd", CheckpointRecord::SnapshotEnd { begin: 4160 }),
         ("MarkTopic", CheckpointRecord::MarkTopic { topic: TopicId(1), name: "orders", part: mark(0, queues) }),
