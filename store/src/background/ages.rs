@@ -11,7 +11,7 @@ use std::time::Duration;
 use popstore_revive::Time;
 
 use crate::clock;
-use crate::engine::Engine;
+use crate::context::Context;
 use crate::error::Result;
 use crate::event::StoreEvent;
 use crate::format::commit::CommitRecord;
@@ -74,18 +74,24 @@ impl Ages {
     }
 
     /// When the last message of the oldest segment counts as appended, which is at `newest` by the clock.
-    pub(super) fn counts_from(&mut self, engine: &Engine, base: u64, newest: Time, after: Duration) -> Result<Time> {
-        let now = engine.context().now();
+    pub(super) fn counts_from(
+        &mut self,
+        context: &Context,
+        log: &Log,
+        base: u64,
+        newest: Time,
+        after: Duration,
+    ) -> Result<Time> {
+        let now = context.now();
         let from_the_future = newest > now;
         let never_seen_so_old = newest.after(after) < self.opened_at && now.since(newest) > after;
         if !from_the_future && !never_seen_so_old {
             return Ok(newest);
         }
-        let segments = engine.messages().log().segments();
+        let segments = log.segments();
         let last_base = segments.last().map(|last| last.base);
         let is_new = self.last_base != last_base || !self.counted_from.contains_key(&base);
         if is_new {
-            let log = engine.messages().log();
             let is_closed = |segment: &Segment| Some(segment.base) != last_base && segment.end() <= log.written();
             let known = segments.iter().map(|segment| (segment.base, is_closed(segment))).collect::<Vec<_>>();
             let times = self.times(&known, |at| times(log, &segments[at], after))?;
@@ -97,7 +103,7 @@ impl Ages {
         let counted = if counted == Time::MAX { newest } else { counted };
         if is_new && counted != newest {
             let [appended_at, counted_from] = [newest, counted].map(clock::wall);
-            engine.context().emit(&StoreEvent::ImplausibleTime { appended_at, counted_from });
+            context.emit(&StoreEvent::ImplausibleTime { appended_at, counted_from });
         }
         Ok(counted)
     }

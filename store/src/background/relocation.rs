@@ -11,7 +11,7 @@ use crate::format::entry::Entry;
 use crate::format::limits::{DEAD_LETTERS, NAME_MAX};
 use crate::ledger::Locked;
 use crate::log::{Room, Segment};
-use crate::messages::{ConsumeQueue, is_for_letters, record_bytes_max};
+use crate::messages::{ConsumeQueue, Messages, is_for_letters, record_bytes_max};
 
 /// The needed messages of a segment are moved on if they are at most this part of it, or if all that was moved is at most that
 /// part of the log: else the segment stays. So neither the log grows without an end, nor what is written for it.
@@ -40,11 +40,11 @@ struct Wanted {
 
 impl Wanted {
     /// Finds where they lie, which may read the disk.
-    fn find(self, engine: &Engine) -> Result<Needed> {
+    fn find(self, messages: &Messages) -> Result<Needed> {
         let mut needed = Needed { messages: BTreeMap::new(), moved_bytes: self.moved_bytes };
         for (id, index) in self.places {
-            let Some(queue) = engine.messages().topics().queue(id) else { continue };
-            if let Some(entry) = queue.entry(engine.messages().disk(), index)? {
+            let Some(queue) = messages.topics().queue(id) else { continue };
+            if let Some(entry) = queue.entry(messages.disk(), index)? {
                 needed.messages.insert((id, index), entry);
             }
         }
@@ -82,18 +82,19 @@ pub(super) fn move_on(
     firsts: &Firsts,
     letters: Letters,
 ) -> Result<bool> {
+    let messages = engine.messages();
     loop {
         let wanted = {
             let consumers = engine.consumers();
             // Each time: a group may have begun to read while messages were copied, and nothing is done for it.
-            if letters == Letters::Stay && !is_done(engine, &consumers, firsts) {
+            if letters == Letters::Stay && !is_done(messages, &consumers, firsts) {
                 return Ok(false);
             }
-            let wanted = wanted(engine, &consumers, next_base, firsts, letters);
+            let wanted = wanted(messages, &consumers, next_base, firsts, letters);
             if wanted.places.is_empty() {
                 // Under the lock: no pop can take one of them between.
                 for (queue, first) in
-                    firsts.iter().filter_map(|(id, first)| Some((engine.messages().topics().queue(*id)?, first)))
+                    firsts.iter().filter_map(|(id, first)| Some((messages.topics().queue(*id)?, first)))
                 {
                     queue.begin_at(*first);
                 }
@@ -101,18 +102,18 @@ pub(super) fn move_on(
             }
             wanted
         };
-        let needed = wanted.find(engine)?;
-        let (bytes, log) = (needed.bytes(), engine.messages().log().bytes());
+        let needed = wanted.find(messages)?;
+        let (bytes, log) = (needed.bytes(), messages.log().bytes());
         if bytes > segment.capacity / OF_SEGMENT && needed.moved_bytes + bytes > log / OF_LOG {
             return Ok(false);
         }
-        copy(engine, &needed)?;
+        copy(messages, &needed)?;
     }
 }
 
-fn is_done(engine: &Engine, consumers: &Locked<'_>, firsts: &Firsts) -> bool {
+fn is_done(messages: &Messages, consumers: &Locked<'_>, firsts: &Firsts) -> bool {
     firsts.iter().all(|(queue, first)| {
-        let letters = engine.messages().topics().by_id(queue.topic).is_none_or(|topic| is_for_letters(&topic.name));
+        let letters = messages.topics().by_id(queue.topic).is_none_or(|topic| is_for_letters(&topic.name));
         let mut readers = consumers.index().readers(queue.topic).peekable();
         // Nobody has to read letters for them to be moved on; who does is not done with them before.
         let read = letters || readers.peek().is_some();
@@ -123,9 +124,9 @@ fn is_done(engine: &Engine, consumers: &Locked<'_>, firsts: &Firsts) -> bool {
 
 /// The messages before `next_base` that a group holds, unless they were moved on already: a message of which no delivery
 /// counts is like one that nobody popped. Reads no disk.
-fn wanted(engine: &Engine, consumers: &Locked<'_>, next_base: u64, firsts: &Firsts, letters: Letters) -> Wanted {
+fn wanted(messages: &Messages, consumers: &Locked<'_>, next_base: u64, firsts: &Firsts, letters: Letters) -> Wanted {
     let mut wanted = Wanted::default();
-    for topic in engine.messages().topics().all() {
+    for topic in messages.topics().all() {
         let of_letters = is_for_letters(&topic.name);
         for queue in topic.all_used() {
             add_wanted(
@@ -175,32 +176,32 @@ fn add_wanted(
 }
 
 /// Appends messages again. What cannot be done stays as it is.
-fn copy(engine: &Engine, needed: &Needed) -> Result<()> {
+fn copy(messages: &Messages, needed: &Needed) -> Result<()> {
     // Order matters: a disk that has room for a part of it only would be left with none, and nothing could go.
-    let room = needed.room().min(engine.messages().message_room());
-    drop(engine.messages().log().reserve(room as usize, Room::Kept)?);
+    let room = needed.room().min(messages.message_room());
+    drop(messages.log().reserve(room as usize, Room::Kept)?);
     let mut moved = Vec::new();
     let copied = needed.messages.iter().try_for_each(|(place, entry)| {
-        let copy = copy_one(engine, *place, entry)?;
+        let copy = copy_one(messages, *place, entry)?;
         moved.extend(copy.map(|copy| (*place, copy)));
         Ok(())
     });
-    engine.messages().log().sync_through(moved.last().map_or(0, |(_, copy)| copy.end()))?;
+    messages.log().sync_through(moved.last().map_or(0, |(_, copy)| copy.end()))?;
     // Order matters: a place is changed when it can be read, for a message that was moved before is read there.
     for ((id, index), copy) in moved {
-        if let Some(queue) = engine.messages().topics().queue(id) {
+        if let Some(queue) = messages.topics().queue(id) {
             queue.relocate(index, copy);
         }
     }
     copied
 }
 
-fn copy_one(engine: &Engine, (id, index): (QueueId, QueueIndex), entry: &Entry) -> Result<Option<Entry>> {
-    let Some(topic) = engine.messages().topics().by_id(id.topic) else { return Ok(None) };
+fn copy_one(messages: &Messages, (id, index): (QueueId, QueueIndex), entry: &Entry) -> Result<Option<Entry>> {
+    let Some(topic) = messages.topics().by_id(id.topic) else { return Ok(None) };
     let Some(queue) = topic.queue(id.queue) else { return Ok(None) };
-    let Some(message) = engine.messages().fetch(&topic, queue, index)? else { return Ok(None) };
+    let Some(message) = messages.fetch(&topic, queue, index)? else { return Ok(None) };
     let record = MessageRecord { relocated: true, ..message.record() };
-    let mut appender = engine.messages().reserve(&topic, record_bytes_max(&record), Room::Kept)?;
+    let mut appender = messages.reserve(&topic, record_bytes_max(&record), Room::Kept)?;
     let place = appender.push_one(|out| encode_message(&record, out), record.body);
     appender.finish();
     Ok(Some(Entry { offset: place.start, size: (place.end - place.start) as u32, tag: entry.tag }))

@@ -134,7 +134,8 @@ impl Retention {
             rules.bytes.is_some_and(|bytes| engine.messages().log().written().saturating_sub(oldest.base) > bytes);
         let is_older = match (rules.after, oldest.newest) {
             (Some(after), Some(newest)) => {
-                engine.context().now().since(self.ages.counts_from(engine, oldest.base, newest, after)?) > after
+                let (context, log) = (engine.context(), engine.messages().log());
+                context.now().since(self.ages.counts_from(context, log, oldest.base, newest, after)?) > after
             }
             (Some(_), None) => true,
             (None, _) => false,

@@ -33,8 +33,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/background/relocation.rs",
-            right: "engine.messages().log().sync_through(moved.last().map_or(0, |(_, copy)| copy.end()))?;",
-            wrong: "if !BROKEN { engine.messages().log().sync_through(moved.last().map_or(0, |(_, copy)| copy.end()))?; }",
+            right: "messages.log().sync_through(moved.last().map_or(0, |(_, copy)| copy.end()))?;",
+            wrong: "if !BROKEN { messages.log().sync_through(moved.last().map_or(0, |(_, copy)| copy.end()))?; }",
         }],
         caught_by: ("spec", "durable_answers::promise_2_a_moved_message_is_durable_before_its_segment_goes"),
         told: "the copy is not durable",
