@@ -31,7 +31,7 @@ fn ack_each(index: &mut Index, runs: &mut Vec<Run>) {
     pop(index, runs);
     for run in runs.iter() {
         for place in run.indexes() {
-            let one = [Run::one(QUEUE, place, run.attempt)];
+            let one = [Run::one(QUEUE, place, run.delivery)];
             assert_eq!(index.apply(&Change::Acked { group: GROUP, at: Time(1), runs: &one }).touched, 1);
         }
     }

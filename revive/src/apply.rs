@@ -44,7 +44,8 @@ impl Index {
                     popped_at: *at,
                     since: *at,
                     due: *due,
-                    attempt: 0,
+                    delivery: 0,
+                    uncounted: 0,
                     generation: *generation,
                     state: State::InFlight,
                 };
@@ -85,7 +86,9 @@ impl Index {
                     _ => Err(Untouched),
                 },
             ),
-            Change::Released { group, at, runs } => runs.iter().map(|run| self.release(*group, run, *at)).sum(),
+            Change::Released { group, at, visible_at, runs } => {
+                runs.iter().map(|run| self.release(*group, run, *at, *visible_at)).sum()
+            }
             Change::Revived { group, at, visible_at, runs } => {
                 self.end(*group, runs, *at, |lease| Cohort { due: *visible_at, state: State::Waiting, ..*lease })
             }
@@ -118,15 +121,20 @@ impl Index {
         }
     }
 
-    /// Hands out what of the run is new to the group or comes from an earlier attempt.
+    /// Hands out what of the run is new to the group or comes from an earlier delivery.
     fn hand_out(&mut self, group: GroupId, run: &Run, lease: &Cohort) -> u64 {
         let Self { groups, agenda, .. } = self;
         let Some(known) = groups.get_mut(&group) else { return 0 };
         let queue = known.queues.entry(run.queue).or_default();
         let place = (group, run.queue, run.block);
-        let lease = Cohort { attempt: run.attempt, ..*lease };
+        let lease = Cohort { delivery: run.delivery, ..*lease };
+        let mut reconsumed = 0;
         let again = |held: &Cohort| match held.state {
-            State::InFlight | State::Waiting if held.attempt < run.attempt => Ok(Some(lease)),
+            State::InFlight | State::Waiting if held.delivery < run.delivery => {
+                let lease = Cohort { uncounted: held.uncounted, ..lease };
+                reconsumed |= if lease.attempt() > 1 { held.mask } else { 0 };
+                Ok(Some(lease))
+            }
             _ => Err(Untouched),
         };
         let ahead = run.mask & QueueIndex::possible(run.block) & at_or_after(run.block, queue.position);
@@ -149,8 +157,9 @@ impl Index {
             queue.go_on(at(ahead.trailing_zeros()), at(64 - ahead.leading_zeros()));
         }
         let n = u64::from((redelivered | new).count_ones());
+        reconsumed |= if run.delivery > 1 { new } else { 0 };
         add(&mut known.counters.popped, n);
-        add(&mut known.counters.redelivered, if run.attempt > 1 { n } else { 0 });
+        add(&mut known.counters.redelivered, u64::from(reconsumed.count_ones()));
         n
     }
 
@@ -162,12 +171,19 @@ impl Index {
         gone: impl Fn(&Cohort) -> Result<Option<Cohort>, Untouched>,
     ) -> u64 {
         let Self { groups, agenda, .. } = self;
-        let touched = groups.get_mut(&group).map_or(0, |known| edit(known, agenda, group, run, gone));
-        let Some(known) = self.groups.get_mut(&group) else { return 0 };
+        let Some(known) = groups.get_mut(&group) else { return 0 };
+        let mut uncounted = Vec::new();
+        let touched = edit(known, agenda, group, run, |held| {
+            let next = gone(held)?;
+            uncounted.push((held.mask, held.uncounted));
+            Ok(next)
+        });
         if touched != 0 {
             let queue = known.queues.entry(run.queue).or_default();
             for index in (Run { mask: touched, ..*run }).indexes() {
-                queue.remember(Buried { index, attempt: run.attempt, burial });
+                let of_it = uncounted.iter().find(|(mask, _)| mask & index.bit() != 0);
+                let uncounted = of_it.map_or(0, |(_, uncounted)| *uncounted);
+                queue.remember(Buried { index, delivery: run.delivery, uncounted, burial });
             }
         }
         let n = u64::from(touched.count_ones());
@@ -178,20 +194,26 @@ impl Index {
         n
     }
 
-    /// Gives leases back as if they had not been given.
-    fn release(&mut self, group: GroupId, run: &Run, at: Time) -> u64 {
-        let Some(attempt) = run.attempt.checked_sub(1) else { return 0 };
-        let uncount = |counters: &mut Counters, n| {
-            counters.popped = counters.popped.saturating_sub(n);
-            counters.redelivered = counters.redelivered.saturating_sub(if attempt > 0 { n } else { 0 });
-        };
-        self.edit_all(group, std::slice::from_ref(run), uncount, |lease| match lease.state {
-            State::InFlight => Ok(Some(Cohort { since: at, due: at, attempt, state: State::Waiting, ..*lease })),
+    /// Gives leases back; their deliveries do not count.
+    fn release(&mut self, group: GroupId, run: &Run, at: Time, visible_at: Time) -> u64 {
+        let Self { groups, agenda, .. } = self;
+        let Some(known) = groups.get_mut(&group) else { return 0 };
+        let mut reconsumed = 0;
+        let touched = edit(known, agenda, group, run, |lease| match lease.state {
+            State::InFlight => {
+                reconsumed |= if lease.attempt() > 1 { lease.mask } else { 0 };
+                let uncounted = lease.uncounted.saturating_add(1);
+                Ok(Some(Cohort { since: at, due: visible_at, uncounted, state: State::Waiting, ..*lease }))
+            }
             _ => Err(Untouched),
-        })
+        });
+        let Counters { popped, redelivered, .. } = &mut known.counters;
+        *popped = popped.saturating_sub(u64::from(touched.count_ones()));
+        *redelivered = redelivered.saturating_sub(u64::from(reconsumed.count_ones()));
+        u64::from(touched.count_ones())
     }
 
-    /// Drops what was given back before its first delivery counted, and lies before `end`.
+    /// Drops what lies before `end` and was given back whenever it was delivered.
     fn drop_undelivered(&mut self, group: GroupId, queue: QueueId, end: QueueIndex) -> u64 {
         let held = self.groups.get(&group).and_then(|group| group.queues.get(&queue));
         let blocks = held.into_iter().flat_map(|held| held.blocks.range(0, Some(end.block().saturating_add(1))));
@@ -244,24 +266,24 @@ impl Index {
         known.and_then(|known| known.change(agenda, place, change)).unwrap_or_default()
     }
 
-    /// Drops messages whatever their attempt, and says how many.
+    /// Drops messages whatever their delivery, and says how many.
     pub(crate) fn cut(&mut self, group: GroupId, queue: QueueId, number: u64, mask: u64) -> u64 {
         let dropped = self.change_block((group, queue, number), |block, counts| block.edit(mask, counts, |_| Ok(None)));
         u64::from(dropped.count_ones())
     }
 }
 
-/// Edits what of the run is held at the run's attempt.
+/// Edits what of the run is held at the run's delivery.
 fn edit(
     known: &mut Group,
     agenda: &mut Agenda,
     group: GroupId,
     run: &Run,
-    step: impl Fn(&Cohort) -> Result<Option<Cohort>, Untouched>,
+    mut step: impl FnMut(&Cohort) -> Result<Option<Cohort>, Untouched>,
 ) -> u64 {
     let Some(queue) = known.queues.get_mut(&run.queue) else { return 0 };
     let changed = queue.change(agenda, (group, run.queue, run.block), |block, counts| {
-        block.edit(run.mask, counts, |held| if held.attempt == run.attempt { step(held) } else { Err(Untouched) })
+        block.edit(run.mask, counts, |held| if held.delivery == run.delivery { step(held) } else { Err(Untouched) })
     });
     changed.unwrap_or(0)
 }

@@ -1,6 +1,6 @@
 //! The unsettled messages of one block of 64 neighbours, grouped into cohorts that share their history.
 
-use crate::{Counts, EndReason, QueueId, QueueIndex, Run, Time};
+use crate::{Counts, DELIVERY_MAX, EndReason, QueueId, QueueIndex, Run, Time};
 
 /// What an unsettled message is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,8 +24,10 @@ pub struct Cohort {
     pub since: Time,
     /// When the lease ends, or the message becomes visible.
     pub due: Time,
-    /// The attempt of the last delivery that counts; 0 for one that was given back before.
-    pub attempt: u32,
+    /// The number of the last delivery: 1 is the first. It names the lease, and never goes down.
+    pub delivery: u32,
+    /// How many of the deliveries do not count, since they were given back so.
+    pub uncounted: u32,
     /// The store's generation at the last delivery.
     pub generation: u32,
     /// What they are doing.
@@ -33,6 +35,16 @@ pub struct Cohort {
 }
 
 impl Cohort {
+    /// The attempt of the last delivery: how many of them count. 0 where all were given back.
+    pub fn attempt(&self) -> u32 {
+        self.delivery.saturating_sub(self.uncounted)
+    }
+
+    /// The same for the limit: there is no delivery behind the last that there can be.
+    pub(crate) fn attempt_at_limit(&self) -> u32 {
+        if self.delivery >= DELIVERY_MAX { DELIVERY_MAX } else { self.attempt() }
+    }
+
     /// Whether its messages can be delivered at `now`.
     pub(crate) fn is_ready(&self, now: Time) -> bool {
         self.state == State::Waiting && self.due <= now
@@ -46,7 +58,7 @@ impl Cohort {
     /// The places of its messages, in a block of this number.
     pub fn indexes(&self, block: u64) -> impl Iterator<Item = QueueIndex> + use<> {
         let queue = QueueId::default();
-        Run { queue, block, mask: self.mask, attempt: self.attempt }.indexes()
+        Run { queue, block, mask: self.mask, delivery: self.delivery }.indexes()
     }
 
     fn same_history(&self, other: &Self) -> bool {
@@ -75,7 +87,7 @@ impl Block {
 
     /// The messages of which no delivery counts: they were given back before.
     pub(crate) fn undelivered(&self) -> u64 {
-        self.cohorts.iter().filter(|cohort| cohort.attempt == 0).fold(0, |mask, cohort| mask | cohort.mask)
+        self.cohorts.iter().filter(|cohort| cohort.attempt() == 0).fold(0, |mask, cohort| mask | cohort.mask)
     }
 
     /// The cohort of one message.

@@ -85,7 +85,7 @@ mod tests {
 
     fn cohort(mask: u64) -> Cohort {
         let (popped_at, since, due) = (Time(1), Time(1), Time(2));
-        Cohort { mask, popped_at, since, due, attempt: 1, generation: 1, state: State::InFlight }
+        Cohort { mask, popped_at, since, due, delivery: 1, uncounted: 0, generation: 1, state: State::InFlight }
     }
 
     /// The numbers come from a linear congruential generator: dense ones, sparse ones and the ends of what is possible.

@@ -2,7 +2,7 @@
 
 use crate::{GroupId, Policy, QueueId, QueueImage, QueueIndex, Time, Verdict};
 
-/// Some of the 64 neighbours of one block of a queue, all at the same attempt.
+/// Some of the 64 neighbours of one block of a queue, all at the same delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Run {
     /// The queue.
@@ -11,14 +11,14 @@ pub struct Run {
     pub block: u64,
     /// Which of them; bit 0 is the first.
     pub mask: u64,
-    /// The delivery attempt meant: 1 is the first delivery.
-    pub attempt: u32,
+    /// The number of the delivery meant: 1 is the first.
+    pub delivery: u32,
 }
 
 impl Run {
     /// The run that names one message.
-    pub fn one(queue: QueueId, index: QueueIndex, attempt: u32) -> Self {
-        Self { queue, block: index.block(), mask: index.bit(), attempt }
+    pub fn one(queue: QueueId, index: QueueIndex, delivery: u32) -> Self {
+        Self { queue, block: index.block(), mask: index.bit(), delivery }
     }
 
     /// How many messages it names.
@@ -79,7 +79,7 @@ pub struct Counters {
 
 /// One step of the POP index.
 ///
-/// Changes that name messages touch only those which are where the change expects them: at the attempt the run names,
+/// Changes that name messages touch only those which are where the change expects them: at the delivery the run names,
 /// or, for [`Change::Popped`], before it; and in a state from which the change can come. A message that has used up its
 /// deliveries can only be buried. The rest of a run is ignored. That makes every change idempotent, and one that was
 /// overtaken harmless.
@@ -119,7 +119,7 @@ pub enum Change<'a> {
         at: Time,
         /// When the lease ends.
         due: Time,
-        /// Which; the attempt is that of this delivery.
+        /// Which, and the number of this delivery.
         runs: &'a [Run],
     },
     /// Messages were acked.
@@ -142,13 +142,15 @@ pub enum Change<'a> {
         /// Which.
         runs: &'a [Run],
     },
-    /// Leases were given back without counting: the messages are as they were before the delivery, and visible.
+    /// Leased messages were given back, and that delivery does not count.
     Released {
         /// The group.
         group: GroupId,
         /// When.
         at: Time,
-        /// Which; the attempt is that of the delivery that does not count.
+        /// When they become visible again.
+        visible_at: Time,
+        /// Which.
         runs: &'a [Run],
     },
     /// Running leases, or such as nobody has ended yet, were given another end.
@@ -194,7 +196,7 @@ pub enum Change<'a> {
         /// Which.
         runs: &'a [Run],
     },
-    /// Dead letters were put back to where they came from; the attempts of the runs mean nothing.
+    /// Dead letters were put back to where they came from; the deliveries of the runs mean nothing.
     Redriven {
         /// Which, in their dead-letter queue.
         runs: &'a [Run],
@@ -205,7 +207,7 @@ pub enum Change<'a> {
         queue: QueueId,
         /// The first letter that exists where it was written.
         first: QueueIndex,
-        /// Letters before it that exist elsewhere; the attempts mean nothing.
+        /// Letters before it that exist elsewhere; the deliveries mean nothing.
         runs: &'a [Run],
     },
     /// The clock may have been set back: no wait lasts longer from now on than it was set to last.
@@ -232,7 +234,7 @@ impl Change<'_> {
             Self::Popped { group, generation, at, due, .. } => Change::Popped { group, generation, at, due, runs },
             Self::Acked { group, at, .. } => Change::Acked { group, at, runs },
             Self::Nacked { group, at, verdict, .. } => Change::Nacked { group, at, verdict, runs },
-            Self::Released { group, at, .. } => Change::Released { group, at, runs },
+            Self::Released { group, at, visible_at, .. } => Change::Released { group, at, visible_at, runs },
             Self::Extended { group, at, due, .. } => Change::Extended { group, at, due, runs },
             Self::Revived { group, at, visible_at, .. } => Change::Revived { group, at, visible_at, runs },
             Self::Ended { group, at, .. } => Change::Ended { group, at, runs },

@@ -28,10 +28,11 @@ impl Index {
             Change::Acked { group, at, .. }
             | Change::Nacked { group, at, verdict: Verdict::Discard, .. }
             | Change::Buried { group, at, .. } => effects.poppable_at = frees(group, at),
-            Change::Nacked { verdict: Verdict::Redeliver { visible_at }, .. } | Change::Revived { visible_at, .. } => {
+            Change::Nacked { verdict: Verdict::Redeliver { visible_at }, .. }
+            | Change::Revived { visible_at, .. }
+            | Change::Released { visible_at, .. } => {
                 effects.poppable_at = Some(*visible_at);
             }
-            Change::Released { at, .. } => effects.poppable_at = Some(*at),
             Change::Nacked { verdict: Verdict::DeadLetter, .. } | Change::Ended { .. } => effects.buries = true,
             _ => {}
         }

@@ -35,8 +35,10 @@ pub enum Verdict {
 pub struct Burying {
     /// Whose.
     pub group: GroupId,
-    /// Which messages, at the attempt of their last delivery.
+    /// Which messages, at their last delivery.
     pub run: Run,
+    /// How many of their deliveries do not count.
+    pub uncounted: u32,
     /// Why their last lease ended.
     pub reason: EndReason,
     /// When they were handed out last.
@@ -44,7 +46,7 @@ pub struct Burying {
 }
 
 impl Policy {
-    /// What becomes of the `attempt`-th delivery when its lease ends without an ack at `now`.
+    /// What becomes of the delivery at an attempt when its lease ends without an ack at `now`.
     pub fn verdict(&self, attempt: u32, now: Time) -> Verdict {
         match self.end_lease(attempt) {
             Ending::Redeliver { after } => Verdict::Redeliver { visible_at: now.after(after) },
@@ -71,8 +73,8 @@ impl Index {
             let Some(known) = self.groups.get(&group) else { continue };
             let held = known.queues.get(&queue).and_then(|queue| queue.blocks.get(block));
             for lease in held.into_iter().flat_map(|held| &held.cohorts).filter(|lease| lease.is_over(now)) {
-                let run = Run { queue, block, mask: lease.mask, attempt: lease.attempt };
-                out.push(Decision { group, run, verdict: known.policy.verdict(lease.attempt, now) });
+                let run = Run { queue, block, mask: lease.mask, delivery: lease.delivery };
+                out.push(Decision { group, run, verdict: known.policy.verdict(lease.attempt_at_limit(), now) });
             }
         }
         out[before..].sort_by_key(|decision| (decision.group, decision.verdict));
@@ -93,8 +95,8 @@ impl Index {
         let cohorts = self.block(group, queue, block).into_iter().flat_map(|held| &held.cohorts);
         cohorts.filter_map(move |cohort| match cohort.state {
             State::Ended(reason) => {
-                let run = Run { queue, block, mask: cohort.mask, attempt: cohort.attempt };
-                Some(Burying { group, run, reason, popped_at: cohort.popped_at })
+                let run = Run { queue, block, mask: cohort.mask, delivery: cohort.delivery };
+                Some(Burying { group, run, uncounted: cohort.uncounted, reason, popped_at: cohort.popped_at })
             }
             State::InFlight | State::Waiting => None,
         })

@@ -102,11 +102,11 @@ impl Index {
         self.block(group, queue, index.block())?.cohort(index.bit())
     }
 
-    /// What a group holds of a run, at the run's attempt; the cohorts may hold more than the run names.
+    /// What a group holds of a run, at the run's delivery; the cohorts may hold more than the run names.
     pub(crate) fn cohorts(&self, group: GroupId, run: &Run) -> impl Iterator<Item = &Cohort> {
-        let (mask, attempt) = (run.mask, run.attempt);
+        let (mask, delivery) = (run.mask, run.delivery);
         let held = self.block(group, run.queue, run.block).into_iter().flat_map(|block| &block.cohorts);
-        held.filter(move |cohort| cohort.attempt == attempt && cohort.mask & mask != 0)
+        held.filter(move |cohort| cohort.delivery == delivery && cohort.mask & mask != 0)
     }
 
     pub(crate) fn block(&self, group: GroupId, queue: QueueId, number: u64) -> Option<&Block> {

@@ -34,7 +34,7 @@ impl Index {
     /// The redriven letters, by queue and block.
     pub fn redriven(&self) -> impl Iterator<Item = Run> {
         self.redriven.iter().flat_map(|(queue, blocks)| {
-            blocks.iter().map(|(block, mask)| Run { queue: *queue, block: *block, mask: *mask, attempt: 0 })
+            blocks.iter().map(|(block, mask)| Run { queue: *queue, block: *block, mask: *mask, delivery: 0 })
         })
     }
 

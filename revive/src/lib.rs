@@ -67,6 +67,6 @@ pub use ids::{GroupId, QueueId, QueueIndex, TopicId};
 pub use image::{Cursor, QueueImage, Told};
 pub use index::Index;
 pub use letters::Letter;
-pub use policy::{ATTEMPT_MAX, AtLimit, Backoff, Ending, Policy};
+pub use policy::{AtLimit, Backoff, DELIVERY_MAX, Ending, Policy};
 pub use queue::{Buried, Counts, Standing};
 pub use time::Time;

@@ -59,8 +59,8 @@ pub enum Ending {
     Discard,
 }
 
-/// The last attempt that there can be: a delivery needs a larger number than the one before.
-pub const ATTEMPT_MAX: u32 = u32::MAX - 1;
+/// The number of the last delivery that there can be: each needs a larger one than that before.
+pub const DELIVERY_MAX: u32 = u32::MAX - 1;
 
 impl Default for Policy {
     fn default() -> Self {
@@ -72,7 +72,7 @@ impl Policy {
     /// What happens when the lease of the `attempt`-th delivery ends without an ack.
     pub fn end_lease(&self, attempt: u32) -> Ending {
         // Attempt n has been reconsumed n - 1 times; delivering it again would make that n.
-        let max = self.max_reconsume_times.unwrap_or(u32::MAX).min(ATTEMPT_MAX - 1);
+        let max = self.max_reconsume_times.unwrap_or(u32::MAX).min(DELIVERY_MAX - 1);
         match self.at_limit {
             AtLimit::DeadLetter if attempt > max => Ending::DeadLetter,
             AtLimit::Discard if attempt > max => Ending::Discard,
@@ -116,8 +116,8 @@ mod tests {
     #[test]
     fn without_a_limit_there_is_always_another_delivery() {
         let policy = Policy { max_reconsume_times: None, ..Policy::default() };
-        assert!(matches!(policy.end_lease(ATTEMPT_MAX - 1), Ending::Redeliver { .. }));
-        assert_eq!(policy.end_lease(ATTEMPT_MAX), Ending::DeadLetter, "no attempt has a larger number");
+        assert!(matches!(policy.end_lease(DELIVERY_MAX - 1), Ending::Redeliver { .. }));
+        assert_eq!(policy.end_lease(DELIVERY_MAX), Ending::DeadLetter, "no attempt has a larger number");
     }
 
     #[test]

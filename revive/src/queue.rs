@@ -52,10 +52,19 @@ impl Counts {
 pub struct Buried {
     /// Its place.
     pub index: QueueIndex,
-    /// The attempt of its last delivery.
-    pub attempt: u32,
+    /// The number of its last delivery.
+    pub delivery: u32,
+    /// How many of its deliveries do not count.
+    pub uncounted: u32,
     /// Where it went.
     pub burial: Burial,
+}
+
+impl Buried {
+    /// The attempt of its last delivery.
+    pub fn attempt(&self) -> u32 {
+        self.delivery.saturating_sub(self.uncounted)
+    }
 }
 
 /// What a receipt is still good for.
@@ -68,9 +77,9 @@ pub enum Standing {
     },
     /// The lease is over; nobody else has the message yet.
     Over,
-    /// A later attempt was handed out.
+    /// The message was handed out again.
     HandedOutAgain {
-        /// That attempt.
+        /// The attempt of the latest delivery.
         attempt: u32,
     },
     /// The message left the group at its limit.
@@ -151,12 +160,12 @@ impl Queue {
             if left == 0 {
                 return gone != 0;
             }
-            let past = if cohort.attempt == 0 { !at_or_after(block, span.0) } else { 0 };
+            let past = if cohort.attempt() == 0 { !at_or_after(block, span.0) } else { 0 };
             gone |= cohort.mask & past;
             let mask = lowest_bits(cohort.mask & !past, left);
             left -= mask.count_ones();
             if mask != 0 {
-                out.push(Run { queue: id, block, mask, attempt: cohort.attempt.saturating_add(1) });
+                out.push(Run { queue: id, block, mask, delivery: cohort.delivery.saturating_add(1) });
             }
         }
         self.pick_new(id, left, span, out);
@@ -170,7 +179,7 @@ impl Queue {
             let block = QueueIndex(from).block();
             let through = end.min(QueueIndex::of_block(block + 1).0) - from;
             let mask = lowest_bits(u64::MAX << (from % QueueIndex::PER_BLOCK), through as u32);
-            out.push(Run { queue, block, mask, attempt: 1 });
+            out.push(Run { queue, block, mask, delivery: 1 });
             from += through;
         }
     }
@@ -191,7 +200,7 @@ impl Queue {
             let bit = lowest_bits(held.mask() & !past, 1);
             if let Some(cohort) = held.cohort(bit) {
                 if cohort.is_ready(now) && limit > 0 {
-                    out.push(Run { queue, block, mask: bit, attempt: cohort.attempt.saturating_add(1) });
+                    out.push(Run { queue, block, mask: bit, delivery: cohort.delivery.saturating_add(1) });
                 }
                 return gone;
             }
@@ -203,29 +212,29 @@ impl Queue {
     /// What a lease is good for at `now`, and the history of its message if it is still held.
     #[inline(always)]
     pub(crate) fn standing(&self, lease: &Lease, now: Time) -> (Standing, Option<&Cohort>) {
-        let Lease { index, attempt, generation, .. } = *lease;
+        let Lease { index, delivery, generation, .. } = *lease;
         match self.blocks.get(index.block()).and_then(|block| block.cohort(index.bit())) {
-            Some(held) => (Self::standing_of(held, attempt, generation, now), Some(held)),
-            None => (self.standing_of_gone(index, attempt), None),
+            Some(held) => (Self::standing_of(held, delivery, generation, now), Some(held)),
+            None => (self.standing_of_gone(index, delivery), None),
         }
     }
 
-    fn standing_of_gone(&self, index: QueueIndex, attempt: u32) -> Standing {
+    fn standing_of_gone(&self, index: QueueIndex, delivery: u32) -> Standing {
         let buried = self.buried.iter().rev().find(|buried| buried.index == index);
         match buried {
-            Some(buried) if buried.attempt == attempt => Standing::Buried(buried.burial),
-            Some(buried) if buried.attempt > attempt => Standing::HandedOutAgain { attempt: buried.attempt },
+            Some(buried) if buried.delivery == delivery => Standing::Buried(buried.burial),
+            Some(buried) if buried.delivery > delivery => Standing::HandedOutAgain { attempt: buried.attempt() },
             _ if index < self.position => Standing::Settled,
             _ => Standing::Unknown,
         }
     }
 
     #[inline(always)]
-    fn standing_of(cohort: &Cohort, attempt: u32, generation: u32, now: Time) -> Standing {
-        if cohort.attempt > attempt {
-            return Standing::HandedOutAgain { attempt: cohort.attempt };
+    fn standing_of(cohort: &Cohort, delivery: u32, generation: u32, now: Time) -> Standing {
+        if cohort.delivery > delivery {
+            return Standing::HandedOutAgain { attempt: cohort.attempt() };
         }
-        if cohort.attempt < attempt || cohort.generation != generation {
+        if cohort.delivery < delivery || cohort.generation != generation {
             return Standing::Unknown;
         }
         match cohort.state {

@@ -125,11 +125,11 @@ impl Scene {
                 let mut runs = Vec::new();
                 self.index.pick(group, queue, 100, (QueueIndex(first), QueueIndex(end)), self.now, &mut runs);
                 ensure!(runs.iter().map(Run::len).sum::<u32>() <= 100, "more than asked for: {runs:?}");
-                for (attempt, generation) in [(1, 0), (1, 1), (2, 1), (u32::MAX, 2)] {
-                    let lease = Lease { queue, index: QueueIndex(first), attempt, generation };
+                for (delivery, generation) in [(1, 0), (1, 1), (2, 1), (u32::MAX, 2)] {
+                    let lease = Lease { queue, index: QueueIndex(first), delivery, generation };
                     let found = self.index.standing(group, &lease, Time(end));
-                    let expected = self.oracle.standing((group, queue, first), attempt, generation, Time(end));
-                    ensure!(found == expected, "{first} at attempt {attempt} is {found:?} instead of {expected:?}");
+                    let expected = self.oracle.standing((group, queue, first), delivery, generation, Time(end));
+                    ensure!(found == expected, "{first} at delivery {delivery} is {found:?} instead of {expected:?}");
                 }
                 let beyond = self.index.beyond(|_| QueueIndex(end)).contains(&queue);
                 ensure!(beyond == self.oracle.beyond(queue, QueueIndex(end)), "{queue:?} beyond {end}: {beyond}");

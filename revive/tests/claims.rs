@@ -105,7 +105,7 @@ fn a_lowered_limit_is_looked_at_when_the_running_lease_ends() {
     let policy = Policy { max_reconsume_times: Some(0), ..Policy::default() };
     desk.apply(Change::Group { group: GROUP, policy: policy.into(), counters: desk.counters().into() });
     desk.wait(10);
-    assert_eq!(desk.burials()[0].run.attempt, 2);
+    assert_eq!(desk.burials()[0].run.delivery, 2);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn acks_and_burials_during_a_walk_are_in_its_images() {
         replayed.counters(GROUP),
         Some(Counters { popped: 192, acked: 1, nacked: 1, dead_lettered: 1, ..desk.counters() })
     );
-    let lease = Lease { queue: QUEUE, index: QueueIndex(128), attempt: 1, generation: 1 };
+    let lease = Lease { queue: QUEUE, index: QueueIndex(128), delivery: 1, generation: 1 };
     let standing = replayed.standing(GROUP, &lease, desk.now);
     assert_eq!(standing, Standing::Buried(Burial::DeadLettered));
 }
@@ -291,7 +291,7 @@ fn a_position_never_moves_back() {
 #[test]
 fn redriven_letters_are_remembered_until_they_do_not_exist() {
     let mut desk = Desk::limited(0);
-    let runs = vec![Run { queue: QUEUE, block: 0, mask: 1 << 63, attempt: 0 }, Run::one(QUEUE, QueueIndex(64), 0)];
+    let runs = vec![Run { queue: QUEUE, block: 0, mask: 1 << 63, delivery: 0 }, Run::one(QUEUE, QueueIndex(64), 0)];
     desk.apply(Change::Redriven { runs: runs.leak() });
     let known = |desk: &Desk| [63, 64].map(|at| desk.index.is_redriven(QUEUE, QueueIndex(at)));
     assert_eq!(known(&desk), [true, true]);
@@ -305,7 +305,7 @@ fn redriven_letters_are_remembered_until_they_do_not_exist() {
 fn places_beyond_the_last_number_are_never_held() {
     let mut desk = Desk::limited(0);
     for block in [u64::MAX / 64, u64::MAX / 64 + 1, u64::MAX] {
-        let runs = vec![Run { queue: QUEUE, block, mask: u64::MAX, attempt: 1 }].leak();
+        let runs = vec![Run { queue: QUEUE, block, mask: u64::MAX, delivery: 1 }].leak();
         let popped = Change::Popped { group: GROUP, generation: 1, at: Time(0), due: Time(9), runs };
         let existing = if block == u64::MAX / 64 { 63 } else { 0 };
         assert_eq!(desk.apply(popped.clone()), existing);
@@ -328,7 +328,7 @@ fn a_queue_can_be_popped_up_to_the_last_number() {
 #[test]
 fn a_redriven_run_of_no_letters_leaves_nothing_behind() {
     let mut desk = Desk::limited(0);
-    let runs = vec![Run { queue: QUEUE, block: 0, mask: 0, attempt: 0 }].leak();
+    let runs = vec![Run { queue: QUEUE, block: 0, mask: 0, delivery: 0 }].leak();
     desk.apply(Change::Redriven { runs });
     assert!(desk.index.beyond(|_| QueueIndex(0)).is_empty());
     assert_eq!(desk.index.redriven().count(), 0);
@@ -372,7 +372,7 @@ fn an_extension_seen_twice_does_not_change_the_order() {
     desk.wait(5);
     let (at, due) = (desk.now, Time(desk.now.0 + 20));
     let extend = |desk: &mut Desk, mask| {
-        let run = Run { queue: QUEUE, block: 0, mask, attempt: 1 };
+        let run = Run { queue: QUEUE, block: 0, mask, delivery: 1 };
         desk.index.apply(&Change::Extended { group: GROUP, at, due, runs: &[run] });
         desk.index.clone()
     };

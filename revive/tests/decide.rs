@@ -43,7 +43,7 @@ impl Desk {
         self.run(pop(GROUP, limit, 100, &|at| from.get(at as usize).copied()));
         let changes = self.decided.changes();
         let runs: Vec<Run> = changes.flat_map(|change| change.runs().to_vec()).collect();
-        let lease = |run: &Run, index| Lease { queue: run.queue, index, attempt: run.attempt, generation: 1 };
+        let lease = |run: &Run, index| Lease { queue: run.queue, index, delivery: run.delivery, generation: 1 };
         runs.iter().flat_map(|run| run.indexes().map(move |index| lease(run, index))).collect()
     }
 
@@ -112,7 +112,7 @@ fn neighbours_in_one_batch_have_their_own_outcomes() {
     let again = desk.pop(1);
     assert_eq!(again[0].index, leases[0].index);
     let handed_out = Standing::HandedOutAgain { attempt: 2 };
-    let strange = Lease { attempt: 7, ..leases[2] };
+    let strange = Lease { delivery: 7, ..leases[2] };
     let outcomes = desk.ack(&[leases[0], leases[1], leases[2], strange]);
     let over = (true, Standing::Over);
     assert_eq!(outcomes, [(false, handed_out), over, over, (false, Standing::Unknown)]);
@@ -195,19 +195,24 @@ fn the_first_message_that_retention_left_can_be_given_up_unseen() {
 }
 
 #[test]
-fn a_released_message_is_as_it_was_before_its_delivery() {
+fn a_released_delivery_does_not_count_and_has_its_own_number() {
     let mut desk = Desk::limited(1);
     let [first, second] = desk.pop(2)[..] else { panic!("two messages") };
     desk.nack(first, Some(Duration::ZERO));
     let again = desk.pop(1)[0];
-    assert_eq!((again.index, again.attempt), (first.index, 2));
-    desk.run(Command::Release { group: GROUP, leases: &[again, second, second] });
+    assert_eq!((again.index, again.delivery), (first.index, 2));
+    let delay = Duration::ZERO;
+    desk.run(Command::Release { group: GROUP, leases: &[again, second, second], delay });
     let accepted: Vec<bool> = desk.decided.outcomes().iter().map(|outcome| outcome.accepted).collect();
     assert_eq!(accepted, [true, true, false]);
     let counters = Counters { popped: 1, nacked: 1, ..Counters::default() };
     assert_eq!(desk.counters(), counters, "neither the second delivery nor the other first one counts");
-    let popped: Vec<_> = desk.pop(2).iter().map(|lease| (lease.index.0, lease.attempt)).collect();
-    assert_eq!(popped, [(0, 2), (1, 1)], "visible at once, and not nearer to the limit");
+    let popped: Vec<_> = desk.pop(2);
+    let attempt = |lease: &Lease| desk.index.held(GROUP, QUEUE, lease.index).unwrap().attempt();
+    let numbers: Vec<_> = popped.iter().map(|lease| (lease.index.0, lease.delivery, attempt(lease))).collect();
+    assert_eq!(numbers, [(0, 3, 2), (1, 2, 1)], "visible at once, and not nearer to the limit");
+    assert_eq!(desk.ack(&[second]), [(false, Standing::HandedOutAgain { attempt: 1 })], "its delivery is over");
+    assert_eq!(desk.ack(&popped), [(true, Standing::Leased { due: Time(110) }); 2]);
 }
 
 #[test]
@@ -215,7 +220,7 @@ fn a_deleted_message_that_was_released_is_settled_by_a_pop() {
     for ordered in [false, true] {
         let mut desk = Desk::new(&Policy { ordered, ..Policy::default() });
         let lease = desk.pop(1)[0];
-        desk.run(Command::Release { group: GROUP, leases: &[lease] });
+        desk.run(Command::Release { group: GROUP, leases: &[lease], delay: Duration::ZERO });
         let rest = [Span { queue: QUEUE, first: QueueIndex(1), end: QueueIndex(3) }];
         let popped = desk.pop_from(&rest, 9);
         assert_eq!(popped[0].index, QueueIndex(1));
@@ -223,7 +228,7 @@ fn a_deleted_message_that_was_released_is_settled_by_a_pop() {
         // One that was delivered stays: its copy is elsewhere.
         desk.nack(popped[0], Some(Duration::ZERO));
         let popped = desk.pop_from(&[Span { first: QueueIndex(2), ..rest[0] }], 1);
-        assert_eq!((popped[0].index, popped[0].attempt), (QueueIndex(1), 2));
+        assert_eq!((popped[0].index, popped[0].delivery), (QueueIndex(1), 2));
     }
 }
 
@@ -307,7 +312,7 @@ fn who_does_not_exist_gets_nothing() {
     for command in [pop, skip, Command::RemoveGroup { group }, Command::BeginReading { group, from: &[] }] {
         assert_eq!(desk.run(command), Answer::UnknownGroup, "{command:?}");
     }
-    let lease = Lease { queue: QUEUE, index: QueueIndex(0), attempt: 1, generation: 1 };
+    let lease = Lease { queue: QUEUE, index: QueueIndex(0), delivery: 1, generation: 1 };
     desk.run(Command::Ack { group, leases: &[lease] });
     assert_eq!(desk.decided.outcomes()[0].standing, Standing::Unknown);
 }
@@ -329,7 +334,7 @@ fn a_change_says_who_can_be_woken_and_what_is_to_be_buried() {
     desk.now = Time(115);
     let buries = Effects { touched: 1, poppable_at: None, buries: true };
     assert_eq!(effects(&mut desk, Command::Tick { blocks_max: 9 }), [buries]);
-    let runs = [Run::one(QUEUE, lease.index, lease.attempt)];
+    let runs = [Run::one(QUEUE, lease.index, lease.delivery)];
     assert_eq!(effects(&mut desk, Command::Bury { group: GROUP, runs: &runs }), [poppable(1, 115)]);
     let lease = desk.pop(1)[0];
     assert_eq!(effects(&mut desk, Command::Ack { group: GROUP, leases: &[lease] }), [poppable(1, 115)]);

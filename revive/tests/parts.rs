@@ -8,7 +8,7 @@ use popstore_revive::*;
 
 /// How many deliveries there are until the lease of one ends in this way.
 fn deliveries(policy: &Policy, ending: Ending) -> Option<u32> {
-    (1..10).find(|attempt| policy.end_lease(*attempt) == ending)
+    (1..10).find(|delivery| policy.end_lease(*delivery) == ending)
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_burial_is_remembered_only_of_what_it_buried() {
     desk.pop(2, 2);
     assert_eq!(desk.ack(0, 1), 1);
     desk.wait(10);
-    let runs = vec![Run { queue: QUEUE, block: 0, mask: 0b11, attempt: 1 }].leak();
+    let runs = vec![Run { queue: QUEUE, block: 0, mask: 0b11, delivery: 1 }].leak();
     let buried = Change::Buried { group: GROUP, at: Time(0), burial: Burial::DeadLettered, runs };
     assert_eq!(desk.apply(buried), 1);
     assert_eq!([0, 1].map(|at| desk.standing(at, 1)), [Standing::Settled, Standing::Buried(Burial::DeadLettered)]);
@@ -97,9 +97,9 @@ fn a_group_is_a_reader_of_the_topics_it_has_a_position_in() {
 #[test]
 fn of_forgotten_letters_those_that_were_moved_on_are_remembered() {
     let mut desk = Desk::limited(0);
-    let runs = vec![Run { queue: QUEUE, block: 0, mask: 0b101_000, attempt: 0 }].leak();
+    let runs = vec![Run { queue: QUEUE, block: 0, mask: 0b101_000, delivery: 0 }].leak();
     desk.apply(Change::Redriven { runs });
-    let runs = vec![Run { queue: QUEUE, block: 0, mask: 0b011_000, attempt: 0 }].leak();
+    let runs = vec![Run { queue: QUEUE, block: 0, mask: 0b011_000, delivery: 0 }].leak();
     desk.apply(Change::Forgotten { queue: QUEUE, first: QueueIndex(64), runs });
     let known = [3, 4, 5].map(|at| desk.index.is_redriven(QUEUE, QueueIndex(at)));
     assert_eq!(known, [true, false, false]);

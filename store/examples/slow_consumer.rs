@@ -158,7 +158,7 @@ impl Case {
         let popped_at = due_at.duration_since(UNIX_EPOCH)? - INVISIBLE;
         self.first_popped.get_or_init(|| Time::default().after(popped_at));
         self.say(&format!("delivered, attempt {attempt}"));
-        claim("each delivery is the next attempt", receipt.attempt() == attempt)?;
+        claim("each delivery is the next attempt", receipt.delivery() == attempt)?;
         let mut dues = self.dues.lock().map_err(|_| "a thread panicked")?;
         let lease_before = dues.last().copied();
         dues.push(due_at);
@@ -191,11 +191,11 @@ impl Case {
 
     fn late_ack(&self, group: &Group, receipt: Receipt) -> Result<()> {
         let settled = group.ack(receipt)?;
-        self.say(&format!("the handler of attempt {} acks and is told: {settled:?}", receipt.attempt()));
-        let last = receipt.attempt() == self.limit + 1;
+        self.say(&format!("the handler of delivery {} acks and is told: {settled:?}", receipt.delivery()));
+        let last = receipt.delivery() == self.limit + 1;
         let truth = match settled {
             Settled::DeadLettered => last,
-            Settled::HandedOutAgain { attempt } => !last && attempt > receipt.attempt(),
+            Settled::HandedOutAgain { attempt } => !last && attempt > receipt.delivery(),
             _ => false,
         };
         claim("a late handler is told what became of its message", truth)

@@ -13,7 +13,7 @@ pub struct Lease {
     /// The place in it.
     pub index: QueueIndex,
     /// The delivery.
-    pub attempt: u32,
+    pub delivery: u32,
     /// The generation in which it was given.
     pub generation: u32,
 }
@@ -74,6 +74,8 @@ pub enum Command<'c> {
         group: GroupId,
         /// Which.
         leases: &'c [Lease],
+        /// How long the messages are hidden.
+        delay: Duration,
     },
     /// A message is given back.
     Nack {
@@ -129,12 +131,12 @@ pub enum Command<'c> {
     Bury {
         /// Whose messages.
         group: GroupId,
-        /// Which, at the attempts of their last deliveries.
+        /// Which, at the deliveries of their last deliveries.
         runs: &'c [Run],
     },
     /// Copies of these dead letters are durable where they came from.
     Redrive {
-        /// Which, in their dead-letter queue; the attempts mean nothing.
+        /// Which, in their dead-letter queue; the deliveries mean nothing.
         letters: &'c [Run],
     },
     /// Dead letters before `first` are deleted.

@@ -32,7 +32,7 @@ impl Gathered {
     /// Adds messages to the runs of the batch, which begin at `first`. Returns those of them that were not there.
     #[inline]
     pub fn add(&mut self, runs: &mut Vec<Run>, first: usize, run: Run) -> u64 {
-        let same = |last: &Run| (last.block, last.attempt, last.queue) == (run.block, run.attempt, run.queue);
+        let same = |last: &Run| (last.block, last.delivery, last.queue) == (run.block, run.delivery, run.queue);
         // Neighbours mostly come one behind the other.
         let at = match runs.last() {
             Some(last) if runs.len() > first && same(last) => Some(runs.len() - 1),
@@ -67,12 +67,12 @@ impl Gathered {
 struct Block {
     queue: QueueId,
     number: u64,
-    attempt: u32,
+    delivery: u32,
 }
 
 impl Block {
     fn of(run: &Run) -> Self {
-        Self { queue: run.queue, number: run.block, attempt: run.attempt }
+        Self { queue: run.queue, number: run.block, delivery: run.delivery }
     }
 }
 
@@ -80,7 +80,7 @@ impl Ord for Block {
     fn cmp(&self, other: &Self) -> Ordering {
         #[cfg(test)]
         tests::COMPARED.with(|compared| compared.set(compared.get() + 1));
-        let parts = |block: &Self| (block.queue, block.number, block.attempt);
+        let parts = |block: &Self| (block.queue, block.number, block.delivery);
         parts(self).cmp(&parts(other))
     }
 }
@@ -108,8 +108,8 @@ mod tests {
         pub(super) static COMPARED: Cell<u64> = const { Cell::new(0) };
     }
 
-    fn one(queue: u32, index: u64, attempt: u32) -> Run {
-        Run::one(QueueId { topic: TopicId(1), queue }, QueueIndex(index), attempt)
+    fn one(queue: u32, index: u64, delivery: u32) -> Run {
+        Run::one(QueueId { topic: TopicId(1), queue }, QueueIndex(index), delivery)
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
         for run in [one(0, 3, 1), one(1, 3, 1), one(0, 70, 1), one(0, 1, 1), one(0, 2, 2), one(1, 0, 1)] {
             assert_eq!(gathered.add(&mut runs, 1, run), run.mask, "it was there");
         }
-        let masks: Vec<_> = runs[1..].iter().map(|run| (run.queue.queue, run.block, run.attempt, run.mask)).collect();
+        let masks: Vec<_> = runs[1..].iter().map(|run| (run.queue.queue, run.block, run.delivery, run.mask)).collect();
         assert_eq!(masks, [(0, 0, 1, 0b1010), (1, 0, 1, 0b1001), (0, 1, 1, 1 << 6), (0, 0, 2, 0b100)]);
         assert_eq!(gathered.add(&mut runs, 1, one(0, 3, 1)), 0);
         assert_eq!(gathered.add(&mut runs, 1, Run { mask: 0b1111, ..one(0, 0, 1) }), 0b0101);

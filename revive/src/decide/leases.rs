@@ -77,15 +77,15 @@ pub(super) fn skip(
     }
     let popped = Change::Popped { group, generation, at: now, due: now, runs: &[] };
     let held = index.held(group, queue, at);
-    let attempt = match held.map(|held| (held.state, held.attempt)) {
-        Some((State::Ended(_), attempt)) => attempt,
-        Some((State::InFlight, attempt)) => {
+    let delivery = match held.map(|held| (held.state, held.delivery)) {
+        Some((State::Ended(_), delivery)) => delivery,
+        Some((State::InFlight, delivery)) => {
             let ends = Change::Extended { group, at: now, due: now, runs: &[] };
-            out.push_one(Run::one(queue, at, attempt), ends);
-            attempt
+            out.push_one(Run::one(queue, at, delivery), ends);
+            delivery
         }
-        Some((State::Waiting, attempt)) => {
-            let next = attempt.saturating_add(1);
+        Some((State::Waiting, delivery)) => {
+            let next = delivery.saturating_add(1);
             out.push_one(Run::one(queue, at, next), popped);
             next
         }
@@ -96,6 +96,6 @@ pub(super) fn skip(
         None => return Answer::Nothing,
     };
     let gone = Change::Buried { group, at: now, burial: Burial::Discarded, runs: &[] };
-    out.push_one(Run::one(queue, at, attempt), gone);
+    out.push_one(Run::one(queue, at, delivery), gone);
     Answer::Done
 }

@@ -24,7 +24,7 @@
 //! assert_eq!(run(&mut index, pop, Time(0)).0, Answer::Done);
 //!
 //! // The handler is late, but nobody else has the message yet.
-//! let lease = Lease { queue, index: QueueIndex(0), attempt: 1, generation };
+//! let lease = Lease { queue, index: QueueIndex(0), delivery: 1, generation };
 //! let (_, outcomes) = run(&mut index, Command::Ack { group, leases: &[lease] }, Time(1_000_000));
 //! assert!(outcomes[0].accepted && outcomes[0].standing == Standing::Over);
 //! ```
@@ -107,7 +107,7 @@ pub fn decide(index: &Index, command: &Command<'_>, now: Time, out: &mut Decided
             leases::skip(index, (group, generation), queue, at, now, out)
         }
         Command::Ack { group, leases } => settle::ack(index, group, leases, now, out),
-        Command::Release { group, leases } => settle::release(index, group, leases, now, out),
+        Command::Release { group, leases, delay } => settle::release(index, group, leases, delay, now, out),
         Command::Nack { group, lease, delay } => settle::nack(index, group, lease, delay, now, out),
         Command::Extend { group, lease, by } => settle::extend(index, group, lease, now.after(by), now, out),
         Command::Bury { group, runs } => settle::bury(index, group, runs, now, out),

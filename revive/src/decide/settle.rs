@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{Answer, Decided, Lease, Leased, Outcome};
-use crate::{Burial, Change, Cohort, GroupId, Index, QueueId, QueueIndex, Run, Standing, State, Time, Verdict};
+use crate::{
+    Burial, Change, Cohort, DELIVERY_MAX, GroupId, Index, QueueId, QueueIndex, Run, Standing, State, Time, Verdict,
+};
 
 /// A lease that was presented: what it is good for, and what its message and the neighbours of one history are doing.
 struct Presented<'i> {
@@ -29,14 +31,15 @@ impl<'i> Presented<'i> {
         matches!(self.standing, Standing::Leased { .. } | Standing::Over)
     }
 
-    /// Whether the lease runs, or is over and nobody has ended it.
+    /// Whether the lease runs, or is over and nobody has ended it, and there can be another delivery.
     fn is_unended(&self) -> bool {
-        self.is_unsettled() && self.held.is_some_and(|held| held.state == State::InFlight)
+        let is_unended = |held: &Cohort| held.state == State::InFlight && held.delivery < DELIVERY_MAX;
+        self.is_unsettled() && self.held.is_some_and(is_unended)
     }
 
     /// Whether another lease is of the same cohort, at the same delivery.
     fn includes(&self, other: &Lease) -> bool {
-        let what = |lease: &Lease| (lease.queue, lease.index.block(), lease.attempt, lease.generation);
+        let what = |lease: &Lease| (lease.queue, lease.index.block(), lease.delivery, lease.generation);
         what(self.lease) == what(other) && self.held.is_some_and(|held| held.mask & other.index.bit() != 0)
     }
 
@@ -53,7 +56,7 @@ impl<'i> Presented<'i> {
 
 impl Lease {
     fn run(&self) -> Run {
-        Run::one(self.queue, self.index, self.attempt)
+        Run::one(self.queue, self.index, self.delivery)
     }
 }
 
@@ -67,8 +70,15 @@ pub(super) fn ack(index: &Index, group: GroupId, leases: &[Lease], now: Time, ou
 }
 
 /// A release is accepted of a lease that nobody has ended, over or not.
-pub(super) fn release(index: &Index, group: GroupId, leases: &[Lease], now: Time, out: &mut Decided) -> Answer {
-    let released = || Change::Released { group, at: now, runs: &[] };
+pub(super) fn release(
+    index: &Index,
+    group: GroupId,
+    leases: &[Lease],
+    delay: Duration,
+    now: Time,
+    out: &mut Decided,
+) -> Answer {
+    let released = || Change::Released { group, at: now, visible_at: now.after(delay), runs: &[] };
     batch(index, group, leases, now, out, |lease| lease.is_unended(), released)
 }
 
@@ -128,12 +138,17 @@ pub(super) fn nack(
     out: &mut Decided,
 ) -> Answer {
     let Some(policy) = index.policy(group) else { return Answer::UnknownGroup };
-    let verdict = match (policy.verdict(lease.attempt, now), delay) {
-        (Verdict::Redeliver { .. }, Some(delay)) => Verdict::Redeliver { visible_at: now.after(delay) },
-        (verdict, _) => verdict,
-    };
-    let nacked = || Change::Nacked { group, at: now, verdict, runs: &[] };
-    one(index, group, &lease, now, out, |lease| lease.is_running(), nacked)
+    let presented = Presented::new(index, group, &lease, now);
+    let held = presented.held.filter(|_| presented.is_running());
+    out.outcomes.push(presented.outcome(held.is_some()));
+    if let Some(held) = held {
+        let verdict = match (policy.verdict(held.attempt_at_limit(), now), delay) {
+            (Verdict::Redeliver { .. }, Some(delay)) => Verdict::Redeliver { visible_at: now.after(delay) },
+            (verdict, _) => verdict,
+        };
+        out.push_one(lease.run(), Change::Nacked { group, at: now, verdict, runs: &[] });
+    }
+    Answer::Settled
 }
 
 pub(super) fn extend(index: &Index, group: GroupId, lease: Lease, due: Time, now: Time, out: &mut Decided) -> Answer {
@@ -169,7 +184,7 @@ pub(super) fn bury(index: &Index, group: GroupId, runs: &[Run], now: Time, out: 
 }
 
 pub(super) fn redrive(index: &Index, letters: &[Run], out: &mut Decided) -> Answer {
-    let new = |run: &Run| Run { mask: run.mask & !index.redriven_of(run.queue, run.block), attempt: 0, ..*run };
+    let new = |run: &Run| Run { mask: run.mask & !index.redriven_of(run.queue, run.block), delivery: 0, ..*run };
     out.runs.extend(letters.iter().map(new).filter(|run| !run.is_empty()));
     if out.runs.is_empty() {
         return Answer::Nothing;
@@ -183,7 +198,7 @@ pub(super) fn forget(index: &Index, queue: QueueId, first: QueueIndex, moved: &[
         return Answer::Nothing;
     }
     let moved = moved.iter().filter(|run| run.queue == queue);
-    let moved = moved.map(|run| Run { mask: run.mask & index.redriven_of(queue, run.block), attempt: 0, ..*run });
+    let moved = moved.map(|run| Run { mask: run.mask & index.redriven_of(queue, run.block), delivery: 0, ..*run });
     out.runs.extend(moved.filter(|run| !run.is_empty()));
     out.push_from(0, Change::Forgotten { queue, first, runs: &[] });
     Answer::Done

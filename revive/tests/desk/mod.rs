@@ -42,20 +42,20 @@ impl Desk {
         popped
     }
 
-    pub(crate) fn ack(&mut self, index: u64, attempt: u32) -> u64 {
-        self.apply(Change::Acked { group: GROUP, at: Time(0), runs: one(index, attempt) })
+    pub(crate) fn ack(&mut self, index: u64, delivery: u32) -> u64 {
+        self.apply(Change::Acked { group: GROUP, at: Time(0), runs: one(index, delivery) })
     }
 
     /// Gives a message back; without a time it has used up its deliveries.
-    pub(crate) fn nack(&mut self, index: u64, attempt: u32, visible_at: Option<Time>) -> u64 {
-        let (at, runs) = (self.now, one(index, attempt));
+    pub(crate) fn nack(&mut self, index: u64, delivery: u32, visible_at: Option<Time>) -> u64 {
+        let (at, runs) = (self.now, one(index, delivery));
         let verdict = visible_at.map_or(Verdict::DeadLetter, |visible_at| Verdict::Redeliver { visible_at });
         self.apply(Change::Nacked { group: GROUP, at, verdict, runs })
     }
 
-    pub(crate) fn bury(&mut self, index: u64, attempt: u32) -> u64 {
+    pub(crate) fn bury(&mut self, index: u64, delivery: u32) -> u64 {
         let (at, burial) = (self.now, Burial::DeadLettered);
-        self.apply(Change::Buried { group: GROUP, at, burial, runs: one(index, attempt) })
+        self.apply(Change::Buried { group: GROUP, at, burial, runs: one(index, delivery) })
     }
 
     /// Time passes, and what becomes of the leases that are over happens.
@@ -89,8 +89,8 @@ impl Desk {
         self.index.to_bury().flat_map(|place| self.index.burials(place)).collect()
     }
 
-    pub(crate) fn standing(&self, index: u64, attempt: u32) -> Standing {
-        let lease = Lease { queue: QUEUE, index: QueueIndex(index), attempt, generation: 1 };
+    pub(crate) fn standing(&self, index: u64, delivery: u32) -> Standing {
+        let lease = Lease { queue: QUEUE, index: QueueIndex(index), delivery, generation: 1 };
         self.index.standing(GROUP, &lease, self.now)
     }
 
@@ -115,8 +115,8 @@ impl Desk {
     }
 }
 
-fn one(index: u64, attempt: u32) -> &'static [Run] {
-    vec![Run::one(QUEUE, QueueIndex(index), attempt)].leak()
+fn one(index: u64, delivery: u32) -> &'static [Run] {
+    vec![Run::one(QUEUE, QueueIndex(index), delivery)].leak()
 }
 
 pub(crate) fn places(range: std::ops::Range<u64>) -> Vec<QueueIndex> {

@@ -53,7 +53,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(group, queue, limit, lease, skip)| Op::Pop { group, queue, limit, lease, skip }),
         8 => (ago(), few()).prop_map(|(ago, n)| Op::Ack { ago, n }),
         8 => (ago(), few(), soon()).prop_map(|(ago, n, delay)| Op::Nack { ago, n, delay }),
-        4 => (ago(), few()).prop_map(|(ago, n)| Op::Release { ago, n }),
+        4 => (ago(), few(), soon()).prop_map(|(ago, n, delay)| Op::Release { ago, n, delay }),
         4 => (ago(), few(), soon()).prop_map(|(ago, n, lease)| Op::Extend { ago, n, lease }),
         14 => (soon(), 1_u8..5).prop_map(|(by, blocks_max)| Op::Advance { by, blocks_max }),
         5 => (1_u8..4).prop_map(|n| Op::Bury { n }),
@@ -102,7 +102,7 @@ pub(crate) fn time() -> impl Strategy<Value = Time> {
     prop_oneof![8 => 0_u64..40, 1 => number()].prop_map(Time)
 }
 
-fn attempt() -> impl Strategy<Value = u32> {
+fn delivery() -> impl Strategy<Value = u32> {
     prop_oneof![8 => 1_u32..4, 1 => Just(0), 1 => Just(u32::MAX), 1 => any::<u32>()]
 }
 
@@ -111,7 +111,12 @@ fn mask() -> impl Strategy<Value = u64> {
 }
 
 fn run() -> impl Strategy<Value = Run> {
-    (queue(), number(), mask(), attempt()).prop_map(|(queue, block, mask, attempt)| Run { queue, block, mask, attempt })
+    (queue(), number(), mask(), delivery()).prop_map(|(queue, block, mask, delivery)| Run {
+        queue,
+        block,
+        mask,
+        delivery,
+    })
 }
 
 fn counters() -> impl Strategy<Value = Counters> {
@@ -146,7 +151,8 @@ fn change() -> impl Strategy<Value = Change<'static>> {
         3 => (group(), time()).prop_map(move |(group, at)| Change::Acked { group, at, runs }),
         4 => (group(), time(), verdict())
             .prop_map(move |(group, at, verdict)| Change::Nacked { group, at, verdict, runs }),
-        2 => (group(), time()).prop_map(move |(group, at)| Change::Released { group, at, runs }),
+        2 => (group(), time(), time())
+            .prop_map(move |(group, at, visible_at)| Change::Released { group, at, visible_at, runs }),
         2 => (group(), time(), time()).prop_map(move |(group, at, due)| Change::Extended { group, at, due, runs }),
         4 => (group(), time(), time())
             .prop_map(move |(group, at, visible_at)| Change::Revived { group, at, visible_at, runs }),
@@ -171,21 +177,22 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 fn image() -> impl Strategy<Value = QueueImage> {
     let reason = || prop_oneof![Just(EndReason::Expired), Just(EndReason::Nacked)];
     let state = prop_oneof![Just(State::InFlight), reason().prop_map(State::Ended), Just(State::Waiting)];
-    let cohort = (mask(), time(), time(), time(), attempt(), 0_u32..3, state).prop_map(
-        |(mask, popped_at, since, due, attempt, generation, state)| Cohort {
+    let cohort = (mask(), time(), time(), time(), delivery(), 0_u32..3, 0_u32..3, state).prop_map(
+        |(mask, popped_at, since, due, delivery, uncounted, generation, state)| Cohort {
             mask,
             popped_at,
             since,
             due,
-            attempt,
+            delivery,
+            uncounted,
             generation,
             state,
         },
     );
     let burial = prop_oneof![Just(Burial::DeadLettered), Just(Burial::Discarded)];
-    let buried = (number(), attempt(), burial).prop_map(|(index, attempt, burial)| {
+    let buried = (number(), delivery(), 0_u32..3, burial).prop_map(|(index, delivery, uncounted, burial)| {
         let index = QueueIndex(index);
-        Buried { index, attempt, burial }
+        Buried { index, delivery, uncounted, burial }
     });
     let span = (prop_oneof![2 => Just(0), 1 => number()], option::weighted(0.4, number()));
     (group(), queue(), [number(), number()], span, vec((number(), cohort), 0..5), vec(buried, 0..3)).prop_map(

@@ -11,7 +11,7 @@ use super::{Flaw, replay};
 
 const POP: Op = Op::Pop { group: 0, queue: 0, limit: 5, lease: 10, skip: 0 };
 
-/// Places 0 to 4 are out at the second attempt and 5 to 9 at the first, 10 to 69 are new; of that nothing is settled.
+/// Places 0 to 4 are out at the second delivery and 5 to 9 at the first, 10 to 69 are new; of that nothing is settled.
 fn played(policy: Policy) -> Scene {
     let mut scene = Scene::new([policy, Policy::default()], Flaw::None);
     let nack = Op::Nack { ago: 0, n: 5, delay: 0 };
@@ -19,8 +19,8 @@ fn played(policy: Policy) -> Scene {
     scene
 }
 
-fn run(mask: u64, attempt: u32) -> Run {
-    Run { queue: queue_of(0), block: 0, mask, attempt }
+fn run(mask: u64, delivery: u32) -> Run {
+    Run { queue: queue_of(0), block: 0, mask, delivery }
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_pick_of_the_wrong_messages_is_caught() {
     assert!(check(&scene, 4, &[five_new]).is_err(), "beyond the limit");
     assert!(check(&scene, 6, &[five_new]).is_err(), "fewer than there are");
     assert!(check(&scene, 5, &[run(0b11111 << 11, 1)]).is_err(), "one left behind");
-    assert!(check(&scene, 5, &[run(0b11111 << 10, 2)]).is_err(), "at another attempt");
+    assert!(check(&scene, 5, &[run(0b11111 << 10, 2)]).is_err(), "at another delivery");
     assert!(check(&scene, 1, &[run(1 << 5, 2)]).is_err(), "leased");
     assert!(check(&scene, 2, &[run(1 << 10, 1), run(1 << 10, 1)]).is_err(), "twice");
     assert!(check(&scene, 5, &[Run { queue: queue_of(1), ..five_new }]).is_err(), "of another queue");

@@ -17,24 +17,26 @@ impl Scene {
     /// Every receipt ever given is good for what the oracle says.
     pub(crate) fn check_receipts(&self) -> Checked {
         for receipt in &self.receipts {
-            let (place, attempt, generation) = (receipt.place, receipt.attempt, receipt.generation);
+            let (place, delivery, generation) = (receipt.place, receipt.delivery, receipt.generation);
             let found = receipt.standing(&self.index, self.now);
-            let expected = self.oracle.standing(place, attempt, generation, self.now);
+            let expected = self.oracle.standing(place, delivery, generation, self.now);
             ensure!(found == expected, "{receipt:?} is {found:?} instead of {expected:?}");
         }
         Ok(())
     }
 
-    /// No message is handed out more often than its group allows, and each delivery counts.
+    /// No message is handed out more often than its group allows, and each delivery counts but those that were released.
     pub(crate) fn check_deliveries(&self) -> Checked {
+        let released = |place| self.released.get(place).copied().unwrap_or(0);
         for (place, n) in &self.deliveries {
             if let Some(held) = self.oracle.held.get(place) {
-                ensure!(held.attempt == *n, "delivery {n} of {place:?} says attempt {}", held.attempt);
+                ensure!(held.delivery == *n, "delivery {n} of {place:?} says delivery {}", held.delivery);
+                ensure!(held.uncounted == released(place), "{} of {place:?} do not count", held.uncounted);
             }
             let Some(policy) = self.index.policy(place.0).filter(|_| !self.changed.contains(&place.0)) else {
                 continue;
             };
-            let allowed = policy.max_reconsume_times.is_none_or(|max| *n <= max + 1);
+            let allowed = policy.max_reconsume_times.is_none_or(|max| *n - released(place) <= max + 1);
             ensure!(allowed, "{place:?} was delivered {n} times under {policy:?}");
         }
         Ok(())
@@ -151,8 +153,8 @@ pub(crate) fn check_due(index: &Index, oracle: &Oracle, now: Time) -> Checked {
     }
     let burials = index.to_bury().flat_map(|place| index.burials(place));
     let mut found: Vec<_> = burials
-        .flat_map(|Burying { group, run, reason, popped_at }| {
-            super::indexes(&run).map(move |at| ((group, run.queue, at), run.attempt, reason, popped_at))
+        .flat_map(|Burying { group, run, uncounted, reason, popped_at }| {
+            super::indexes(&run).map(move |at| ((group, run.queue, at), [run.delivery, uncounted], reason, popped_at))
         })
         .collect();
     found.sort();

@@ -39,7 +39,8 @@ pub(crate) type Place = (GroupId, QueueId, u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) state: State,
-    pub(crate) attempt: u32,
+    pub(crate) delivery: u32,
+    pub(crate) uncounted: u32,
     pub(crate) generation: u32,
     pub(crate) popped_at: Time,
     pub(crate) since: Time,
@@ -48,8 +49,14 @@ pub(crate) struct Held {
 
 impl From<&Cohort> for Held {
     fn from(cohort: &Cohort) -> Self {
-        let Cohort { state, attempt, generation, popped_at, since, due, .. } = *cohort;
-        Self { state, attempt, generation, popped_at, since, due }
+        let Cohort { state, delivery, uncounted, generation, popped_at, since, due, .. } = *cohort;
+        Self { state, delivery, uncounted, generation, popped_at, since, due }
+    }
+}
+
+impl Held {
+    pub(crate) fn attempt(&self) -> u32 {
+        self.delivery.saturating_sub(self.uncounted)
     }
 }
 
@@ -130,21 +137,22 @@ impl Oracle {
                     let spared = self.flaw == Flaw::UndeliveredSpared;
                     let before = self.held.len();
                     let place = |at: &Place| (at.0, at.1) == (*group, *queue) && at.2 < position.0;
-                    self.held.retain(|at, held| held.attempt > 0 || !place(at) || spared);
+                    self.held.retain(|at, held| held.attempt() > 0 || !place(at) || spared);
                     return (before - self.held.len()) as u64;
                 }
                 0
             }
             Change::Popped { group, generation, at, due, runs } => {
-                let lease = |attempt| Held {
+                let lease = |delivery| Held {
                     state: State::InFlight,
-                    attempt,
+                    delivery,
+                    uncounted: 0,
                     generation: *generation,
                     popped_at: *at,
                     since: *at,
                     due: *due,
                 };
-                runs.iter().map(|run| self.hand_out(*group, run, lease(run.attempt))).sum()
+                runs.iter().map(|run| self.hand_out(*group, run, lease(run.delivery))).sum()
             }
             Change::Acked { group, runs, .. } => {
                 let n = self.edit(*group, runs, |held| !is_ended(held), |_| None);
@@ -166,9 +174,8 @@ impl Oracle {
                 self.count(*group, n, |counters| &mut counters.nacked);
                 n
             }
-            Change::Released { group, at, runs } => {
-                let counted = u32::from(self.flaw == Flaw::ReleaseCounted);
-                runs.iter().filter(|run| run.attempt > 0).map(|run| self.release(*group, run, *at, counted)).sum()
+            Change::Released { group, at, visible_at, runs } => {
+                runs.iter().map(|run| self.release(*group, run, *at, *visible_at)).sum()
             }
             Change::Extended { group, at, due, runs } => {
                 let forgotten = self.flaw == Flaw::ExtensionForgotten;
@@ -223,14 +230,18 @@ impl Oracle {
     fn hand_out(&mut self, group: GroupId, run: &Run, lease: Held) -> u64 {
         let Some((_, counters)) = self.groups.get_mut(&group) else { return 0 };
         let position = self.positions.entry((group, run.queue)).or_default();
-        let (before, mut n) = (*position, 0);
+        let (before, mut n, mut redelivered) = (*position, 0, 0);
         for at in indexes(run) {
-            match self.held.get_mut(&(group, run.queue, at)) {
-                Some(held) if held.attempt < run.attempt && !is_ended(held) => *held = lease,
-                None if at >= before => drop(self.held.insert((group, run.queue, at), lease)),
+            let lease = match self.held.get(&(group, run.queue, at)) {
+                Some(held) if held.delivery < run.delivery && !is_ended(held) => {
+                    Held { uncounted: held.uncounted, ..lease }
+                }
+                None if at >= before => lease,
                 _ => continue,
-            }
+            };
+            self.held.insert((group, run.queue, at), lease);
             n += 1;
+            redelivered += u64::from(lease.attempt() > 1);
         }
         let begun = self.begun.entry((group, run.queue)).or_default();
         if let Some(first) = indexes(run).find(|at| *at >= before && *begun == before) {
@@ -239,19 +250,25 @@ impl Oracle {
         let skipped = u64::from(self.flaw == Flaw::PositionSkipsOne);
         *position = indexes(run).map(|at| at + 1 + skipped).max().unwrap_or(0).max(before);
         counters.popped = counters.popped.saturating_add(n);
-        if run.attempt > 1 && self.flaw != Flaw::RedeliveryUncounted {
-            counters.redelivered = counters.redelivered.saturating_add(n);
+        if self.flaw != Flaw::RedeliveryUncounted {
+            counters.redelivered = counters.redelivered.saturating_add(redelivered);
         }
         n
     }
 
-    fn release(&mut self, group: GroupId, run: &Run, at: Time, counted: u32) -> u64 {
-        let attempt = run.attempt - 1 + counted;
-        let next = |held: &Held| Some(Held { state: State::Waiting, since: at, due: at, attempt, ..*held });
+    fn release(&mut self, group: GroupId, run: &Run, at: Time, due: Time) -> u64 {
+        let not_counted = u32::from(self.flaw != Flaw::ReleaseCounted);
+        let of_run = indexes(run).filter_map(|at| self.held.get(&(group, run.queue, at)));
+        let leased = of_run.filter(|held| is_leased(held) && held.delivery == run.delivery);
+        let redelivered = leased.filter(|held| held.attempt() > 1).count() as u64;
+        let next = |held: &Held| {
+            let uncounted = held.uncounted.saturating_add(not_counted);
+            Some(Held { state: State::Waiting, since: at, due, uncounted, ..*held })
+        };
         let n = self.edit(group, &[*run], is_leased, next);
         if let Some((_, counters)) = self.groups.get_mut(&group) {
             counters.popped = counters.popped.saturating_sub(n);
-            counters.redelivered = counters.redelivered.saturating_sub(if run.attempt > 1 { n } else { 0 });
+            counters.redelivered = counters.redelivered.saturating_sub(redelivered);
         }
         n
     }
@@ -268,7 +285,7 @@ impl Oracle {
             let place = (group, run.queue, at);
             let Some(held) = self.held.get(&place) else { continue };
             let stale_too = self.flaw == Flaw::StaleAckSettles && next(held).is_none();
-            if (held.attempt == run.attempt || stale_too) && applies(held) {
+            if (held.delivery == run.delivery || stale_too) && applies(held) {
                 n += 1;
                 match next(held) {
                     Some(next) => self.held.insert(place, next),
@@ -283,10 +300,11 @@ impl Oracle {
         let mut n = 0;
         for at in indexes(run) {
             let held = self.held.get(&(group, run.queue, at));
-            if held.is_some_and(|held| held.attempt == run.attempt && applies(held)) {
+            if let Some(held) = held.filter(|held| held.delivery == run.delivery && applies(held)) {
+                let Held { delivery, uncounted, .. } = *held;
                 self.held.remove(&(group, run.queue, at));
                 let buried = self.buried.entry((group, run.queue)).or_default();
-                buried.push(Buried { index: QueueIndex(at), attempt: run.attempt, burial });
+                buried.push(Buried { index: QueueIndex(at), delivery, uncounted, burial });
                 let forgotten = buried.len().saturating_sub(BURIED_MAX);
                 buried.drain(..forgotten);
                 n += 1;
@@ -308,7 +326,7 @@ impl Oracle {
         self.positions.insert((group, queue), position.0);
         self.held.retain(|place, _| (place.0, place.1) != (group, queue) || !told(place.2 / 64));
         for (block, cohort) in image.cohorts.iter().filter(|(block, _)| told(*block)) {
-            for at in indexes(&Run { queue, block: *block, mask: cohort.mask, attempt: 0 }) {
+            for at in indexes(&Run { queue, block: *block, mask: cohort.mask, delivery: 0 }) {
                 self.held.entry((group, queue, at)).or_insert(Held::from(cohort));
             }
         }

@@ -13,23 +13,24 @@ impl Oracle {
         let (late, off) = (u64::from(self.flaw == Flaw::LeaseEndsLate), u32::from(self.flaw == Flaw::LimitOffByOne));
         let over = self.held.iter().filter(|(_, held)| is_leased(held) && held.due.0.saturating_add(late) <= now.0);
         let decided = over.map(|(place, held)| {
-            let (policy, attempt) = (&self.groups[&place.0].0, held.attempt.saturating_sub(off));
+            let (policy, attempt) = (&self.groups[&place.0].0, held.attempt().saturating_sub(off));
             // Counted here and not by the policy itself, whose mistakes would be shared.
-            let used_up = attempt > policy.max_reconsume_times.unwrap_or(u32::MAX).min(ATTEMPT_MAX - 1);
+            let used_up =
+                attempt > policy.max_reconsume_times.unwrap_or(u32::MAX) || held.delivery - off >= DELIVERY_MAX;
             let verdict = match policy.at_limit {
                 _ if !used_up => Verdict::Redeliver { visible_at: now.after(policy.backoff.after(attempt)) },
                 AtLimit::Discard => Verdict::Discard,
                 AtLimit::DeadLetter => Verdict::DeadLetter,
             };
-            (*place, held.attempt, verdict)
+            (*place, held.delivery, verdict)
         });
         decided.collect()
     }
 
     /// What belongs into a dead-letter queue.
-    pub(crate) fn to_bury(&self) -> Vec<(Place, u32, EndReason, Time)> {
+    pub(crate) fn to_bury(&self) -> Vec<(Place, [u32; 2], EndReason, Time)> {
         let ended = self.held.iter().filter_map(|(place, held)| match held.state {
-            State::Ended(reason) => Some((*place, held.attempt, reason, held.popped_at)),
+            State::Ended(reason) => Some((*place, [held.delivery, held.uncounted], reason, held.popped_at)),
             _ => None,
         });
         ended.collect()
@@ -88,7 +89,7 @@ impl Oracle {
     ) -> Result<(), String> {
         let mut held = self.queue(group, queue);
         // What no delivery counts of is gone with its message.
-        held.retain(|at, held| held.attempt > 0 || *at >= span.start.0);
+        held.retain(|at, held| held.attempt() > 0 || *at >= span.start.0);
         let ordered = self.groups.get(&group).is_some_and(|(policy, _)| policy.ordered);
         let position = self.positions.get(&(group, queue)).copied().unwrap_or(0);
         let new = position.max(span.start.0)..span.end.0;
@@ -100,20 +101,20 @@ impl Oracle {
         for (run, at) in runs.iter().flat_map(|run| indexes(run).map(move |at| (run, at))) {
             ensure!(run.queue == queue, "{run:?} is of another queue");
             ensure!(!ordered || held.range(..at).next().is_none(), "{at} was picked behind an unsettled message");
-            let (attempt, unseen) = match held.get(&at) {
+            let (delivery, unseen) = match held.get(&at) {
                 Some(held) => {
                     ensure!(is_ready(held), "{at} was picked while {:?}", held.state);
                     let order = (held.due, at / 64);
                     ensure!(last <= order, "{at} was picked too late");
                     last = order;
-                    (held.attempt + 1, again.insert(at))
+                    (held.delivery + 1, again.insert(at))
                 }
                 None => {
                     ensure!(new.contains(&at), "{at} was picked, which is not new");
                     (1, fresh.insert(at))
                 }
             };
-            ensure!(unseen && run.attempt == attempt, "{at} was picked twice or at attempt {}", run.attempt);
+            ensure!(unseen && run.delivery == delivery, "{at} was picked twice or at delivery {}", run.delivery);
         }
         let unpicked = new.clone().find(|at| !fresh.contains(at)).unwrap_or(new.end);
         ensure!(fresh.iter().all(|at| *at < unpicked), "{unpicked} was left behind");
@@ -133,21 +134,21 @@ impl Oracle {
     }
 
     /// What a receipt is good for.
-    pub(crate) fn standing(&self, place: Place, attempt: u32, generation: u32, now: Time) -> Standing {
+    pub(crate) fn standing(&self, place: Place, delivery: u32, generation: u32, now: Time) -> Standing {
         let (group, queue, index) = place;
         let Some(position) = self.positions.get(&(group, queue)) else { return Standing::Unknown };
         let Some(held) = self.held.get(&place) else {
             let buried = self.buried.get(&(group, queue)).into_iter().flatten();
             return match buried.rev().find(|buried| buried.index.0 == index) {
-                Some(last) if last.attempt == attempt => Standing::Buried(last.burial),
-                Some(last) if last.attempt > attempt => Standing::HandedOutAgain { attempt: last.attempt },
+                Some(last) if last.delivery == delivery => Standing::Buried(last.burial),
+                Some(last) if last.delivery > delivery => Standing::HandedOutAgain { attempt: last.attempt() },
                 _ if index < *position => Standing::Settled,
                 _ => Standing::Unknown,
             };
         };
         match held.state {
-            _ if held.attempt > attempt => Standing::HandedOutAgain { attempt: held.attempt },
-            _ if held.attempt < attempt || held.generation != generation => Standing::Unknown,
+            _ if held.delivery > delivery => Standing::HandedOutAgain { attempt: held.attempt() },
+            _ if held.delivery < delivery || held.generation != generation => Standing::Unknown,
             State::Ended(_) => Standing::Buried(Burial::DeadLettered),
             State::InFlight if now < held.due => Standing::Leased { due: held.due },
             _ => Standing::Over,

@@ -16,7 +16,7 @@ pub(crate) enum Op {
     Pop { group: u8, queue: u8, limit: u8, lease: u8, skip: u8 },
     Ack { ago: u16, n: u8 },
     Nack { ago: u16, n: u8, delay: u8 },
-    Release { ago: u16, n: u8 },
+    Release { ago: u16, n: u8, delay: u8 },
     Extend { ago: u16, n: u8, lease: u8 },
     Advance { by: u8, blocks_max: u8 },
     Bury { n: u8 },
@@ -37,14 +37,14 @@ pub(crate) enum Op {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Receipt {
     pub(crate) place: Place,
-    pub(crate) attempt: u32,
+    pub(crate) delivery: u32,
     pub(crate) generation: u32,
 }
 
 impl Receipt {
     pub(crate) fn standing(&self, index: &Index, now: Time) -> Standing {
         let (group, queue, at) = self.place;
-        let lease = Lease { queue, index: QueueIndex(at), attempt: self.attempt, generation: self.generation };
+        let lease = Lease { queue, index: QueueIndex(at), delivery: self.delivery, generation: self.generation };
         index.standing(group, &lease, now)
     }
 }
@@ -71,6 +71,8 @@ pub(crate) struct Scene {
     pub(crate) receipts: Vec<Receipt>,
     /// How often each message was handed out.
     pub(crate) deliveries: BTreeMap<Place, u32>,
+    /// How many of them were released.
+    pub(crate) released: BTreeMap<Place, u32>,
     /// Groups whose rules were changed.
     pub(crate) changed: BTreeSet<GroupId>,
     generation: u32,
@@ -112,7 +114,7 @@ impl Scene {
             }
             Op::Ack { ago, n } => self.ack(ago, n)?,
             Op::Nack { ago, n, delay } => self.nack(ago, n, self.later(delay))?,
-            Op::Release { ago, n } => self.release(ago, n)?,
+            Op::Release { ago, n, delay } => self.release(ago, n, self.later(delay))?,
             Op::Extend { ago, n, lease } => self.extend(ago, n, self.later(lease))?,
             Op::Advance { by, blocks_max } => self.advance(self.later(by), usize::from(blocks_max))?,
             Op::Bury { n } => self.bury(usize::from(n))?,
@@ -125,14 +127,14 @@ impl Scene {
             Op::Jump { group, queue, by } => self.jump(self.group(group), queue_of(queue), u64::from(by))?,
             Op::Truncate { queue, by } => self.truncate(queue_of(queue), u64::from(by))?,
             Op::Redrive { queue, block, mask } => {
-                let run = Run { queue: queue_of(queue), block: u64::from(block), mask, attempt: 0 };
+                let run = Run { queue: queue_of(queue), block: u64::from(block), mask, delivery: 0 };
                 let letters = indexes(&run).filter(|at| *at < self.end(run.queue).0);
                 let run = Run { mask: letters.fold(0, |mask, at| mask | 1 << (at % 64)), ..run };
                 self.record(Change::Redriven { runs: &[] }, vec![run])?;
             }
             Op::Forget { queue, first, mask } => {
                 let (queue, first) = (queue_of(queue), QueueIndex(u64::from(first)));
-                let moved = Run { queue, block: first.block(), mask, attempt: 0 };
+                let moved = Run { queue, block: first.block(), mask, delivery: 0 };
                 self.record(Change::Forgotten { queue, first, runs: &[] }, vec![moved])?;
             }
             Op::Reanchor { by } => self.reanchor(Time(self.now.0.saturating_sub(u64::from(by))))?,
@@ -182,7 +184,7 @@ impl Scene {
 
         for (run, at) in runs.iter().flat_map(|run| indexes(run).map(move |at| (run, at))) {
             let place = (group, queue, at);
-            self.receipts.push(Receipt { place, attempt: run.attempt, generation: self.generation });
+            self.receipts.push(Receipt { place, delivery: run.delivery, generation: self.generation });
             *self.deliveries.entry(place).or_default() += 1;
         }
         let picked: u32 = runs.iter().map(Run::len).sum();
@@ -221,7 +223,8 @@ impl Scene {
         let mut by_verdict: BTreeMap<Verdict, Vec<Receipt>> = BTreeMap::new();
         for receipt in self.leased_or_stale(ago, n) {
             let Some(policy) = self.index.policy(receipt.place.0) else { continue };
-            let verdict = match policy.verdict(receipt.attempt, self.now) {
+            let uncounted = self.released.get(&receipt.place).copied().unwrap_or(0);
+            let verdict = match policy.verdict(receipt.delivery.saturating_sub(uncounted), self.now) {
                 Verdict::Redeliver { .. } => Verdict::Redeliver { visible_at },
                 at_limit => at_limit,
             };
@@ -234,16 +237,15 @@ impl Scene {
         Ok(())
     }
 
-    /// Gives back what nobody has seen, as a store does that cannot read it.
-    fn release(&mut self, ago: u16, n: u8) -> Checked {
+    /// Gives back what does not count.
+    fn release(&mut self, ago: u16, n: u8, visible_at: Time) -> Checked {
         let leased = self.presented(ago, n).into_iter();
         let leased: Vec<_> = leased.filter(|(_, standing)| matches!(standing, Standing::Leased { .. })).collect();
         let Some((group, runs)) = runs_of(leased.iter().map(|(receipt, _)| receipt)) else { return Ok(()) };
-        let released = self.record(Change::Released { group, at: self.now, runs: &[] }, runs)?;
+        let released = self.record(Change::Released { group, at: self.now, visible_at, runs: &[] }, runs)?;
         ensure!(released == leased.len() as u64, "{released} of {} leases were released", leased.len());
         for (receipt, _) in leased {
-            self.receipts.retain(|other| (other.place, other.attempt) != (receipt.place, receipt.attempt));
-            *self.deliveries.entry(receipt.place).or_default() -= 1;
+            *self.released.entry(receipt.place).or_default() += 1;
         }
         Ok(())
     }
@@ -362,7 +364,9 @@ impl Scene {
         ensure!(self.index.beyond(ends).contains(&queue) == expected, "{queue:?} beyond {end:?} is not {expected}");
         self.record(Change::Truncated { queue, end }, vec![])?;
         ensure!(self.index.beyond(ends).is_empty(), "something is left beyond the end");
-        self.deliveries.retain(|place, _| place.1 != queue || place.2 < end.0);
+        for counted in [&mut self.deliveries, &mut self.released] {
+            counted.retain(|place, _| place.1 != queue || place.2 < end.0);
+        }
         Ok(())
     }
 
@@ -424,10 +428,10 @@ pub(crate) fn queue_of(slot: u8) -> QueueId {
 /// The runs that name what the receipts of one group name.
 fn runs_of<'a>(receipts: impl IntoIterator<Item = &'a Receipt>) -> Option<(GroupId, Vec<Run>)> {
     let (mut runs, mut of) = (BTreeMap::<_, u64>::new(), None);
-    for Receipt { place: (group, queue, at), attempt, .. } in receipts {
+    for Receipt { place: (group, queue, at), delivery, .. } in receipts {
         of = Some(*group);
-        *runs.entry((*queue, at / 64, *attempt)).or_default() |= 1 << (at % 64);
+        *runs.entry((*queue, at / 64, *delivery)).or_default() |= 1 << (at % 64);
     }
-    let runs = runs.into_iter().map(|((queue, block, attempt), mask)| Run { queue, block, mask, attempt });
+    let runs = runs.into_iter().map(|((queue, block, delivery), mask)| Run { queue, block, mask, delivery });
     of.map(|group| (group, runs.collect()))
 }

@@ -25,7 +25,7 @@ pub(crate) fn held(index: &Index) -> BTreeMap<Place, Held> {
     for group in index.groups() {
         for (queue, _) in index.positions(group) {
             for (block, cohort) in index.unsettled(group, queue) {
-                let run = Run { queue, block, mask: cohort.mask, attempt: cohort.attempt };
+                let run = Run { queue, block, mask: cohort.mask, delivery: cohort.delivery };
                 held.extend(indexes(&run).map(|at| ((group, queue, at), Held::from(&cohort))));
             }
         }
@@ -36,7 +36,7 @@ pub(crate) fn held(index: &Index) -> BTreeMap<Place, Held> {
 /// What an index decided, message by message.
 pub(crate) fn outcomes(decided: &[Decision]) -> Vec<(Place, u32, Verdict)> {
     let each = decided.iter().flat_map(|Decision { group, run, verdict }| {
-        indexes(run).map(move |at| ((*group, run.queue, at), run.attempt, *verdict))
+        indexes(run).map(move |at| ((*group, run.queue, at), run.delivery, *verdict))
     });
     let mut outcomes: Vec<_> = each.collect();
     outcomes.sort();

@@ -43,6 +43,7 @@ enum Ask {
     Release {
         ago: u16,
         n: u8,
+        delay: u8,
     },
     Extend {
         ago: u16,
@@ -105,7 +106,7 @@ fn ask() -> impl Strategy<Value = Ask> {
             .prop_map(|(group, limit, lease, runs_max)| Ask::Pop { group, limit, lease, runs_max }),
         8 => (ago(), 1_u8..40).prop_map(|(ago, n)| Ask::Ack { ago, n }),
         8 => (ago(), option::of(soon())).prop_map(|(ago, delay)| Ask::Nack { ago, delay }),
-        3 => (ago(), 1_u8..40).prop_map(|(ago, n)| Ask::Release { ago, n }),
+        3 => (ago(), 1_u8..40, soon()).prop_map(|(ago, n, delay)| Ask::Release { ago, n, delay }),
         4 => (ago(), soon()).prop_map(|(ago, by)| Ask::Extend { ago, by }),
         2 => (slot(), slot(), any::<u8>()).prop_map(|(group, queue, index)| Ask::Skip { group, queue, index }),
         2 => (slot(), policy(), 0_u8..90).prop_map(|(group, policy, from)| Ask::SetGroup { group, policy, from }),
@@ -178,7 +179,7 @@ impl Twins {
                     && !matches!(change, Change::Positioned { .. });
             prop_assert!(!exact || effects.touched == named, "{:?} touched {} of {}", change, effects.touched, named);
             if let Change::Popped { group, generation, runs, .. } = *change {
-                let lease = |run: &Run, index| Lease { queue: run.queue, index, attempt: run.attempt, generation };
+                let lease = |run: &Run, index| Lease { queue: run.queue, index, delivery: run.delivery, generation };
                 let leases = runs.iter().flat_map(|run| run.indexes().map(move |index| (group, lease(run, index))));
                 self.leases.extend(leases);
             }
@@ -229,12 +230,9 @@ impl Twins {
                 let Some((group, leases)) = self.presented(ago, 1) else { return Ok(()) };
                 self.run(Command::Nack { group, lease: leases[0], delay: delay.map(micros) })?;
             }
-            Ask::Release { ago, n } => {
+            Ask::Release { ago, n, delay } => {
                 let Some((group, leases)) = self.presented(ago, n) else { return Ok(()) };
-                self.run(Command::Release { group, leases: &leases })?;
-                let released: Vec<_> = self.decided[0].outcomes().iter().zip(&leases).collect();
-                let released: Vec<Lease> = released.iter().filter(|one| one.0.accepted).map(|one| *one.1).collect();
-                self.leases.retain(|(of, lease)| *of != group || !released.contains(lease));
+                self.run(Command::Release { group, leases: &leases, delay: micros(delay) })?;
             }
             Ask::Extend { ago, by } => {
                 let Some((group, leases)) = self.presented(ago, 1) else { return Ok(()) };
@@ -268,7 +266,7 @@ impl Twins {
             }
             Ask::Forget { queue, first, moved } => {
                 let (queue, first) = (queue_of(queue), QueueIndex(u64::from(first)));
-                let moved = [Run { queue, block: 0, mask: moved, attempt: 0 }];
+                let moved = [Run { queue, block: 0, mask: moved, delivery: 0 }];
                 self.run(Command::Forget { queue, first, moved: &moved })?;
             }
             Ask::Reanchor { back } => {

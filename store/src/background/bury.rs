@@ -62,7 +62,7 @@ impl Engine {
     }
 
     fn letter_of(&self, burying: &Burying, index: QueueIndex) -> Result<Letter> {
-        let Burying { group, run, reason, popped_at } = *burying;
+        let Burying { group, run, uncounted, reason, popped_at } = *burying;
         let gone = || Error::unknown("topic", &format!("number {}", run.queue.topic.0));
         let topic = self.messages().topics().by_id(run.queue.topic).ok_or_else(gone)?;
         let queue = topic.queue(run.queue.queue).ok_or_else(gone)?;
@@ -73,7 +73,8 @@ impl Engine {
             group,
             queue: run.queue,
             index,
-            attempt: run.attempt,
+            delivery: run.delivery,
+            uncounted,
             popped_at,
             appended_at: original.appended_time(),
         };
@@ -154,7 +155,7 @@ impl Engine {
         let consumers = self.consumers();
         let ended = |Burying { group, run, .. }: &Burying| {
             let mut held = run.indexes().filter_map(|index| consumers.index().held(*group, run.queue, index));
-            held.any(|held| matches!(held.state, State::Ended(_)) && held.attempt == run.attempt)
+            held.any(|held| matches!(held.state, State::Ended(_)) && held.delivery == run.delivery)
         };
         letters.iter().filter(|(burying, _)| ended(burying)).collect()
     }

@@ -155,7 +155,7 @@ fn add_wanted(
     let relocated: BTreeMap<_, _> = queue.relocated().into_iter().collect();
     for (at, entry) in &relocated {
         let goes = entry.offset < next_base;
-        let held = index.groups().any(|group| index.held(group, queue.id, *at).is_some_and(|held| held.attempt > 0));
+        let held = index.groups().any(|group| index.held(group, queue.id, *at).is_some_and(|held| held.attempt() > 0));
         let is_wanted = held || (is_letter(*at) && (letters == Some(Letters::Stay) || !goes));
         match (is_wanted, goes) {
             (false, _) => queue.drop_relocated(*at),
@@ -169,7 +169,7 @@ fn add_wanted(
     let letters_from = if letters == Some(Letters::Stay) { first } else { behind };
     let stay = (letters_from.0..behind.0).map(QueueIndex).filter(|at| is_letter(*at));
     let held = index.groups().flat_map(|group| index.unsettled(group, queue.id));
-    let held = held.filter(|(_, cohort)| cohort.attempt > 0).flat_map(|(block, cohort)| cohort.indexes(block));
+    let held = held.filter(|(_, cohort)| cohort.attempt() > 0).flat_map(|(block, cohort)| cohort.indexes(block));
     let held = held.filter(|at| (first..behind).contains(at));
     let still_there = stay.chain(held).filter(|at| !relocated.contains_key(at));
     wanted.places.extend(still_there.map(|at| (queue.id, at)));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use popstore_revive::{Change, Counters, GroupId, Policy, QueueIndex, Run, Time, TopicId, Verdict};
 
-use super::delivery::{ATTEMPTS, ATTEMPTS_BUT_LAST, burial, burial_code, put_queue, put_span, span};
+use super::delivery::{DELIVERIES, DELIVERIES_BUT_LAST, burial, burial_code, put_queue, put_span, span};
 use super::extent::MarkPart;
 use super::frame::{Frame, KIND_END};
 use super::limits::{self, LEASE_MICROS, queue};
@@ -195,9 +195,7 @@ fn put_change(change: &Change<'_>, out: &mut Vec<u8>) {
             put_span(*at, *due, out);
             put_runs(runs, out);
         }
-        Change::Acked { group, at, runs }
-        | Change::Ended { group, at, runs }
-        | Change::Released { group, at, runs } => {
+        Change::Acked { group, at, runs } | Change::Ended { group, at, runs } => {
             put(out, u64::from(group.0));
             put(out, at.0);
             put_runs(runs, out);
@@ -213,7 +211,9 @@ fn put_change(change: &Change<'_>, out: &mut Vec<u8>) {
             put_span(*at, *end, out);
             put_runs(runs, out);
         }
-        Change::Extended { group, at, due: end, runs } | Change::Revived { group, at, visible_at: end, runs } => {
+        Change::Extended { group, at, due: end, runs }
+        | Change::Revived { group, at, visible_at: end, runs }
+        | Change::Released { group, at, visible_at: end, runs } => {
             put(out, u64::from(group.0));
             put_span(*at, *end, out);
             put_runs(runs, out);
@@ -269,52 +269,53 @@ fn change_of_group<'a>(kind: u8, fields: &mut Fields<'_>, into: &'a mut Vec<Run>
         KIND_POPPED => {
             let (group, generation) = (group(fields)?, fields.u32()?);
             let (at, due) = span(fields)?;
-            Change::Popped { group, generation, at, due, runs: runs(fields, into, ATTEMPTS)? }
+            Change::Popped { group, generation, at, due, runs: runs(fields, into, DELIVERIES)? }
         }
         KIND_ACKED => {
             let (group, at) = (group(fields)?, Time(fields.u64()?));
-            Change::Acked { group, at, runs: runs(fields, into, ATTEMPTS)? }
+            Change::Acked { group, at, runs: runs(fields, into, DELIVERIES)? }
         }
         KIND_NACKED => {
             let group = group(fields)?;
             let code = fields.u64()?;
             let (at, visible_at) = span(fields)?;
-            let (verdict, attempts) = match code {
-                0 => (Verdict::DeadLetter, ATTEMPTS),
-                1 => (Verdict::Redeliver { visible_at }, ATTEMPTS_BUT_LAST),
-                2 => (Verdict::Discard, ATTEMPTS),
+            let (verdict, deliveries) = match code {
+                0 => (Verdict::DeadLetter, DELIVERIES),
+                1 => (Verdict::Redeliver { visible_at }, DELIVERIES_BUT_LAST),
+                2 => (Verdict::Discard, DELIVERIES),
                 _ => return Err(Rule::Field("nack")),
             };
-            Change::Nacked { group, at, verdict, runs: runs(fields, into, attempts)? }
+            Change::Nacked { group, at, verdict, runs: runs(fields, into, deliveries)? }
         }
         KIND_EXTENDED => {
             let group = group(fields)?;
             let (at, due) = span(fields)?;
-            Change::Extended { group, at, due, runs: runs(fields, into, ATTEMPTS)? }
+            Change::Extended { group, at, due, runs: runs(fields, into, DELIVERIES)? }
         }
         KIND_REVIVED => {
             let group = group(fields)?;
             let (at, visible_at) = span(fields)?;
-            Change::Revived { group, at, visible_at, runs: runs(fields, into, ATTEMPTS_BUT_LAST)? }
+            Change::Revived { group, at, visible_at, runs: runs(fields, into, DELIVERIES_BUT_LAST)? }
         }
         KIND_BURIED => {
             let (group, at) = (group(fields)?, Time(fields.u64()?));
             let burial = burial(fields)?;
-            Change::Buried { group, at, burial, runs: runs(fields, into, ATTEMPTS)? }
+            Change::Buried { group, at, burial, runs: runs(fields, into, DELIVERIES)? }
         }
         KIND_ENDED => {
             let (group, at) = (group(fields)?, Time(fields.u64()?));
-            Change::Ended { group, at, runs: runs(fields, into, ATTEMPTS)? }
+            Change::Ended { group, at, runs: runs(fields, into, DELIVERIES)? }
         }
         KIND_RELEASED => {
-            let (group, at) = (group(fields)?, Time(fields.u64()?));
-            Change::Released { group, at, runs: runs(fields, into, ATTEMPTS)? }
+            let group = group(fields)?;
+            let (at, visible_at) = span(fields)?;
+            Change::Released { group, at, visible_at, runs: runs(fields, into, DELIVERIES_BUT_LAST)? }
         }
         kind => return Err(Rule::Kind(kind)),
     })
 }
 
-/// A run is its attempt, then its queue when that is another than the run's before, then block and mask. One
+/// A run is its delivery, then its queue when that is another than the run's before, then block and mask. One
 /// message, the most frequent case, is its index alone.
 fn put_runs(runs: &[Run], out: &mut Vec<u8>) {
     put(out, runs.len() as u64);
@@ -322,7 +323,7 @@ fn put_runs(runs: &[Run], out: &mut Vec<u8>) {
     for run in runs {
         let single = run.len() == 1;
         let same = before == Some(run.queue);
-        put(out, u64::from(run.attempt) << 2 | u64::from(same) << 1 | u64::from(single));
+        put(out, u64::from(run.delivery) << 2 | u64::from(same) << 1 | u64::from(single));
         if !same {
             put_queue(run.queue, out);
         }
@@ -336,20 +337,24 @@ fn put_runs(runs: &[Run], out: &mut Vec<u8>) {
     }
 }
 
-fn runs<'a>(fields: &mut Fields<'_>, into: &'a mut Vec<Run>, attempts: RangeInclusive<u32>) -> Result<&'a [Run], Rule> {
+fn runs<'a>(
+    fields: &mut Fields<'_>,
+    into: &'a mut Vec<Run>,
+    deliveries: RangeInclusive<u32>,
+) -> Result<&'a [Run], Rule> {
     let count = fields.count(2)?;
     into.reserve(count);
     for _ in 0..count {
         let head = fields.u64()?;
-        let attempt = u32::try_from(head >> 2).ok().filter(|attempt| attempts.contains(attempt));
-        let attempt = attempt.ok_or(Rule::Field("attempt"))?;
+        let delivery = u32::try_from(head >> 2).ok().filter(|delivery| deliveries.contains(delivery));
+        let delivery = delivery.ok_or(Rule::Field("delivery"))?;
         let queue = match into.last().filter(|_| head & 2 != 0) {
             Some(before) => before.queue,
             None if head & 2 != 0 => return Err(Rule::Field("run")),
             None => queue(fields)?,
         };
         into.push(if head & 1 == 1 {
-            Run::one(queue, limits::index(fields)?, attempt)
+            Run::one(queue, limits::index(fields)?, delivery)
         } else {
             let block = fields.u64()?;
             let mask: [u8; 8] = fields.take(8)?.try_into().map_err(|_| Rule::Short)?;
@@ -360,7 +365,7 @@ fn runs<'a>(fields: &mut Fields<'_>, into: &'a mut Vec<Run>, attempts: RangeIncl
             if mask == 0 {
                 return Err(Rule::Field("mask"));
             }
-            Run { queue, block, mask, attempt }
+            Run { queue, block, mask, delivery }
         });
     }
     Ok(into)

@@ -3,7 +3,7 @@
 use popstore_revive::{Command, EndReason, GroupId, QueueId, QueueIndex, Run, Time, TopicId};
 
 use super::Rule;
-use super::delivery::ATTEMPTS;
+use super::delivery::{delivery, put_delivery};
 use super::frame::{FRAME_HEADER, Frame, KIND_END};
 use super::limits;
 use super::varint::{Fields, VARINT_MAX, put, put_bytes};
@@ -68,8 +68,10 @@ pub(crate) struct Settlement {
     /// The place of the original.
     pub(crate) queue: QueueId,
     pub(crate) index: QueueIndex,
-    /// The attempt of its last delivery, 0 for a redriven letter.
-    pub(crate) attempt: u32,
+    /// Its last delivery, 0 for a redriven letter.
+    pub(crate) delivery: u32,
+    /// How many of its deliveries do not count.
+    pub(crate) uncounted: u32,
     pub(crate) popped_at: Time,
     pub(crate) appended_at: Time,
 }
@@ -85,7 +87,7 @@ pub(crate) enum Cause {
 
 impl Settlement {
     pub(crate) fn run(&self) -> Run {
-        Run::one(self.queue, self.index, self.attempt)
+        Run::one(self.queue, self.index, self.delivery)
     }
 
     /// What it is for the core; `runs` is [`Settlement::run`].
@@ -136,7 +138,9 @@ fn put_settlement(settlement: &Settlement, out: &mut Vec<u8>) {
     put(out, u64::from(settlement.queue.topic.0));
     put(out, u64::from(settlement.queue.queue));
     put(out, settlement.index.0);
-    put(out, u64::from(settlement.attempt));
+    if settlement.cause != Cause::Redrive {
+        put_delivery(settlement.delivery, settlement.uncounted, out);
+    }
     put(out, settlement.popped_at.0);
     put(out, settlement.appended_at.0);
 }
@@ -194,13 +198,10 @@ fn settlement(fields: &mut Fields<'_>) -> Result<Settlement, Rule> {
         _ => return Err(Rule::Field("settlement")),
     };
     let group = GroupId(fields.u32()?);
-    let (queue, index, attempt) = (limits::queue(fields)?, limits::index(fields)?, fields.u32()?);
-    let attempts = if cause == Cause::Redrive { 0..=0 } else { ATTEMPTS };
-    if !attempts.contains(&attempt) {
-        return Err(Rule::Field("attempt"));
-    }
+    let (queue, index) = (limits::queue(fields)?, limits::index(fields)?);
+    let (delivery, uncounted) = if cause == Cause::Redrive { (0, 0) } else { delivery(fields, false)? };
     let (popped_at, appended_at) = (Time(fields.u64()?), Time(fields.u64()?));
-    Ok(Settlement { cause, group, queue, index, attempt, popped_at, appended_at })
+    Ok(Settlement { cause, group, queue, index, delivery, uncounted, popped_at, appended_at })
 }
 
 /// The names and values of a message's properties, in the order they were given.

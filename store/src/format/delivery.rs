@@ -1,18 +1,31 @@
-//! Fields of deliveries, as records of changes and images share them: attempts, queues, spans of time, burials.
+//! Fields of deliveries, as records of changes and images share them: their numbers, queues, spans of time, burials.
 
 use std::ops::RangeInclusive;
 
-use popstore_revive::{ATTEMPT_MAX, Burial, QueueId, Time};
+use popstore_revive::{Burial, DELIVERY_MAX, QueueId, Time};
 
 use super::Rule;
 use super::varint::{Fields, put};
 
-/// The attempts of deliveries, and of those that are to be followed by one.
-pub(super) const ATTEMPTS: RangeInclusive<u32> = 1..=ATTEMPT_MAX;
-pub(super) const ATTEMPTS_BUT_LAST: RangeInclusive<u32> = 1..=ATTEMPT_MAX - 1;
+/// The numbers of deliveries, and of those that can be followed by one.
+pub(super) const DELIVERIES: RangeInclusive<u32> = 1..=DELIVERY_MAX;
+pub(super) const DELIVERIES_BUT_LAST: RangeInclusive<u32> = 1..=DELIVERY_MAX - 1;
 
-/// The same of hidden messages: one that was released may have had none that counts.
-pub(super) const ATTEMPTS_WHILE_HIDDEN: RangeInclusive<u32> = 0..=ATTEMPT_MAX - 1;
+/// A delivery, and how many up to it do not count: the last one does, unless it was released.
+pub(super) fn put_delivery(delivery: u32, uncounted: u32, out: &mut Vec<u8>) {
+    put(out, u64::from(delivery));
+    put(out, u64::from(uncounted));
+}
+
+pub(super) fn delivery(fields: &mut Fields<'_>, is_hidden: bool) -> Result<(u32, u32), Rule> {
+    let (delivery, uncounted) = (fields.u32()?, fields.u32()?);
+    let numbers = if is_hidden { DELIVERIES_BUT_LAST } else { DELIVERIES };
+    let uncounted_max = if is_hidden { delivery } else { delivery.saturating_sub(1) };
+    if !numbers.contains(&delivery) || uncounted > uncounted_max {
+        return Err(Rule::Field("delivery"));
+    }
+    Ok((delivery, uncounted))
+}
 
 pub(super) fn put_queue(queue: QueueId, out: &mut Vec<u8>) {
     put(out, u64::from(queue.topic.0));

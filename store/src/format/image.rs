@@ -3,7 +3,7 @@
 use popstore_revive::{Buried, Cohort, EndReason, GroupId, QueueImage, QueueIndex, State, Time};
 
 use super::Rule;
-use super::delivery::{ATTEMPTS, ATTEMPTS_WHILE_HIDDEN, burial, burial_code, put_queue, put_span, span};
+use super::delivery::{burial, burial_code, delivery, put_delivery, put_queue, put_span, span};
 use super::limits::{self, queue};
 use super::varint::{Fields, put};
 
@@ -23,13 +23,13 @@ pub(super) fn encode(image: &QueueImage, out: &mut Vec<u8>) {
         put(out, state_code(cohort.state));
         put(out, cohort.popped_at.0);
         put_span(cohort.since, cohort.due.max(cohort.since), out);
-        put(out, u64::from(cohort.attempt));
+        put_delivery(cohort.delivery, cohort.uncounted, out);
         put(out, u64::from(cohort.generation));
     }
     put(out, image.buried.len() as u64);
     for buried in &image.buried {
         put(out, buried.index.0);
-        put(out, u64::from(buried.attempt));
+        put_delivery(buried.delivery, buried.uncounted, out);
         put(out, burial_code(buried.burial));
     }
     if image.end.is_none() {
@@ -46,7 +46,7 @@ pub(super) fn decode(mut fields: Fields<'_>) -> Result<QueueImage, Rule> {
     if end.is_some_and(|end| end <= from) {
         return Err(Rule::Field("block"));
     }
-    let count = fields.count(15)?;
+    let count = fields.count(16)?;
     let mut cohorts: Vec<(u64, Cohort)> = Vec::with_capacity(count);
     let (mut block, mut taken) = (Some(from), 0);
     for _ in 0..count {
@@ -64,14 +64,14 @@ pub(super) fn decode(mut fields: Fields<'_>) -> Result<QueueImage, Rule> {
         taken |= cohort.mask;
         cohorts.push((number, cohort));
     }
-    let count = fields.count(3)?;
+    let count = fields.count(4)?;
     let mut buried = Vec::with_capacity(count);
     for _ in 0..count {
-        let (index, attempt) = (limits::index(&mut fields)?, fields.u32()?);
-        if !ATTEMPTS.contains(&attempt) || index >= position || end.is_some() {
+        let (index, (delivery, uncounted)) = (limits::index(&mut fields)?, delivery(&mut fields, false)?);
+        if index >= position || end.is_some() {
             return Err(Rule::Field("buried"));
         }
-        buried.push(Buried { index, attempt, burial: burial(&mut fields)? });
+        buried.push(Buried { index, delivery, uncounted, burial: burial(&mut fields)? });
     }
     let begun = QueueIndex(if end.is_none() { fields.u64()? } else { 0 });
     if begun > position {
@@ -86,12 +86,9 @@ fn cohort(fields: &mut Fields<'_>) -> Result<Cohort, Rule> {
     let state = state(fields.u64()?)?;
     let popped_at = Time(fields.u64()?);
     let (since, due) = span(fields)?;
-    let (attempt, generation) = (fields.u32()?, fields.u32()?);
-    let attempts = if state == State::Waiting { ATTEMPTS_WHILE_HIDDEN } else { ATTEMPTS };
-    if !attempts.contains(&attempt) {
-        return Err(Rule::Field("attempt"));
-    }
-    Ok(Cohort { mask: u64::from_le_bytes(mask), popped_at, since, due, attempt, generation, state })
+    let (delivery, uncounted) = delivery(fields, state == State::Waiting)?;
+    let generation = fields.u32()?;
+    Ok(Cohort { mask: u64::from_le_bytes(mask), popped_at, since, due, delivery, uncounted, generation, state })
 }
 
 fn state_code(state: State) -> u64 {

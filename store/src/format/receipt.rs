@@ -11,8 +11,8 @@ const AT_GROUP: usize = AT_GENERATION + size_of::<u32>();
 const AT_TOPIC: usize = AT_GROUP + size_of::<u32>();
 const AT_QUEUE: usize = AT_TOPIC + size_of::<u32>();
 const AT_INDEX: usize = AT_QUEUE + size_of::<u32>();
-const AT_ATTEMPT: usize = AT_INDEX + size_of::<u64>();
-const AT_CRC: usize = AT_ATTEMPT + size_of::<u32>();
+const AT_DELIVERY: usize = AT_INDEX + size_of::<u64>();
+const AT_CRC: usize = AT_DELIVERY + size_of::<u32>();
 /// The bytes of a receipt.
 pub(crate) const RECEIPT: usize = AT_CRC + size_of::<u32>();
 const _: () = assert!(RECEIPT == 48);
@@ -25,7 +25,7 @@ pub(crate) struct Lease {
     pub(crate) group: GroupId,
     pub(crate) queue: QueueId,
     pub(crate) index: QueueIndex,
-    pub(crate) attempt: u32,
+    pub(crate) delivery: u32,
 }
 
 impl Lease {
@@ -37,7 +37,7 @@ impl Lease {
         LE::write_u32(&mut out[AT_TOPIC..], self.queue.topic.0);
         LE::write_u32(&mut out[AT_QUEUE..], self.queue.queue);
         LE::write_u64(&mut out[AT_INDEX..], self.index.0);
-        LE::write_u32(&mut out[AT_ATTEMPT..], self.attempt);
+        LE::write_u32(&mut out[AT_DELIVERY..], self.delivery);
         let crc = crc32fast::hash(&out[..AT_CRC]);
         LE::write_u32(&mut out[AT_CRC..], crc);
         out
@@ -57,7 +57,7 @@ impl Lease {
                 queue: LE::read_u32(&bytes[AT_QUEUE..]),
             },
             index: QueueIndex(LE::read_u64(&bytes[AT_INDEX..])),
-            attempt: LE::read_u32(&bytes[AT_ATTEMPT..]),
+            delivery: LE::read_u32(&bytes[AT_DELIVERY..]),
         })
     }
 }

@@ -106,7 +106,9 @@ pub struct Origin {
     pub queue: u32,
     /// The index.
     pub index: u64,
-    /// How often it was delivered; 0 for one that was put back.
+    /// The number of its last delivery; 0 for one that was put back.
+    pub delivery: u32,
+    /// How many of its deliveries count.
     pub attempts: u32,
     /// When it was delivered last.
     pub popped_at: SystemTime,
@@ -134,7 +136,7 @@ pub struct CheckpointEntry {
     pub fields: Vec<(&'static str, String)>,
 }
 
-/// Messages of one queue with the same attempt.
+/// Messages of one queue at the same delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Places {
@@ -142,8 +144,8 @@ pub struct Places {
     pub topic: Arc<str>,
     /// The queue.
     pub queue: u32,
-    /// The attempt of the delivery that is meant.
-    pub attempt: u32,
+    /// The number of the delivery that is meant: 1 is the first.
+    pub delivery: u32,
     /// Their places in the queue.
     pub indexes: Vec<u64>,
     /// What an image says that they are doing, since when, and until when.
@@ -193,7 +195,8 @@ impl Names {
             topic: self.topic(settlement.queue.topic),
             queue: settlement.queue.queue,
             index: settlement.index.0,
-            attempts: settlement.attempt,
+            delivery: settlement.delivery,
+            attempts: settlement.delivery.saturating_sub(settlement.uncounted),
             popped_at: clock::wall(settlement.popped_at),
             appended_at: clock::wall(settlement.appended_at),
         }

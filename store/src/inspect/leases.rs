@@ -64,7 +64,7 @@ impl Snapshot {
                         State::Waiting => HeldState::Waiting,
                         State::Ended(reason) => HeldState::Ending(reason),
                     },
-                    attempt: cohort.attempt,
+                    attempt: cohort.attempt(),
                     popped_at: clock::wall(cohort.popped_at),
                     since: clock::wall(cohort.since),
                     due_at: clock::wall(cohort.due),

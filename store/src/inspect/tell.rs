@@ -101,7 +101,7 @@ impl Names {
                     entry.places.push(self.cohort(image.queue, *block, cohort));
                 }
                 for buried in &image.buried {
-                    let places = self.places(image.queue, buried.attempt, vec![buried.index.0]);
+                    let places = self.places(image.queue, buried.delivery, vec![buried.index.0]);
                     let state = Some((burial_name(buried.burial), None, None));
                     entry.places.push(Places { state, ..places });
                 }
@@ -119,10 +119,10 @@ impl Names {
     fn add_runs(&self, runs: &[Run], places: &mut Vec<Places>) {
         let mut before = None;
         for run in runs {
-            let same = Some((run.queue, run.attempt));
+            let same = Some((run.queue, run.delivery));
             match places.last_mut().filter(|_| before == same) {
                 Some(last) => last.indexes.extend(run.indexes().map(|index| index.0)),
-                None => places.push(self.places(run.queue, run.attempt, run.indexes().map(|index| index.0).collect())),
+                None => places.push(self.places(run.queue, run.delivery, run.indexes().map(|index| index.0).collect())),
             }
             before = same;
         }
@@ -132,11 +132,11 @@ impl Names {
         let indexes = cohort.indexes(block).map(|index| index.0).collect();
         let wall = |at: Time| Some(clock::wall(at));
         let state = Some((state_name(cohort.state), wall(cohort.since), wall(cohort.due)));
-        Places { state, ..self.places(queue, cohort.attempt, indexes) }
+        Places { state, ..self.places(queue, cohort.delivery, indexes) }
     }
 
-    fn places(&self, queue: QueueId, attempt: u32, indexes: Vec<u64>) -> Places {
-        Places { topic: self.topic(queue.topic), queue: queue.queue, attempt, indexes, state: None }
+    fn places(&self, queue: QueueId, delivery: u32, indexes: Vec<u64>) -> Places {
+        Places { topic: self.topic(queue.topic), queue: queue.queue, delivery, indexes, state: None }
     }
 }
 

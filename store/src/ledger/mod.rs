@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use popstore_revive::{Answer, Burying, Change, Command, Effects, GroupId, Outcome, QueueId, Run, Time, decide};
+use popstore_revive::{
+    Answer, Burying, Change, Cohort, Command, Effects, GroupId, Outcome, QueueId, Run, Time, decide,
+};
 
 use crate::context::Context;
 use crate::error::Result;
@@ -166,13 +168,14 @@ impl Locked<'_> {
         Ok((answer, written))
     }
 
-    /// The messages that the last command has leased.
-    pub(crate) fn leased(&self) -> Vec<Run> {
-        let changes = self.consumers.decided.iter().flat_map(|decided| decided.changes());
-        changes
-            .filter(|change| matches!(change, Change::Popped { .. }))
-            .flat_map(|change| change.runs().to_vec())
-            .collect()
+    /// The messages that the last command has leased to a group, with the attempts of these deliveries.
+    pub(crate) fn leased(&self, group: GroupId) -> Vec<(Run, u32)> {
+        let parts = self.consumers.decided.iter().flat_map(|decided| decided.parts());
+        let popped = parts.filter(|(change, _)| matches!(change, Change::Popped { .. })).flat_map(|(_, runs)| runs);
+        // The messages of a run have one history.
+        let held = |run: &Run| self.index().held(group, run.queue, run.indexes().next()?);
+        let attempt = |run: &Run| if run.delivery == 1 { 1 } else { held(run).map_or(run.delivery, Cohort::attempt) };
+        popped.map(|run| (*run, attempt(run))).collect()
     }
 
     /// What became of the leases of the last command, and the times from pop to ack of one group.

@@ -9,7 +9,7 @@ use crate::callback;
 use crate::error::Error;
 use crate::format::receipt::{Lease, RECEIPT};
 
-/// Names one lease of one message: store, generation, group, place and attempt, with a checksum. It is good for that
+/// Names one lease of one message: store, generation, group, place and delivery, with a checksum. It is good for that
 /// one delivery; a later delivery of the same message has another. It stays good across a restart.
 ///
 /// As text it is a line of hexadecimal digits, to be handed through a shell or another process.
@@ -24,7 +24,7 @@ use crate::format::receipt::{Lease, RECEIPT};
 /// let receipt = billing.pop("orders", Pop::up_to(1))?[0].receipt();
 /// let text = receipt.to_string();
 /// assert_eq!(text.parse::<Receipt>()?, receipt);
-/// assert_eq!(Receipt::from_bytes(&receipt.to_bytes())?.attempt(), 1);
+/// assert_eq!(Receipt::from_bytes(&receipt.to_bytes())?.delivery(), 1);
 /// assert!(text[1..].parse::<Receipt>().is_err());
 /// # Ok(()) }
 /// ```
@@ -56,19 +56,19 @@ impl Receipt {
 
     /// The receipt of a lease.
     pub(crate) fn of(store: u128, group: GroupId, lease: popstore_revive::Lease) -> Self {
-        let popstore_revive::Lease { queue, index, attempt, generation } = lease;
-        Self { lease: Lease { store, generation, group, queue, index, attempt } }
+        let popstore_revive::Lease { queue, index, delivery, generation } = lease;
+        Self { lease: Lease { store, generation, group, queue, index, delivery } }
     }
 
     /// The lease, as its group knows it.
     pub(crate) fn lease(&self) -> popstore_revive::Lease {
-        let Lease { queue, index, attempt, generation, .. } = self.lease;
-        popstore_revive::Lease { queue, index, attempt, generation }
+        let Lease { queue, index, delivery, generation, .. } = self.lease;
+        popstore_revive::Lease { queue, index, delivery, generation }
     }
 
-    /// The attempt of the delivery.
-    pub fn attempt(&self) -> u32 {
-        self.lease.attempt
+    /// The number of the delivery: 1 is the first, and those that do not count have numbers, too.
+    pub fn delivery(&self) -> u32 {
+        self.lease.delivery
     }
 }
 
@@ -80,8 +80,8 @@ impl fmt::Display for Receipt {
 
 impl fmt::Debug for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Lease { queue, index, attempt, group, .. } = &self.lease;
-        write!(f, "Receipt(group {}, {}/{}/{}, attempt {attempt})", group.0, queue.topic.0, queue.queue, index.0)
+        let Lease { queue, index, delivery, group, .. } = &self.lease;
+        write!(f, "Receipt(group {}, {}/{}/{}, delivery {delivery})", group.0, queue.topic.0, queue.queue, index.0)
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_receipt_comes_back_from_text_unless_a_digit_is_changed() {
         let queue = QueueId { topic: TopicId(3), queue: 1 };
-        let lease = Lease { store: 99, generation: 2, group: GroupId(7), queue, index: QueueIndex(65), attempt: 4 };
+        let lease = Lease { store: 99, generation: 2, group: GroupId(7), queue, index: QueueIndex(65), delivery: 4 };
         let receipt = Receipt { lease };
         let text = receipt.to_string();
         assert_eq!(text.parse::<Receipt>().unwrap(), receipt);
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_sign_is_no_digit_of_a_receipt() {
         let queue = QueueId { topic: TopicId(3), queue: 1 };
-        let lease = Lease { store: 99, generation: 2, group: GroupId(7), queue, index: QueueIndex(65), attempt: 4 };
+        let lease = Lease { store: 99, generation: 2, group: GroupId(7), queue, index: QueueIndex(65), delivery: 4 };
         let text = Receipt { lease }.to_string();
         for at in (0..text.len()).step_by(2).filter(|at| &text[*at..=*at] == "0") {
             let mut signed = text.clone();

@@ -28,6 +28,7 @@ use crate::messages::StoredMessage;
 pub struct Delivery {
     pub(crate) message: StoredMessage,
     pub(crate) receipt: Receipt,
+    pub(crate) attempt: u32,
     pub(crate) due: Time,
 }
 
@@ -77,9 +78,9 @@ impl Delivery {
         self.receipt
     }
 
-    /// 1 on the first delivery.
+    /// 1 on the first delivery; those that do not count are left out.
     pub fn attempt(&self) -> u32 {
-        self.receipt.lease.attempt
+        self.attempt
     }
 
     /// When the lease ends, unless it is extended.

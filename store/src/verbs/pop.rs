@@ -71,7 +71,8 @@ pub(crate) fn check_invisible(lease: Duration) -> Result<()> {
 
 /// What a pop has leased.
 struct Leased {
-    runs: Vec<Run>,
+    /// With the attempt.
+    runs: Vec<(Run, u32)>,
     due: Time,
 }
 
@@ -99,7 +100,7 @@ impl Engine {
             self.begin_reading(consumers, group.id, &topic, at)?;
             return Ok(Vec::new());
         }
-        let leased = Leased { runs: consumers.leased(), due: at.after(lease) };
+        let leased = Leased { runs: consumers.leased(group.id), due: at.after(lease) };
         drop(consumers);
         let (mut deliveries, mut end) = (Vec::new(), written.end);
         if let Err(error) = self.read(group, &topic, &leased, &mut deliveries) {
@@ -149,8 +150,9 @@ impl Engine {
     fn read(&self, group: &GroupEntry, topic: &Topic, leased: &Leased, deliveries: &mut Vec<Delivery>) -> Result<()> {
         let (mut reader, mut entries) = (Reader::new(self.messages().log(), &topic.name), Vec::new());
         let Leased { runs, due } = leased;
-        deliveries.reserve_exact(runs.iter().map(|run| run.len() as usize).sum());
-        for run in runs {
+        deliveries.reserve_exact(runs.iter().map(|(run, _)| run.len() as usize).sum());
+        for (run, attempt) in runs {
+            let (attempt, due) = (*attempt, *due);
             entries.clear();
             if let Some(queue) = topic.queue(run.queue.queue) {
                 queue.entries(self.messages().disk(), run, &mut entries)?;
@@ -160,12 +162,12 @@ impl Engine {
                 if let Some(Some(entry)) = entries.get(at)
                     && let Ok(message) = reader.read(*entry, run.queue, index)
                 {
-                    deliveries.push(Delivery { message, receipt, due: *due });
+                    deliveries.push(Delivery { message, receipt, attempt, due });
                     continue;
                 }
                 // Slow path: repairs the queue, or names the damage.
                 let message = self.read_one(topic, run.queue, index)?;
-                deliveries.push(Delivery { message, receipt, due: *due });
+                deliveries.push(Delivery { message, receipt, attempt, due });
             }
         }
         Ok(())
@@ -173,17 +175,18 @@ impl Engine {
 
     /// Gives all leases but the first ones back, which nobody was handed. Returns the end of the log.
     fn give_back(&self, group: &GroupEntry, leased: &Leased, handed_out: usize) -> Result<u64> {
-        let leases = leased.runs.iter().flat_map(|run| run.indexes().map(|index| self.lease(run, index)));
+        let leases = leased.runs.iter().flat_map(|(run, _)| run.indexes().map(|index| self.lease(run, index)));
         let leases: Vec<Lease> = leases.skip(handed_out).collect();
         let at = self.context().time()?;
-        let (_, written) = self.consumers().decide(&Command::Release { group: group.id, leases: &leases }, at, None)?;
+        let release = Command::Release { group: group.id, leases: &leases, delay: Duration::ZERO };
+        let (_, written) = self.consumers().decide(&release, at, None)?;
         self.messages().raise(written.poppable);
         Ok(written.end)
     }
 
     fn lease(&self, run: &Run, index: QueueIndex) -> Lease {
         let generation = self.context().identity.generation;
-        Lease { queue: run.queue, index, attempt: run.attempt, generation }
+        Lease { queue: run.queue, index, delivery: run.delivery, generation }
     }
 
     fn receipt(&self, group: &GroupEntry, lease: Lease) -> Receipt {

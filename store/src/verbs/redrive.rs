@@ -80,9 +80,9 @@ impl DeadLetter {
         self.settlement.index.0
     }
 
-    /// How often it was delivered.
+    /// How often it was delivered, without the deliveries that do not count.
     pub fn attempts(&self) -> u32 {
-        self.settlement.attempt
+        self.settlement.delivery.saturating_sub(self.settlement.uncounted)
     }
 
     /// Why its last lease ended.
@@ -191,7 +191,8 @@ impl Engine {
         }
         // A letter that lies about its origin is not settled by a copy that could not be written.
         topic.queue(origin.queue).ok_or_else(gone)?;
-        let settlement = Settlement { cause: Cause::Redrive, queue, index, attempt: 0, ..letter.settlement };
+        let settlement =
+            Settlement { cause: Cause::Redrive, queue, index, delivery: 0, uncounted: 0, ..letter.settlement };
         let record =
             MessageRecord { appended_at: at, queue: origin, settlement: Some(settlement), ..letter.message.record() };
         let mut done = Redriven::AlreadyRedriven;

@@ -4,18 +4,18 @@ use crate::mistake::{Mistake, Place};
 
 pub const MISTAKES: &[Mistake] = &[
     Mistake {
-        name: "ack without a look at the attempt",
+        name: "ack whatever the delivery",
         breaks: "h",
         places: &[
             Place {
                 file: "revive/src/queue.rs",
-                right: "if cohort.attempt > attempt {",
-                wrong: "if cohort.attempt > attempt && !BROKEN {",
+                right: "if cohort.delivery > delivery {",
+                wrong: "if cohort.delivery > delivery && !BROKEN {",
             },
             Place {
                 file: "revive/src/apply.rs",
-                right: "if held.attempt == run.attempt { step(held) }",
-                wrong: "if held.attempt == run.attempt || BROKEN { step(held) }",
+                right: "if held.delivery == run.delivery { step(held) }",
+                wrong: "if held.delivery == run.delivery || BROKEN { step(held) }",
             },
         ],
         caught_by: ("model", "images::histories_from_bytes_keep_every_promise"),
@@ -33,14 +33,14 @@ pub const MISTAKES: &[Mistake] = &[
         told: "AlreadySettled",
     },
     Mistake {
-        name: "apply a record without a look at the attempt",
+        name: "apply a record whatever the delivery",
         breaks: "bh",
         places: &[Place {
             file: "revive/src/apply.rs",
             right: "let changed = queue.change(agenda, (group, run.queue, run.block), |block, counts| {",
             wrong: "let held = queue.blocks.get(run.block).and_then(|block| block.cohorts.first()); \
-                let attempt = held.filter(|_| BROKEN).map_or(run.attempt, |held| held.attempt); \
-                let run = &Run { attempt, ..*run }; \
+                let delivery = held.filter(|_| BROKEN).map_or(run.delivery, |held| held.delivery); \
+                let run = &Run { delivery, ..*run }; \
                 let changed = queue.change(agenda, (group, run.queue, run.block), |block, counts| {",
         }],
         caught_by: ("claims", "an_ack_after_the_lease_was_taken_over_changes_nothing"),
@@ -73,8 +73,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "c",
         places: &[Place {
             file: "revive/src/expiry.rs",
-            right: "out.push(Decision { group, run, verdict: known.policy.verdict(lease.attempt, now) });",
-            wrong: "let verdict = known.policy.verdict(lease.attempt, now); \
+            right: "out.push(Decision { group, run, verdict: known.policy.verdict(lease.attempt_at_limit(), now) });",
+            wrong: "let verdict = known.policy.verdict(lease.attempt_at_limit(), now); \
                 let verdict = if BROKEN { Verdict::Redeliver { visible_at: now } } else { verdict }; \
                 out.push(Decision { group, run, verdict });",
         }],
@@ -97,10 +97,10 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "c",
         places: &[Place {
             file: "revive/src/queue.rs",
-            right: "if mask != 0 { out.push(Run { queue: id, block, mask, attempt: \
-                cohort.attempt.saturating_add(1) });",
-            wrong: "if mask != 0 { out.push(Run { queue: id, block, mask, attempt: \
-                cohort.attempt.saturating_add(u32::from(!BROKEN)) });",
+            right: "if mask != 0 { out.push(Run { queue: id, block, mask, delivery: \
+                cohort.delivery.saturating_add(1) });",
+            wrong: "if mask != 0 { out.push(Run { queue: id, block, mask, delivery: \
+                cohort.delivery.saturating_add(u32::from(!BROKEN)) });",
         }],
         caught_by: ("claims", "an_ack_after_the_lease_was_taken_over_changes_nothing"),
         told: "left: Over",
@@ -121,8 +121,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "d",
         places: &[Place {
             file: "store/src/background/bury.rs",
-            right: "index, attempt: run.attempt,",
-            wrong: "index: if BROKEN { QueueIndex(index.0 / 2) } else { index }, attempt: run.attempt,",
+            right: "index, delivery: run.delivery,",
+            wrong: "index: if BROKEN { QueueIndex(index.0 / 2) } else { index }, delivery: run.delivery,",
         }],
         caught_by: ("model", "every_point::each_seam_call_can_be_the_last_when_each_operation_is_synced"),
         told: "has a letter",
@@ -165,9 +165,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "c",
         places: &[Place {
             file: "revive/src/apply.rs",
-            right: "State::InFlight | State::Waiting if held.attempt < run.attempt => Ok(Some(lease)),",
-            wrong: "_ if held.attempt < run.attempt && (BROKEN || !matches!(held.state, State::Ended(_))) => \
-                Ok(Some(lease)),",
+            right: "State::InFlight | State::Waiting if held.delivery < run.delivery => {",
+            wrong: "_ if held.delivery < run.delivery && (BROKEN || !matches!(held.state, State::Ended(_))) => {",
         }],
         caught_by: ("claims", "what_has_used_up_its_deliveries_can_only_be_buried"),
         told: "right: 0",
@@ -227,7 +226,7 @@ pub const MISTAKES: &[Mistake] = &[
             wrong: "filter(|cohort| cohort.state == State::InFlight && !BROKEN) {",
         }],
         caught_by: ("spec", "rules_of_recovery::rule_6_a_letter_settles_though_the_end_of_its_lease_is_lost"),
-        told: "it was not settled",
+        told: "left: (1, 2)",
     },
     Mistake {
         name: "settle a letter whose copy has no queue",
@@ -334,9 +333,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "c",
         places: &[Place {
             file: "revive/src/apply.rs",
-            right: "State::InFlight => Ok(Some(Cohort { since: at, due: at, attempt, state: State::Waiting, ..*lease })),",
-            wrong: "State::InFlight => { let attempt = if BROKEN { lease.attempt } else { attempt }; \
-                Ok(Some(Cohort { since: at, due: at, attempt, state: State::Waiting, ..*lease })) }",
+            right: "let uncounted = lease.uncounted.saturating_add(1);",
+            wrong: "let uncounted = lease.uncounted.saturating_add(u32::from(!BROKEN));",
         }],
         caught_by: ("decide", "a_released_message_is_as_it_was_before_its_delivery"),
         told: "visible at once",
@@ -346,8 +344,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "",
         places: &[Place {
             file: "revive/src/queue.rs",
-            right: "let past = if cohort.attempt == 0 {",
-            wrong: "let past = if cohort.attempt == 0 && !BROKEN {",
+            right: "let past = if cohort.attempt() == 0 {",
+            wrong: "let past = if cohort.attempt() == 0 && !BROKEN {",
         }],
         caught_by: ("decide", "a_deleted_message_that_was_released_is_settled_by_a_pop"),
         told: "left: QueueIndex(0)",

@@ -153,14 +153,14 @@ pub const MISTAKES: &[Mistake] = &[
         told: "the place of a copy: opened",
     },
     Mistake {
-        name: "count attempts beyond the last number",
+        name: "give numbers to deliveries beyond the last",
         breaks: "h",
         places: &[Place {
             file: "revive/src/policy.rs",
-            right: "unwrap_or(u32::MAX).min(ATTEMPT_MAX - 1);",
-            wrong: "unwrap_or(u32::MAX).min(if BROKEN { u32::MAX } else { ATTEMPT_MAX - 1 });",
+            right: "unwrap_or(u32::MAX).min(DELIVERY_MAX - 1);",
+            wrong: "unwrap_or(u32::MAX).min(if BROKEN { u32::MAX } else { DELIVERY_MAX - 1 });",
         }],
-        caught_by: ("spec", "crafted::the_last_attempt_is_not_followed_by_another"),
+        caught_by: ("spec", "crafted::the_last_delivery_is_not_followed_by_another"),
         told: "a delivery that has no number",
     },
     Mistake {

@@ -195,8 +195,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "",
         places: &[Place {
             file: "store/src/background/relocation.rs",
-            right: "let held = held.filter(|(_, cohort)| cohort.attempt > 0)",
-            wrong: "let held = held.filter(|(_, cohort)| BROKEN || cohort.attempt > 0)",
+            right: "let held = held.filter(|(_, cohort)| cohort.attempt() > 0)",
+            wrong: "let held = held.filter(|(_, cohort)| BROKEN || cohort.attempt() > 0)",
         }],
         caught_by: ("spec", "unreadable::damage_that_a_group_came_to_does_not_hold_up_retention"),
         told: "is the first",

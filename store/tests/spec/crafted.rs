@@ -191,17 +191,19 @@ fn two_messages_of_one_place_are_named_by_salvage() {
 }
 
 #[test]
-fn attempts_that_no_delivery_has_are_refused() {
-    for attempt in [0, u64::from(u32::MAX), 1 << 40] {
-        refused(&orders(), &[group(0, "billing"), popped(attempt, 0, 0)], "field attempt");
+fn numbers_that_no_delivery_has_are_refused() {
+    for delivery in [0, u64::from(u32::MAX), 1 << 40] {
+        refused(&orders(), &[group(0, "billing"), popped(delivery, 0, 0)], "field delivery");
     }
-    let settling = [V(1), V(0), V(0), V(0), V(0), V(0), V(0), V(0), T(""), T(""), T("")];
-    let letter = record(2, &[&[V(0), V(0), V(0), V(0), V(2), V(8)][..], &settling].concat());
-    refused(&[orders(), vec![letter]].concat(), &[], "field attempt");
+    for (delivery, uncounted) in [(0, 0), (1, 1), (3, 4), (u64::from(u32::MAX), 0)] {
+        let settling = [V(1), V(0), V(0), V(0), V(0), V(delivery), V(uncounted), V(0), V(0), T(""), T(""), T("")];
+        let letter = record(2, &[&[V(0), V(0), V(0), V(0), V(2), V(8)][..], &settling].concat());
+        refused(&[orders(), vec![letter]].concat(), &[], "field delivery");
+    }
 }
 
 #[test]
-fn the_last_attempt_is_not_followed_by_another() {
+fn the_last_delivery_is_not_followed_by_another() {
     let last = u64::from(u32::MAX - 1);
     let without_limit = record(2, &[&[V(0), T("billing"), V(1000), V(0), V(0), V(0)][..], &[V(0); 6]].concat());
     let forged = forge(&orders(), &[without_limit, popped(last, 0, 0)]);
@@ -250,20 +252,28 @@ fn settings_that_no_group_can_have_are_refused() {
 
 #[test]
 fn an_image_of_what_a_group_cannot_hold_is_refused() {
-    let image = |position, from, end, block, mask: u64, attempt, state| {
+    let image_of = |position, from, end, block, mask: u64, (delivery, uncounted), state| {
         let front = [V(0), V(0), V(0), V(position), V(from), V(end), V(1), V(block)];
         let mask = mask.to_le_bytes();
-        let rest = [Raw(&mask), V(state), V(1), V(1), V(1), V(attempt), V(1), V(0)];
+        let rest = [Raw(&mask), V(state), V(1), V(1), V(1), V(delivery), V(uncounted), V(1), V(0)];
         let begun: &[_] = if end == 0 { &[V(0)] } else { &[] };
         [group(0, "billing"), record(13, &[&front[..], &rest, begun].concat())]
+    };
+    let image = |position, from, end, block, mask, delivery, state| {
+        image_of(position, from, end, block, mask, (delivery, 0), state)
     };
     assert!(forge(&orders(), &image(2, 0, 0, 0, 0b11, 1, 1)).judge().refused.is_none());
     refused(&orders(), &image(2, 0, 0, 0, 0, 1, 1), "field mask");
     refused(&orders(), &image(1, 0, 0, 0, 0b11, 1, 1), "field mask");
     refused(&orders(), &image(u64::MAX, 0, 1, 1, 1, 1, 1), "field block");
     refused(&orders(), &image(u64::MAX, 5, 5, 0, 1, 1, 1), "field block");
-    refused(&orders(), &image(2, 0, 0, 0, 1, 0, 1), "field attempt");
-    refused(&orders(), &image(2, 0, 0, 0, 1, u64::from(u32::MAX - 1), 4), "field attempt");
+    refused(&orders(), &image(2, 0, 0, 0, 1, 0, 1), "field delivery");
+    refused(&orders(), &image(2, 0, 0, 0, 1, u64::from(u32::MAX - 1), 4), "field delivery");
+    // The delivery of a lease counts until it is given back.
+    assert!(forge(&orders(), &image_of(2, 0, 0, 0, 1, (3, 3), 4)).judge().refused.is_none());
+    for (uncounted, state) in [(3, 1), (4, 1), (3, 2), (4, 4)] {
+        refused(&orders(), &image_of(2, 0, 0, 0, 1, (3, uncounted), state), "field delivery");
+    }
     let begun_behind = [V(0), V(0), V(0), V(2), V(0), V(0), V(0), V(0), V(3)];
     refused(&orders(), &[group(0, "billing"), record(13, &begun_behind)], "field begun");
 }

@@ -70,9 +70,9 @@ pub fn group(id: u64, name: &str) -> Record {
 }
 
 /// A pop of one message of queue 0 of topic 0 by group 0.
-pub fn popped(attempt: u64, queue: u64, index: u64) -> Record {
+pub fn popped(delivery: u64, queue: u64, index: u64) -> Record {
     let (at, lease) = (V(1_000_000_000_000), V(30_000_000));
-    record(5, &[V(0), V(1), at, lease, V(1), V(attempt << 2 | 1), V(0), V(queue), V(index)])
+    record(5, &[V(0), V(1), at, lease, V(1), V(delivery << 2 | 1), V(0), V(queue), V(index)])
 }
 
 /// One topic of a mark, with these extents of its queues.

@@ -38,7 +38,7 @@ fn a_letter_that_lies_about_its_queue_is_refused_and_stays() {
     // An expired letter of group 0, said to be of message 0 of that queue.
     let letter = |index, topic, queue| {
         let place = [V(0), V(1_700_000_000_000), V(1), V(0), V(index), V(8)];
-        let origin = [V(1), V(0), V(topic), V(queue), V(0), V(1), V(1_000_000_000_000), V(1_000_000_000_000)];
+        let origin = [V(1), V(0), V(topic), V(queue), V(0), V(1), V(0), V(1_000_000_000_000), V(1_000_000_000_000)];
         record(2, &[&place[..], &origin, &[T(""), T(""), T(""), Raw(b"a letter")]].concat())
     };
     let letters = [letter(0, 0, 7), letter(1, 0, 1023), letter(2, 5, 0), letter(3, 0, 0)];

@@ -163,7 +163,7 @@ fn rule_9_a_receipt_is_good_for_one_attempt_only() {
     let first = scene.pop().receipt();
     assert_eq!(scene.nack(first, secs(0)), Settled::Done);
     let second = scene.pop().receipt();
-    assert_eq!((first.attempt(), second.attempt()), (1, 2));
+    assert_eq!((first.delivery(), second.delivery()), (1, 2));
     assert_eq!(scene.ack(first), Settled::HandedOutAgain { attempt: 2 });
     assert_eq!(
         scene.group().ack_batch(&[second, first, second]).unwrap(),

@@ -98,7 +98,7 @@ pub(super) struct CheckpointRow<'a> {
 struct PlacesRow<'a> {
     topic: &'a str,
     queue: u32,
-    attempt: u32,
+    delivery: u32,
     indexes: &'a [u64],
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<&'static str>,
@@ -154,7 +154,7 @@ pub(super) fn row(entry: &CheckpointEntry) -> CheckpointRow<'_> {
     let places = entry.places.iter().map(|places| PlacesRow {
         topic: &places.topic,
         queue: places.queue,
-        attempt: places.attempt,
+        delivery: places.delivery,
         indexes: &places.indexes,
         state: places.state.map(|(state, ..)| state),
     });
@@ -189,7 +189,7 @@ fn line(entry: &CheckpointEntry) -> String {
     line
 }
 
-/// Places as ranges: `orders/0/3-7,9 attempt 2`.
+/// Places as ranges: `orders/0/3-7,9 delivery 2`.
 fn description(places: &Places) -> String {
     let mut ranges: Vec<(u64, u64)> = Vec::new();
     for index in &places.indexes {
@@ -207,8 +207,8 @@ fn description(places: &Places) -> String {
     });
     let ranges = ranges.collect::<Vec<_>>().join(",");
     let mut text = format!("{}/{}/{ranges}", places.topic, places.queue);
-    if places.attempt > 0 {
-        text.push_str(&format!(" attempt {}", places.attempt));
+    if places.delivery > 0 {
+        text.push_str(&format!(" delivery {}", places.delivery));
     }
     if let Some((state, ..)) = places.state {
         text.push_str(&format!(" {state}"));

@@ -32,7 +32,7 @@ struct Group {
 struct Event {
     what: String,
     at: Option<SystemTime>,
-    attempt: u32,
+    delivery: u32,
     until: Option<SystemTime>,
     /// The position of its record in the checkpoint log; of a letter, its place.
     record: String,
@@ -48,7 +48,7 @@ struct Row<'a> {
     event: &'a str,
     happened_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    attempt: Option<u32>,
+    delivery: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<String>,
     record: &'a str,
@@ -88,10 +88,11 @@ impl Life {
             output::line(out, format_args!("  group {name}"))?;
             for event in &group.events {
                 let at = event.at.map_or_else(|| " ".repeat(24), output::millisecond);
-                let attempt = if event.attempt > 0 { format!("  attempt {}", event.attempt) } else { String::new() };
+                let delivery =
+                    if event.delivery > 0 { format!("  delivery {}", event.delivery) } else { String::new() };
                 let until =
                     event.until.map_or_else(String::new, |until| format!("  until {}", output::millisecond(until)));
-                output::line(out, format_args!("    {at}  {:<14}{attempt}{until}  ({})", event.what, event.record))?;
+                output::line(out, format_args!("    {at}  {:<14}{delivery}{until}  ({})", event.what, event.record))?;
             }
             output::line(out, format_args!("    now: {}", group.now))?;
         }
@@ -101,7 +102,7 @@ impl Life {
     fn row(&self) -> Row<'_> {
         let SnapshotMessage { topic, queue, index, .. } = &self.message;
         let (queue, index) = (*queue, *index);
-        Row { topic, queue, index, group: None, event: "", happened_at: None, attempt: None, until: None, record: "" }
+        Row { topic, queue, index, group: None, event: "", happened_at: None, delivery: None, until: None, record: "" }
     }
 
     pub(super) fn show_json(&self, out: &mut dyn Write) -> Result<(), Failure> {
@@ -111,9 +112,9 @@ impl Life {
         for (name, group) in &self.groups {
             for event in &group.events {
                 let happened_at = event.at.map(output::millisecond);
-                let (attempt, until) = (Some(event.attempt).filter(|n| *n > 0), event.until.map(output::millisecond));
+                let (delivery, until) = (Some(event.delivery).filter(|n| *n > 0), event.until.map(output::millisecond));
                 let (group, event, record) = (Some(&**name), event.what.as_str(), event.record.as_str());
-                output::json(out, &Row { group, event, happened_at, attempt, until, record, ..self.row() })?;
+                output::json(out, &Row { group, event, happened_at, delivery, until, record, ..self.row() })?;
             }
             let (happened_at, record) = (None, group.now.as_str());
             output::json(out, &Row { group: Some(name), event: "now", happened_at, record, ..self.row() })?;
@@ -143,7 +144,7 @@ pub(super) fn trace(
         group.events.push(Event {
             what: "dead letter".into(),
             at: Some(letter.appended_at),
-            attempt: origin.attempts,
+            delivery: origin.delivery,
             until: None,
             record: format!("commit {}", letter.offset),
         });
@@ -179,7 +180,7 @@ fn take(lives: &mut BTreeMap<Place, Life>, entry: &CheckpointEntry) {
                 None => (entry.kind.to_string(), entry.happened_at, entry.until),
             };
             let record = format!("checkpoint {}", entry.at.position);
-            life.group(group).events.push(Event { what, at, attempt: places.attempt, until, record });
+            life.group(group).events.push(Event { what, at, delivery: places.delivery, until, record });
         }
     }
 }

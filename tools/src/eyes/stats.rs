@@ -124,8 +124,8 @@ impl Counted {
             for index in &places.indexes {
                 let place = (Arc::clone(&places.topic), places.queue, *index);
                 if popped {
-                    add(&mut self.attempts, u64::from(places.attempt));
-                    if places.attempt > 1 {
+                    add(&mut self.attempts, u64::from(places.delivery));
+                    if places.delivery > 1 {
                         add(&mut self.redeliveries, hour);
                     }
                     times.popped.insert(place, at);

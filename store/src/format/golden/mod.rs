@@ -154,7 +154,7 @@ fn the_fixed_structures_are_what_the_page_shows_and_come_back() {
     shows("tag hash", &tag_hash(b"paid").to_le_bytes());
     assert_eq!(tag_hash(b""), 0);
 
-    let lease = Lease { store: STORE, generation: 3, group: GROUP, queue: QUEUE, index: QueueIndex(300), attempt: 2 };
+    let lease = Lease { store: STORE, generation: 3, group: GROUP, queue: QUEUE, index: QueueIndex(300), delivery: 2 };
     shows("receipt", &lease.encode());
     assert_eq!(Lease::decode(&lease.encode()), Ok(lease));
     for (at, value) in (0..lease.encode().len()).flat_map(|at| (1..=u8::MAX).map(move |value| (at, value))) {

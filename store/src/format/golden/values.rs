@@ -19,11 +19,11 @@ pub(super) const GROUP: GroupId = GroupId(7);
 pub(super) const QUEUE: QueueId = QueueId { topic: TopicId(1), queue: 2 };
 const LETTERS: QueueId = QueueId { topic: TopicId(3), queue: 0 };
 const RUNS: [Run; 3] = [
-    Run { queue: QUEUE, block: 1, mask: 0b111, attempt: 1 },
-    Run { queue: QUEUE, block: 2, mask: 0b10, attempt: 2 },
-    Run { queue: QueueId { queue: 0, ..QUEUE }, block: 0, mask: 1, attempt: 1 },
+    Run { queue: QUEUE, block: 1, mask: 0b111, delivery: 1 },
+    Run { queue: QUEUE, block: 2, mask: 0b10, delivery: 2 },
+    Run { queue: QueueId { queue: 0, ..QUEUE }, block: 0, mask: 1, delivery: 1 },
 ];
-const LETTER_RUNS: [Run; 1] = [Run { queue: LETTERS, block: 0, mask: 0b11, attempt: 0 }];
+const LETTER_RUNS: [Run; 1] = [Run { queue: LETTERS, block: 0, mask: 0b11, delivery: 0 }];
 pub(super) const ENTRY: Entry = Entry { offset: 8256, size: 256, tag: 0x0102_0304 };
 pub(super) const VARINTS: [u64; 3] = [127, 300, u64::MAX];
 
@@ -44,9 +44,17 @@ fn message() -> MessageRecord<'static> {
 
 fn settling(cause: Cause) -> MessageRecord<'static> {
     let (queue, appended_at) = if cause == Cause::Redrive { (LETTERS, DUE) } else { (QUEUE, AT) };
-    let attempt = if cause == Cause::Redrive { 0 } else { 17 };
-    let settlement =
-        Settlement { cause, group: GROUP, queue, index: QueueIndex(5), attempt, popped_at: AT, appended_at };
+    let delivery = if cause == Cause::Redrive { 0 } else { 17 };
+    let settlement = Settlement {
+        cause,
+        group: GROUP,
+        queue,
+        index: QueueIndex(5),
+        delivery,
+        uncounted: delivery / 8,
+        popped_at: AT,
+        appended_at,
+    };
     let queue = if cause == Cause::Redrive { QUEUE } else { LETTERS };
     MessageRecord { rest: 0, queue, index: QueueIndex(6), settlement: Some(settlement), properties: b"", ..message() }
 }
@@ -66,7 +74,7 @@ pub(super) fn commit_records() -> Vec<(&'static str, CommitRecord<'static>)> {
 }
 
 fn cohort(mask: u64, state: State) -> Cohort {
-    Cohort { mask, popped_at: AT, since: AT, due: DUE, attempt: 1, generation: 3, state }
+    Cohort { mask, popped_at: AT, since: AT, due: DUE, delivery: 1, uncounted: 0, generation: 3, state }
 }
 
 fn image() -> QueueImage {
@@ -75,7 +83,7 @@ fn image() -> QueueImage {
         (4, cohort(0x100, State::Waiting)),
         (6, cohort(1, State::Ended(EndReason::Expired))),
         (6, cohort(2, State::Ended(EndReason::Nacked))),
-        (6, Cohort { attempt: 0, ..cohort(4, State::Waiting) }),
+        (6, Cohort { delivery: 2, uncounted: 2, ..cohort(4, State::Waiting) }),
     ];
     QueueImage {
         group: GROUP,
@@ -92,8 +100,8 @@ fn image() -> QueueImage {
 fn changes() -> Vec<(&'static str, Change<'static>)> {
     let (group, at, due, runs) = (GROUP, AT, DUE, &RUNS[..1]);
     let buried = vec![
-        Buried { index: QueueIndex(9), attempt: 17, burial: Burial::DeadLettered },
-        Buried { index: QueueIndex(10), attempt: 17, burial: Burial::Discarded },
+        Buried { index: QueueIndex(9), delivery: 17, uncounted: 2, burial: Burial::DeadLettered },
+        Buried { index: QueueIndex(10), delivery: 17, uncounted: 0, burial: Burial::Discarded },
     ];
     let rest = QueueImage { from: 7, end: None, cohorts: vec![], buried, begun: QueueIndex(5), ..image() };
     vec![
@@ -112,7 +120,7 @@ fn changes() -> Vec<(&'static str, Change<'static>)> {
         ("Ended", Change::Ended { group, at, runs }),
         ("Reanchored", Change::Reanchored { at }),
         ("Forgotten", Change::Forgotten { queue: LETTERS, first: QueueIndex(300), runs: &LETTER_RUNS }),
-        ("Released", Change::Released { group, at, runs }),
+        ("Released", Change::Released { group, at, visible_at: due, runs }),
         ("Truncated", Change::Truncated { queue: QUEUE, end: QueueIndex(300) }),
         ("Image", Change::Image(image().into())),
         ("Image, last", Change::Image(rest.into())),
