@@ -48,10 +48,10 @@ impl Snapshot {
     /// The messages that groups hold, by group, queue and place: as the records left them, so that a lease that ended
     /// since is still in flight here.
     pub fn leases(&self) -> impl Iterator<Item = HeldMessage> + '_ {
-        let index = self.state.consumers.index();
+        let index = self.contents.consumers.index();
         let queues = index.groups().flat_map(|group| index.positions(group).map(move |(queue, _)| (group, queue)));
         queues.flat_map(|(group, queue)| {
-            let (whose, topic) = (self.state.group_name(group), self.state.topic_name(queue.topic));
+            let (whose, topic) = (self.contents.group_name(group), self.contents.topic_name(queue.topic));
             index.unsettled(group, queue).flat_map(move |(block, cohort)| {
                 let (group, topic) = (Arc::clone(&whose), Arc::clone(&topic));
                 cohort.indexes(block).map(move |index| HeldMessage {

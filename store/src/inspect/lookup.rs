@@ -17,7 +17,7 @@ use crate::fault::Fault;
 use crate::format::commit::{CommitRecord, MessageRecord};
 use crate::format::entry::{ENTRY, Entry};
 use crate::format::frame::{Frame, LogKind};
-use crate::log::{LARGE, Step, Window};
+use crate::log::{LARGE, WalkStep, Window};
 use crate::segment::StoreFile;
 
 /// How many files are kept open.
@@ -92,8 +92,8 @@ impl Snapshot {
 
     /// The messages of a topic that can be read, by queue and index.
     pub fn messages(&self, topic: &str) -> impl Iterator<Item = Result<SnapshotMessage>> + '_ {
-        let id = self.state.topic(topic);
-        let queues = id.and_then(|id| self.state.topics.get(&id)).into_iter().flat_map(|topic| topic.queues.used());
+        let id = self.contents.topic(topic);
+        let queues = id.and_then(|id| self.contents.topics.get(&id)).into_iter().flat_map(|topic| topic.queues.used());
         let places = queues.flat_map(move |(queue, state)| {
             let id = QueueId { topic: id.unwrap_or_default(), queue };
             state.indexes().map(move |index| (id, index))
@@ -103,8 +103,8 @@ impl Snapshot {
     }
 
     pub(super) fn queue_id(&self, topic: &str, queue: u32) -> Option<QueueId> {
-        let id = QueueId { topic: self.state.topic(topic)?, queue };
-        self.state.queue(id).map(|_| id)
+        let id = QueueId { topic: self.contents.topic(topic)?, queue };
+        self.contents.queue(id).map(|_| id)
     }
 }
 
@@ -151,7 +151,7 @@ impl Lookup<'_> {
         let message = self.at_entry(id, index, entry)?;
         // The files reach as far as the mark says. Behind it they may lack what is not remembered from the log either:
         // the owner of the store is far ahead of its marks, or let go of it meanwhile.
-        let marked = self.snapshot.state.queue(id).map_or(0, |state| state.marked);
+        let marked = self.snapshot.contents.queue(id).map_or(0, |state| state.marked);
         let not_there_yet = entry == Entry::default() && index >= marked;
         if message.is_none() && (not_there_yet || self.is_gone(entry)) {
             return Ok(None);
@@ -187,7 +187,7 @@ impl Lookup<'_> {
 
     /// The entry of a place as it is, and the name of the file that it lies in.
     pub(super) fn entry(&mut self, queue: QueueId, index: u64) -> Result<Option<(Entry, Option<u64>)>> {
-        let Some(state) = self.snapshot.state.queue(queue) else { return Ok(None) };
+        let Some(state) = self.snapshot.contents.queue(queue) else { return Ok(None) };
         if let Some(entry) = state.entry(index) {
             return Ok(Some((entry, None)));
         }
@@ -309,7 +309,7 @@ impl Lookup<'_> {
         let mut misled = HashMap::new();
         let mut walk = self.snapshot.walk(StoreLog::Commit, 0)?;
         while let Some(step) = walk.step()? {
-            if let Step::Frame(at, frame) = step
+            if let WalkStep::Frame(at, frame) = step
                 && let Ok(CommitRecord::Message(record)) = CommitRecord::decode(&frame)
                 && let Some((entry, _)) = self.entry(record.queue, record.index.0)?
                 && (entry.offset, entry.size) != (at.position, at.len as u32)

@@ -12,12 +12,12 @@ use crate::options::Options;
 
 impl Snapshot {
     pub(super) fn queue_dir(&self, queue: QueueId) -> PathBuf {
-        self.dir.join("queues").join(&*self.state.topic_name(queue.topic)).join(queue.queue.to_string())
+        self.dir.join("queues").join(&*self.contents.topic_name(queue.topic)).join(queue.queue.to_string())
     }
 
     /// All queues that have or had messages.
     pub(super) fn used_queues(&self) -> impl Iterator<Item = QueueId> + '_ {
-        let topics = self.state.topics.iter();
+        let topics = self.contents.topics.iter();
         topics.flat_map(|(id, topic)| topic.queues.used().map(|(queue, _)| QueueId { topic: *id, queue }))
     }
 }
@@ -27,7 +27,7 @@ impl Snapshot {
 /// lies before these was deleted in order.
 pub(super) fn firsts_now(snapshot: &Snapshot, queues: impl IntoIterator<Item = QueueId>) -> HashMap<QueueId, u64> {
     let Ok(now) = Snapshot::open(&snapshot.home) else { return HashMap::new() };
-    queues.into_iter().filter_map(|id| Some((id, now.state.queue(id)?.first))).collect()
+    queues.into_iter().filter_map(|id| Some((id, now.contents.queue(id)?.first))).collect()
 }
 
 /// How many entries a full queue file holds, as far as the files' names show.

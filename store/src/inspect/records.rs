@@ -12,7 +12,7 @@ use crate::format::Rule;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::CommitRecord;
 use crate::format::frame::Frame;
-use crate::log::{FrameAt, Step, Walk};
+use crate::log::{FrameAt, Walk, WalkStep};
 use crate::recover::directory;
 
 /// Reads the commit log, record by record.
@@ -90,16 +90,16 @@ impl Snapshot {
     pub(crate) fn walk_in(&self, dir: &Path, log: StoreLog, from: u64) -> Result<Walk> {
         let looked = self.log(dir, log.kind())?;
         let (begin, _, proven) = match log {
-            StoreLog::Commit => self.state.commit,
-            StoreLog::Checkpoint => self.state.checkpoint,
+            StoreLog::Commit => self.contents.commit,
+            StoreLog::Checkpoint => self.contents.checkpoint,
         };
         let start = looked.segment_start(from.max(begin));
         Ok(looked.walk(start, proven, self.identity.generation))
     }
 
     pub(super) fn names(&self) -> Names {
-        let topics = self.state.topics.iter().map(|(id, topic)| (*id, Arc::clone(&topic.name)));
-        let groups = self.state.consumers.groups().iter().map(|(id, entry)| (*id, Arc::clone(&entry.name)));
+        let topics = self.contents.topics.iter().map(|(id, topic)| (*id, Arc::clone(&topic.name)));
+        let groups = self.contents.consumers.groups().iter().map(|(id, entry)| (*id, Arc::clone(&entry.name)));
         Names { topics: topics.collect(), groups: groups.collect() }
     }
 }
@@ -112,10 +112,10 @@ fn read<T>(
 ) -> Result<Option<Inspected<T>>> {
     while let Some(step) = walk.step()? {
         let (at, frame) = match step {
-            Step::Gap(fault) => return Ok(Some(Inspected::Fault(fault))),
-            Step::Tail(tail) => return Ok(Some(Inspected::TornTail(tail))),
-            Step::Frame(at, frame) if at.position >= from => (at, frame),
-            Step::Frame(..) | Step::Removed => continue,
+            WalkStep::Gap(fault) => return Ok(Some(Inspected::Fault(fault))),
+            WalkStep::Tail(tail) => return Ok(Some(Inspected::TornTail(tail))),
+            WalkStep::Frame(at, frame) if at.position >= from => (at, frame),
+            WalkStep::Frame(..) | WalkStep::Removed => continue,
         };
         let fault = |rule| at.payload_fault(rule);
         let met = record(&at, &frame).map_or_else(|rule| Inspected::Fault(fault(rule)), Inspected::Record);

@@ -15,7 +15,7 @@ use crate::error::{At, Result};
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::frame::{END_FRAME, LogKind};
 use crate::format::header::SEGMENT_HEADER;
-use crate::log::{SegmentFile, Step, Unrecovered};
+use crate::log::{SegmentFile, Unrecovered, WalkStep};
 
 /// A segment of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,8 +127,8 @@ impl Snapshot {
     fn fill_commit(&self, segments: &mut BTreeMap<u64, SegmentInfo>) -> Result<()> {
         let mut pins: BTreeMap<(u64, GroupId), (u64, u64)> = BTreeMap::new();
         let mut lookup = self.lookup();
-        for (topic, state) in &self.state.topics {
-            let readers: Vec<GroupId> = self.state.consumers.index().readers(*topic).collect();
+        for (topic, state) in &self.contents.topics {
+            let readers: Vec<GroupId> = self.contents.consumers.index().readers(*topic).collect();
             for (queue, state) in state.queues.used() {
                 let queue = QueueId { topic: *topic, queue };
                 for index in state.indexes() {
@@ -148,14 +148,14 @@ impl Snapshot {
             }
         }
         for ((base, group), (messages, bytes)) in pins {
-            let pinned = Pinned { group: self.state.group_name(group), messages, bytes };
+            let pinned = Pinned { group: self.contents.group_name(group), messages, bytes };
             segments.get_mut(&base).map(|segment| segment.pinned.push(pinned)).unwrap_or_default();
         }
         let newest = segments.keys().next_back().copied();
         for segment in segments.values_mut() {
             let room = segment.bytes.saturating_sub(segment.used);
             match newest == Some(segment.base) {
-                true => segment.used = self.state.commit.1.saturating_sub(segment.base).min(segment.bytes),
+                true => segment.used = self.contents.commit.1.saturating_sub(segment.base).min(segment.bytes),
                 false => segment.used += room.min(END_FRAME as u64),
             }
             let Some((first, last)) = segment.records else { continue };
@@ -166,7 +166,7 @@ impl Snapshot {
     }
 
     fn needs(&self, group: GroupId, queue: QueueId, index: QueueIndex) -> bool {
-        let consumers = self.state.consumers.index();
+        let consumers = self.contents.consumers.index();
         let position = consumers.position(group, queue).unwrap_or_default();
         index >= position || consumers.held(group, queue, index).is_some()
     }
@@ -175,7 +175,7 @@ impl Snapshot {
         let mut walk = self.walk(StoreLog::Checkpoint, 0)?;
         let mut runs = Vec::new();
         while let Some(step) = walk.step()? {
-            let Step::Frame(at, frame) = step else { continue };
+            let WalkStep::Frame(at, frame) = step else { continue };
             let Some(segment) = segments.get_mut(&(at.position - at.offset)) else { continue };
             let first = segment.records.map_or(at.position, |(first, _)| first);
             segment.records = Some((first, at.position));

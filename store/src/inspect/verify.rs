@@ -14,7 +14,7 @@ use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{CommitRecord, MessageRecord};
 use crate::format::entry::{ENTRY, Entry, tag_hash};
 use crate::format::frame::LogKind;
-use crate::log::{FrameAt, Step};
+use crate::log::{FrameAt, WalkStep};
 use crate::messages::aside::{InTheWay, in_the_way};
 use crate::recover::{Sequence, directory};
 use crate::segment::StoreFile;
@@ -100,7 +100,7 @@ impl Snapshot {
             mark_is_whole: false,
             gaps: false,
         };
-        for (id, topic) in &self.state.topics {
+        for (id, topic) in &self.contents.topics {
             verify.sequence.know(*id, &topic.name, topic.queues.count(), std::iter::empty());
         }
         self.faults.iter().for_each(|fault| verify.tell(fault.clone()));
@@ -134,7 +134,7 @@ impl Verify<'_, '_> {
         if let Err(Error::Format { path, found }) = directory::check_kinds(&self.snapshot.dir) {
             self.tell(Fault::new(&path, 0, "11.1", "what opening accepts", found));
         }
-        let topics = self.snapshot.state.topics.values();
+        let topics = self.snapshot.contents.topics.values();
         let topics = topics.map(|topic| (&*topic.name, topic.queues.count())).collect();
         for InTheWay { path, expected, found } in in_the_way(&self.snapshot.dir, &topics)? {
             self.tell(Fault::new(&path, 0, "2", expected, found));
@@ -147,18 +147,18 @@ impl Verify<'_, '_> {
         let mut tell_at = TELL_EVERY;
         while let Some(step) = walk.step()? {
             match step {
-                Step::Gap(fault) => {
+                WalkStep::Gap(fault) => {
                     self.sequence.gap(fault.len);
                     self.gaps = true;
                     self.tell(fault);
                 }
-                Step::Removed => {
+                WalkStep::Removed => {
                     self.sequence.removed();
                     self.removed = true;
                     self.queues.values_mut().for_each(|check| check.next = None);
                 }
-                Step::Tail(tail) => self.done.torn_tails.push(tail),
-                Step::Frame(at, frame) => {
+                WalkStep::Tail(tail) => self.done.torn_tails.push(tail),
+                WalkStep::Frame(at, frame) => {
                     self.done.commit_records += 1;
                     self.done.bytes += at.len as u64;
                     self.generation = self.generation.max(frame.generation);
@@ -195,8 +195,8 @@ impl Verify<'_, '_> {
         let check = self.queues.entry(queue).or_default();
         check.first = check.first.or(Some(index));
         check.next = check.next.max(Some(index.saturating_add(1)));
-        let (begin, mark) = (self.snapshot.state.commit_start, self.snapshot.mark());
-        let marked = self.snapshot.state.queue(queue).map_or(0..0, |state| state.first..state.marked);
+        let (begin, mark) = (self.snapshot.contents.commit_start, self.snapshot.mark());
+        let marked = self.snapshot.contents.queue(queue).map_or(0..0, |state| state.first..state.marked);
         if marked.contains(&index) {
             let wanted = Entry { offset: at.position, size: at.len as u32, tag: tag_hash(message.tag.as_bytes()) };
             return self.entry(queue, index, wanted);
@@ -258,7 +258,7 @@ impl Verify<'_, '_> {
             (Some(entry), Some((path, at))) => Ok(Some((entry, path, at))),
             _ => {
                 // A file is missing or short; the next one may be there.
-                let marked = self.snapshot.state.queue(queue).map_or(0, |state| state.marked);
+                let marked = self.snapshot.contents.queue(queue).map_or(0, |state| state.marked);
                 let end = check.files.range(index.saturating_add(1)..).next().map_or(marked, |(first, _)| *first);
                 check.missing.insert(index, end.min(marked));
                 self.missing.push((queue, index..end.min(marked)));
@@ -301,10 +301,10 @@ impl Verify<'_, '_> {
         let mut generation = 0;
         while let Some(step) = walk.step()? {
             match step {
-                Step::Gap(fault) => self.tell(fault),
-                Step::Removed => self.removed = true,
-                Step::Tail(tail) => self.done.torn_tails.push(tail),
-                Step::Frame(at, frame) => {
+                WalkStep::Gap(fault) => self.tell(fault),
+                WalkStep::Removed => self.removed = true,
+                WalkStep::Tail(tail) => self.done.torn_tails.push(tail),
+                WalkStep::Frame(at, frame) => {
                     self.done.checkpoint_records += 1;
                     self.done.bytes += at.len as u64;
                     generation = generation.max(frame.generation);
@@ -327,7 +327,7 @@ impl Verify<'_, '_> {
     /// What the logs say of each other's messages.
     fn references(&mut self) {
         let snapshot = self.snapshot;
-        for (topic, state) in &snapshot.state.topics {
+        for (topic, state) in &snapshot.contents.topics {
             for (number, queue) in state.queues.used() {
                 let id = QueueId { topic: *topic, queue: number };
                 let seen = self.queues.get(&id);
@@ -349,7 +349,7 @@ impl Verify<'_, '_> {
             self.tell_anew(&Fault::new(&dir, 0, "11.3", format!("a record at {mark}, where the mark is"), "none"));
         }
         for held in snapshot.leases() {
-            let queue = snapshot.queue_id(&held.topic, held.queue).and_then(|id| snapshot.state.queue(id));
+            let queue = snapshot.queue_id(&held.topic, held.queue).and_then(|id| snapshot.contents.queue(id));
             let there =
                 queue.is_some_and(|queue| held.index >= queue.first || queue.relocated.contains_key(&held.index));
             if !there {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
-use super::{Chunk, Head, Log, Next, Wanted};
+use super::{Head, Log, Next, StagedFrames, Wanted};
 use crate::error::{Error, Result};
 use crate::format::frame::{self, END_FRAME, LEAD, LogKind};
 use crate::format::header::SEGMENT_HEADER;
@@ -187,10 +187,10 @@ impl Head {
         match &mut self.map {
             Some(map) => map.copy_in((at - self.segment.base) as usize, bytes),
             None => match self.staged.last_mut() {
-                Some(chunk) if chunk.segment.base == self.segment.base => chunk.bytes.extend_from_slice(bytes),
+                Some(last) if last.segment.base == self.segment.base => last.bytes.extend_from_slice(bytes),
                 _ => {
                     let segment = Arc::clone(&self.segment);
-                    self.staged.push(Chunk { segment, at, bytes: bytes.to_vec() });
+                    self.staged.push(StagedFrames { segment, at, bytes: bytes.to_vec() });
                 }
             },
         }

@@ -40,7 +40,7 @@ pub(crate) use make::{Name, segment_name};
 pub(crate) use read::Pages;
 pub(crate) use repair::Fate;
 pub(crate) use unrecovered::{SegmentFile, Unrecovered};
-pub(crate) use walk::{Found, FrameAt, Step, Walk};
+pub(crate) use walk::{FoundLog, FrameAt, Walk, WalkStep};
 pub(crate) use window::{LARGE, Window};
 
 /// What a log is made like.
@@ -161,7 +161,7 @@ struct Head {
     /// Closed segments that may not be synced yet and have their files open, oldest first.
     open: VecDeque<Weak<Segment>>,
     /// Frames that are appended and not written.
-    staged: Vec<Chunk>,
+    staged: Vec<StagedFrames>,
     scratch: Vec<u8>,
     /// The appended bytes since the log was opened: how much to make ready follows it.
     load: u64,
@@ -210,7 +210,7 @@ impl Next {
 }
 
 /// Frames that lie together in one segment.
-struct Chunk {
+struct StagedFrames {
     segment: Arc<Segment>,
     at: u64,
     bytes: Vec<u8>,

@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 use super::make::{CUT, SPARE, Spares, UNDER_CONSTRUCTION, segment_name};
 use super::prepare::{take_zeroed, zero};
 use super::unrecovered::SegmentFile;
-use super::{Found, Head, Log, Segment, Shape, Unrecovered, Wanted, sync};
+use super::{FoundLog, Head, Log, Segment, Shape, Unrecovered, Wanted, sync};
 use crate::error::{At, Error, Result};
 use crate::format::frame::{FRAME_HEADER, LogKind};
 use crate::format::header::SEGMENT_HEADER;
@@ -50,7 +50,7 @@ pub(crate) enum Fate {
 
 impl Unrecovered {
     /// Does what was judged, which cuts the log at the end that was found, and opens it for appending.
-    pub(crate) fn recover(self, found: &Found, shape: Shape, disk: Disk) -> Result<Log> {
+    pub(crate) fn recover(self, found: &FoundLog, shape: Shape, disk: Disk) -> Result<Log> {
         disk.sync_dir(&self.dir).at("sync", &self.dir)?;
         for (path, _) in &self.left {
             disk.remove(path).at("remove", path)?;
@@ -105,7 +105,7 @@ impl Unrecovered {
     }
 
     /// Decides what becomes of each file when the log is cut at the end that was found.
-    pub(crate) fn judge(&mut self, found: &Found, segment_bytes: u64, ready_bytes: u64) -> Result<()> {
+    pub(crate) fn judge(&mut self, found: &FoundLog, segment_bytes: u64, ready_bytes: u64) -> Result<()> {
         self.judge_segments(found, segment_bytes, ready_bytes);
         self.left = self.unfinished.iter().map(|path| (path.clone(), "a file under construction")).collect();
         // One is not synced before it has its name, and may be of any length after a crash.
@@ -122,7 +122,7 @@ impl Unrecovered {
         Ok(())
     }
 
-    fn judge_segments(&mut self, found: &Found, segment_bytes: u64, ready_bytes: u64) {
+    fn judge_segments(&mut self, found: &FoundLog, segment_bytes: u64, ready_bytes: u64) {
         // Segments that hold nothing can stay if they are as long as new ones and wanted. The consumers' log has a
         // reserve instead: what a full disk has once given it, it may not give again.
         let wanted = 2 + (ready_bytes / segment_bytes) as usize;
@@ -144,7 +144,7 @@ impl Unrecovered {
     }
 
     /// Makes a segment the last one that holds something, and the found end its end.
-    fn cut(&self, head: &SegmentFile, found: &Found, disk: &Disk, spares: &mut Vec<PathBuf>) -> Result<Segment> {
+    fn cut(&self, head: &SegmentFile, found: &FoundLog, disk: &Disk, spares: &mut Vec<PathBuf>) -> Result<Segment> {
         let SegmentFile { base, capacity, path, len, is_written, .. } = head;
         let file = disk.open(path.clone()).at("open", path)?;
         disk.fill_holes(&file).at("read", path)?;

@@ -110,21 +110,21 @@ impl Log {
     }
 
     fn write_staged_and_sync(&self) -> Result<()> {
-        let (chunks, target) = {
+        let (staged, target) = {
             let mut head = self.head.hold();
             (std::mem::take(&mut head.staged), head.end)
         };
-        for chunk in &chunks {
-            let (segment, from) = (&chunk.segment, chunk.at - chunk.segment.base);
+        for frames in &staged {
+            let (segment, from) = (&frames.segment, frames.at - frames.segment.base);
             let file = segment.file(&self.disk);
-            let written = file.and_then(|file| self.disk.write_at(&file, from, &chunk.bytes));
+            let written = file.and_then(|file| self.disk.write_at(&file, from, &frames.bytes));
             self.or_poison(segment, written)?;
-            segment.map.publish(from as usize + chunk.bytes.len());
+            segment.map.publish(from as usize + frames.bytes.len());
         }
         self.written.store(target, Ordering::Release);
         // Order matters: an older segment is durable before a newer one, so that a log never has a gap.
-        for chunk in &chunks {
-            self.sync_segment(&chunk.segment)?;
+        for frames in &staged {
+            self.sync_segment(&frames.segment)?;
         }
         self.made_durable(target);
         Ok(())

@@ -19,7 +19,7 @@ use crate::format::frame::{FRAME_HEADER, Frame, KIND_END};
 use crate::format::header::SEGMENT_HEADER;
 
 /// What a walk meets.
-pub(crate) enum Step<'w> {
+pub(crate) enum WalkStep<'w> {
     /// A whole frame.
     Frame(FrameAt<'w>, Frame<'w>),
     /// Damage; the walk goes on behind it.
@@ -53,7 +53,7 @@ impl FrameAt<'_> {
 
 /// What a walk found that went through to the end.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct FoundLog {
     /// Where the next frame goes; with damage at the end, where that begins.
     pub(crate) end: u64,
     /// Everything before was durable for sure.
@@ -75,7 +75,7 @@ pub(crate) struct Found {
     pub(crate) too_late: Option<u32>,
 }
 
-impl Found {
+impl FoundLog {
     /// Notes that what was found here does not fit what others say, if that is so: more may be missing than can be seen.
     pub(crate) fn disturb(&mut self, disturbed: bool) {
         self.disturbed |= disturbed;
@@ -98,7 +98,7 @@ pub(crate) struct Walk {
     pub(super) at: usize,
     pub(super) window: Option<Window>,
     pub(super) offset: u64,
-    pub(super) found: Found,
+    pub(super) found: FoundLog,
     pub(super) generation_max: u32,
     pub(super) rest: Option<Rest>,
     /// Segments went away under the walk, and no step says so yet.
@@ -130,7 +130,7 @@ impl Unrecovered {
         });
         let removed = self.gone || self.start().is_some_and(|start| from < start);
         let end = self.files.get(at).map_or(0, |file| file.base.saturating_add(offset));
-        let (limit, found) = (self.files_end(), Found { end, proven, ..Found::default() });
+        let (limit, found) = (self.files_end(), FoundLog { end, proven, ..FoundLog::default() });
         let (window, rest, over) = (None, None, false);
         Walk { log: self, at, window, offset, found, generation_max, rest, removed, limit, over }
     }
@@ -150,9 +150,9 @@ impl Log {
         let mut walk = Walk { limit: end, ..log.walk(start, u64::MAX, self.shape.generation) };
         while let Some(step) = walk.step()? {
             match step {
-                Step::Frame(at, frame) => visit(at.position, &frame)?,
-                Step::Gap(_) => walk.skip_rest_of_segment(),
-                Step::Removed | Step::Tail(_) => {}
+                WalkStep::Frame(at, frame) => visit(at.position, &frame)?,
+                WalkStep::Gap(_) => walk.skip_rest_of_segment(),
+                WalkStep::Removed | WalkStep::Tail(_) => {}
             }
         }
         Ok(())
@@ -164,12 +164,12 @@ impl Walk {
     ///
     /// # Errors
     /// A file cannot be read.
-    pub(crate) fn step(&mut self) -> Result<Option<Step<'_>>> {
+    pub(crate) fn step(&mut self) -> Result<Option<WalkStep<'_>>> {
         let mut refreshed = false;
         while !self.over {
             let opened = self.open()?;
             if std::mem::take(&mut self.removed) {
-                return Ok(Some(Step::Removed));
+                return Ok(Some(WalkStep::Removed));
             }
             let position = self.position();
             if !opened || position >= self.limit {
@@ -195,7 +195,7 @@ impl Walk {
                     if kind == KIND_END {
                         match self.enter_next()? {
                             None => continue,
-                            Some(missing) => return Ok(Some(Step::Gap(missing))),
+                            Some(missing) => return Ok(Some(WalkStep::Gap(missing))),
                         }
                     }
                     found.records += 1;
@@ -205,7 +205,7 @@ impl Walk {
                     let Some(window) = self.window.as_mut() else { return Ok(None) };
                     let payload = &window.at_least(offset, len)?[FRAME_HEADER..len];
                     let at = FrameAt { position, len, path: &self.log.files[self.at].path, offset };
-                    return Ok(Some(Step::Frame(at, Frame { kind, generation, durable_through, payload })));
+                    return Ok(Some(WalkStep::Frame(at, Frame { kind, generation, durable_through, payload })));
                 }
                 Err(_) if !refreshed => {
                     refreshed = true;
@@ -215,12 +215,12 @@ impl Walk {
                 Err(_) if self.log.files[self.at].is_gone() => self.pass_over(),
                 Err(rule) => match self.judge(rule)? {
                     Judged::ReadAgain => refreshed = false,
-                    Judged::Gap(fault) => return Ok(Some(Step::Gap(fault))),
-                    Judged::Tail(fault) => return Ok(fault.map(Step::Tail)),
+                    Judged::Gap(fault) => return Ok(Some(WalkStep::Gap(fault))),
+                    Judged::Tail(fault) => return Ok(fault.map(WalkStep::Tail)),
                 },
             }
         }
-        Ok(self.end_of_segment().map(Step::Gap))
+        Ok(self.end_of_segment().map(WalkStep::Gap))
     }
 
     /// Goes on after the end was reached, from now on without a limit: somebody may have written since, also in a later
@@ -243,21 +243,21 @@ impl Walk {
     pub(crate) fn through(
         mut self,
         faults: &mut Faults,
-        mut visit: impl FnMut(&Step<'_>, &mut Faults) -> Result<()>,
-    ) -> Result<(Unrecovered, Found)> {
+        mut visit: impl FnMut(&WalkStep<'_>, &mut Faults) -> Result<()>,
+    ) -> Result<(Unrecovered, FoundLog)> {
         while let Some(step) = self.step()? {
             visit(&step, faults)?;
             let (fault, is_damage) = match step {
-                Step::Frame(..) => continue,
-                Step::Removed => {
+                WalkStep::Frame(..) => continue,
+                WalkStep::Removed => {
                     self.found.disturbed = true;
                     if faults.go_on() {
                         continue;
                     }
                     (self.log.missing(self.found.end, "10.7", "a segment"), true)
                 }
-                Step::Gap(fault) => (fault, true),
-                Step::Tail(fault) => (fault, false),
+                WalkStep::Gap(fault) => (fault, true),
+                WalkStep::Tail(fault) => (fault, false),
             };
             // Each generation is in the file `store` before its first record is written.
             if let Some(later) = self.found.too_late.filter(|_| !faults.go_on()) {

@@ -12,15 +12,15 @@ use crate::format::entry::Entry;
 use crate::format::extent::Extent;
 use crate::format::frame::FRAME_HEADER;
 use crate::ledger::Consumers;
-use crate::log::{Found, FrameAt, Step, Unrecovered};
+use crate::log::{FoundLog, FrameAt, Unrecovered, WalkStep};
 
 /// What the checkpoint log tells.
 #[derive(Default)]
 pub(crate) struct Replay {
-    pub(crate) found: Found,
+    pub(crate) found: FoundLog,
     pub(crate) consumers: Consumers,
     /// The last complete mark.
-    pub(crate) mark: Mark,
+    pub(crate) mark: FoundMark,
     /// The commit log was durable that far at least.
     pub(crate) commit_proven: u64,
     /// Where the commit log begins.
@@ -32,8 +32,8 @@ pub(crate) struct Replay {
     pub(crate) next_topic: TopicId,
     pub(crate) snapshot_begin: u64,
     pub(crate) snapshot_bytes: u64,
-    /// What that one told.
-    pub(crate) snapshot_told: Told,
+    /// What a snapshot would write when that one was complete.
+    pub(crate) snapshot_live: Told,
     /// The topics told for a mark that did not come yet.
     pending: BTreeMap<TopicId, MarkedTopic>,
     snapshots: u32,
@@ -49,7 +49,7 @@ pub(crate) struct Replay {
 
 /// The consume queues are durable for what lies before `commit`.
 #[derive(Default)]
-pub(crate) struct Mark {
+pub(crate) struct FoundMark {
     pub(crate) commit: u64,
     pub(crate) topics: BTreeMap<TopicId, MarkedTopic>,
 }
@@ -59,7 +59,7 @@ pub(crate) struct MarkedTopic {
     pub(crate) queues: Vec<Extent>,
 }
 
-impl Mark {
+impl FoundMark {
     /// The mark as it is written.
     pub(crate) fn written(&self, base: u64) -> crate::ledger::Mark {
         let topics = self.topics.iter();
@@ -75,7 +75,7 @@ impl Replay {
         let mut replay = Self { first: start, ..Self::default() };
         let mut runs = Vec::new();
         let (log, found) = log.walk(start, 0, generation_max).through(faults, |step, faults| {
-            let Step::Frame(at, frame) = step else { return Ok(()) };
+            let WalkStep::Frame(at, frame) = step else { return Ok(()) };
             match CheckpointRecord::decode(frame, &mut runs).map(|record| replay.take(&record, at, frame.generation)) {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(fault)) => faults.found(fault),
@@ -110,7 +110,7 @@ impl Replay {
                 let told = std::mem::take(&mut self.pending);
                 if told.len() == *topics as usize {
                     check_mark(*commit, &told, at)?;
-                    self.mark = Mark { commit: *commit, topics: told };
+                    self.mark = FoundMark { commit: *commit, topics: told };
                 }
                 self.commit_proven = self.commit_proven.max(*commit);
             }
@@ -138,7 +138,7 @@ impl Replay {
                 self.snapshots += 1;
                 self.snapshot_begin = *begin;
                 self.snapshot_bytes = at.position - begin;
-                self.snapshot_told = self.consumers.index().told();
+                self.snapshot_live = self.consumers.index().told();
             }
             _ => {}
         }

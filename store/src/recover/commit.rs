@@ -16,7 +16,7 @@ use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
 use crate::format::entry::{Entry, tag_hash};
 use crate::format::extent::Extent;
 use crate::format::frame::{FRAME_HEADER, LogKind};
-use crate::log::{Found, FrameAt, Step, Unrecovered, segment_name};
+use crate::log::{FoundLog, FrameAt, Unrecovered, WalkStep, segment_name};
 use crate::messages::Topics;
 use crate::messages::aside::{self, InTheWay};
 use crate::messages::sparse::Sparse;
@@ -27,7 +27,7 @@ const ENTRIES_MAX: usize = 1 << 20;
 /// What the commit log says.
 #[derive(Clone, Default)]
 pub(crate) struct FoundMessages {
-    pub(crate) found: Found,
+    pub(crate) found: FoundLog,
     /// Where reading began.
     pub(crate) mark: u64,
     pub(crate) topics: BTreeMap<TopicId, FoundTopic>,
@@ -91,7 +91,7 @@ impl FoundMessages {
         let (log, found) = walk.through(faults, |step, faults| messages.meet(step, faults))?;
         messages.end(found);
         messages.found.disturb(start > replay.commit_start);
-        let Found { end, proven, disturbed, .. } = messages.found;
+        let FoundLog { end, proven, disturbed, .. } = messages.found;
         if proven > end && faults.all.len() == before && !disturbed {
             let fault = Fault::new(log.dir(), 0, "11.4", format!("records to {proven}, as was durable"), end);
             faults.found(fault.of_len(proven - end))?;
@@ -137,22 +137,22 @@ impl FoundMessages {
         messages
     }
 
-    fn meet(&mut self, step: &Step<'_>, faults: &mut Faults) -> Result<()> {
+    fn meet(&mut self, step: &WalkStep<'_>, faults: &mut Faults) -> Result<()> {
         match step {
-            Step::Frame(at, frame) => match CommitRecord::decode(frame) {
+            WalkStep::Frame(at, frame) => match CommitRecord::decode(frame) {
                 Ok(record) => match self.sequence.take(&record, at) {
                     Ok(()) => self.take(&record, at),
                     Err(fault) => faults.found(fault)?,
                 },
                 Err(rule) => faults.found(at.payload_fault(rule))?,
             },
-            Step::Gap(fault) => {
+            WalkStep::Gap(fault) => {
                 self.sequence.gap(fault.len);
                 let Self { batches, topics, settlements, entries_left, .. } = self;
                 settlements.extend(batches.interrupt().filter_map(|message| place(topics, entries_left, message)));
             }
-            Step::Removed => self.sequence.removed(),
-            Step::Tail(_) => {}
+            WalkStep::Removed => self.sequence.removed(),
+            WalkStep::Tail(_) => {}
         }
         Ok(())
     }
@@ -174,7 +174,7 @@ impl FoundMessages {
     }
 
     /// A batch that is not whole never happened.
-    fn end(&mut self, mut found: Found) {
+    fn end(&mut self, mut found: FoundLog) {
         if let Some((begin, count)) = self.batches.unfinished() {
             found.end_before(begin, count);
         }

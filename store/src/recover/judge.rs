@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use popstore_revive::{Change, QueueId, QueueIndex, Time};
 
-use super::{Found, FoundMessages};
+use super::{FoundMessages, FoundStore};
 use crate::error::Result;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{Cause, Settlement};
@@ -21,7 +21,7 @@ pub(crate) struct Judged {
     /// What stands in place of queues gets other names, before the generation is raised.
     pub(crate) aside: Vec<InTheWay>,
     /// In its two logs each file has its fate; segments of messages before `replay.commit_start` are removed.
-    pub(crate) found: Found,
+    pub(crate) found: FoundStore,
     /// The capacity of new segments of the commit log.
     pub(crate) segment_bytes: u64,
     /// Files of queues that are removed, and why.
@@ -57,8 +57,8 @@ pub(crate) struct Completed {
 
 impl Judged {
     /// Decides about a store in this directory that was found at this time, changing nothing.
-    pub(crate) fn of(mut found: Found, dir: &Path, options: &Options, now: Time) -> Result<Self> {
-        let Found { checkpoint, commit, replay, messages } = &mut found;
+    pub(crate) fn of(mut found: FoundStore, dir: &Path, options: &Options, now: Time) -> Result<Self> {
+        let FoundStore { checkpoint, commit, replay, messages } = &mut found;
         checkpoint.judge(&replay.found, options.checkpoint_segment_bytes, options.ready_bytes)?;
         // What fitted into a segment once must fit into a new one, as a dead letter.
         let segment_bytes = options.segment_bytes.max(commit.segment_bytes_min());

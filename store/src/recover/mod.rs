@@ -74,14 +74,14 @@ pub struct Recovery {
 }
 
 /// A store as it was found: whole, or as far as it could be read.
-pub(crate) struct Found {
+pub(crate) struct FoundStore {
     pub(crate) checkpoint: Unrecovered,
     pub(crate) commit: Unrecovered,
     pub(crate) replay: Replay,
     pub(crate) messages: FoundMessages,
 }
 
-impl Found {
+impl FoundStore {
     /// Reads a store without changing anything. What is wrong with it goes to `faults`.
     pub(crate) fn read(dir: &Path, identity: Identity, faults: &mut Faults) -> Result<Self> {
         let generation = identity.generation;
@@ -133,7 +133,7 @@ pub(crate) fn open(
     poison.check()?;
     directory::check_kinds(dir)?;
     let identity = directory::identify(dir, &disk)?;
-    let found = Found::read(dir, identity, &mut Faults::refused())?;
+    let found = FoundStore::read(dir, identity, &mut Faults::refused())?;
     let mut judged = Judged::of(found, dir, &options, begun)?;
     directory::check_place(dir, &disk)?;
 
@@ -171,7 +171,7 @@ pub(crate) fn open(
     };
     let checkpoint_shape = shape(LogKind::Checkpoint, options.checkpoint_segment_bytes);
     let Judged { found, left, rebuilt, voided, completed, clock_set_back, topics, now, segment_bytes, .. } = judged;
-    let Found { checkpoint, commit, replay, messages } = found;
+    let FoundStore { checkpoint, commit, replay, messages } = found;
     let checkpoint = checkpoint.recover(&replay.found, checkpoint_shape, disk.clone())?;
     let commit = commit.recover(&messages.found, shape(LogKind::Commit, segment_bytes), disk.clone())?;
     if generation == 1 {
@@ -194,7 +194,7 @@ pub(crate) fn open(
         ..Recovery::default()
     };
     let mark = replay.mark.written(replay.commit_start);
-    let last = LastSnapshot { begin: replay.snapshot_begin, bytes: replay.snapshot_bytes, live: replay.snapshot_told };
+    let last = LastSnapshot { begin: replay.snapshot_begin, bytes: replay.snapshot_bytes, live: replay.snapshot_live };
     let context = Arc::new(Context::new(identity, options, clock, poison, wakes, (dir.to_path_buf(), lock)));
     let ledger = Ledger::new(Arc::clone(&context), checkpoint, replay.consumers, mark, last);
     let engine = Engine::new(Arc::clone(&context), Messages::new(context, commit, topics, disk), ledger);

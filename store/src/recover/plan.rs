@@ -6,11 +6,11 @@ use std::time::Duration;
 use popstore_revive::{Decision, Index, Time, Verdict};
 
 use super::judge::{Judged, Voided};
-use super::{Found, directory, next_generation};
+use super::{FoundStore, directory, next_generation};
 use crate::error::{At, Error, Result};
 use crate::fault::Faults;
 use crate::format::frame::LogKind;
-use crate::log::{Fate, Found as LogEnd, SegmentFile, Unrecovered};
+use crate::log::{Fate, FoundLog, SegmentFile, Unrecovered};
 use crate::messages::aside::InTheWay;
 use crate::options::Options;
 
@@ -106,7 +106,7 @@ impl RecoveryPlan {
         };
         self.generation = next_generation(dir, identity)?;
         directory::check_kinds(dir)?;
-        let judged = Judged::of(Found::read(dir, identity, &mut Faults::refused())?, dir, options, options.now())?;
+        let judged = Judged::of(FoundStore::read(dir, identity, &mut Faults::refused())?, dir, options, options.now())?;
         self.clean = judged.was_closed() || self.generation == 1;
         for InTheWay { path, expected, found } in &judged.aside {
             let why = format!("{found} in place of {expected} of a queue: it gets another name");
@@ -152,7 +152,7 @@ impl RecoveryPlan {
         self.steps.push(PlannedStep { action, path, offset, count, why: why.into() });
     }
 
-    fn log(&mut self, log: &Unrecovered, found: &LogEnd) {
+    fn log(&mut self, log: &Unrecovered, found: &FoundLog) {
         for (path, why) in log.left() {
             self.step("remove", Some(path.clone()), 0, 0, *why);
         }

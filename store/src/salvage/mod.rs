@@ -23,7 +23,7 @@ use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{CommitRecord, MESSAGE_OVERHEAD_MAX, MessageRecord, Settlement, TOPIC_OVERHEAD_MAX};
 use crate::format::limits::NAME_MAX;
 use crate::inspect::{Lookup, Snapshot, StoreLog};
-use crate::log::{Room, Step};
+use crate::log::{Room, WalkStep};
 use crate::messages::Topic;
 use crate::options::{Durability, Options};
 use crate::segment::{Disk, directory_above};
@@ -220,7 +220,7 @@ impl Salvage<'_> {
         let mut lookup = self.snapshot.lookup();
         let mut walk = self.snapshot.walk_in(self.snapshot.home(), StoreLog::Commit, 0)?;
         while let Some(step) = walk.step()? {
-            let Step::Frame(at, frame) = step else { continue };
+            let WalkStep::Frame(at, frame) = step else { continue };
             if at.position >= self.readable.end {
                 break;
             }

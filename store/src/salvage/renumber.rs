@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::fault::Fault;
 use crate::format::commit::CommitRecord;
 use crate::inspect::{Snapshot, StoreLog};
-use crate::log::Step;
+use crate::log::WalkStep;
 use crate::recover::{Batches, Sequence};
 
 /// The readable messages of all queues.
@@ -47,8 +47,8 @@ impl Readable {
         let mut batches = Batches::default();
         while let Some(step) = walk.step()? {
             match step {
-                Step::Frame(at, _) if at.position >= end => break,
-                Step::Frame(at, frame) => {
+                WalkStep::Frame(at, _) if at.position >= end => break,
+                WalkStep::Frame(at, frame) => {
                     if at.position + at.len as u64 > end {
                         // A mark in the middle of a record is a lie, and what was read from there on is no end.
                         let found = format!("a record from {} on", at.position);
@@ -70,15 +70,15 @@ impl Readable {
                     readable.end = at.position + at.len as u64;
                     readable.frame_max = readable.frame_max.max(at.len as u64);
                 }
-                Step::Gap(fault) => {
+                WalkStep::Gap(fault) => {
                     sequence.gap(fault.len);
                     batches.interrupt().for_each(|message| readable.take(message));
                 }
-                Step::Removed => {
+                WalkStep::Removed => {
                     sequence.removed();
                     batches.interrupt().for_each(|message| readable.take(message));
                 }
-                Step::Tail(_) => {}
+                WalkStep::Tail(_) => {}
             }
         }
         if let Some((begin, _)) = batches.unfinished() {

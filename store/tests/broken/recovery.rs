@@ -35,7 +35,7 @@ pub const MISTAKES: &[Mistake] = &[
             Place {
                 file: "store/src/log/repair.rs",
                 right: "let end = found.end - base; let dirty",
-                wrong: "let end = found.end - base; let found = &Found { tail_bytes: if BROKEN { 0 } else { \
+                wrong: "let end = found.end - base; let found = &FoundLog { tail_bytes: if BROKEN { 0 } else { \
                     found.tail_bytes }, ..found.clone() }; let dirty",
             },
             Place {

@@ -31,7 +31,7 @@ use recent::Recent;
 const KEPT: usize = 256;
 
 /// The end of a queue, while messages are appended to it.
-pub(crate) struct Tail<'q>(MutexGuard<'q, State>);
+pub(crate) struct Tail<'q>(MutexGuard<'q, QueueState>);
 
 impl Tail<'_> {
     /// The index the next message gets.
@@ -52,13 +52,13 @@ pub(crate) struct ConsumeQueue {
     per_file: u64,
     /// Held by whoever writes or removes files; taken before the state's lock, which appends and reads need.
     files: Mutex<()>,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// What was read from the files of this queue and others.
     chunks: Arc<Chunks>,
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     /// The first message that retention left.
     first: u64,
     /// The first entry that is kept in files.
@@ -82,7 +82,7 @@ struct State {
     named: Option<u64>,
 }
 
-impl State {
+impl QueueState {
     fn end(&self) -> u64 {
         self.tail_from + self.tail.len() as u64
     }
@@ -107,7 +107,7 @@ impl ConsumeQueue {
         tail: Vec<Entry>,
         chunks: Arc<Chunks>,
     ) -> Self {
-        let state = State {
+        let state = QueueState {
             first: extent.first.0,
             kept_from: extent.first.0,
             visible: extent.end.0,
@@ -115,7 +115,7 @@ impl ConsumeQueue {
             tail: tail.into_iter().collect(),
             tail_from: extent.end.0,
             relocated: extent.relocated.iter().map(|(index, entry)| (index.0, *entry)).collect(),
-            ..State::default()
+            ..QueueState::default()
         };
         Self { id, dir, per_file, files: Mutex::new(()), state: Mutex::new(state), chunks }
     }
@@ -169,7 +169,7 @@ impl ConsumeQueue {
         })
     }
 
-    fn find(&self, state: &mut State, disk: &Disk, index: QueueIndex) -> Result<Option<Entry>> {
+    fn find(&self, state: &mut QueueState, disk: &Disk, index: QueueIndex) -> Result<Option<Entry>> {
         if index.0 < state.first {
             return Ok(state.relocated.get(&index.0).copied());
         }
@@ -244,7 +244,7 @@ impl ConsumeQueue {
         self.dir.join(format!("{file_first:020}"))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.hold()
     }
 }

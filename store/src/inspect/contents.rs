@@ -11,14 +11,14 @@ use crate::error::Result;
 use crate::fault::{Fault, Faults};
 use crate::format::identity::Identity;
 use crate::ledger::Consumers;
-use crate::log::{Found as FoundLog, Unrecovered};
+use crate::log::{FoundLog, Unrecovered};
 use crate::messages::is_for_letters;
-use crate::recover::{EMPTY, Found, FoundQueue, FoundTopic};
+use crate::recover::{EMPTY, FoundQueue, FoundStore, FoundTopic};
 use crate::verbs::stats::{GroupStats, counted_topics};
 
 /// What is known of a store.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct Contents {
     pub(super) consumers: Consumers,
     pub(super) topics: BTreeMap<TopicId, FoundTopic>,
     /// The topics by name: of two with one name, the first.
@@ -41,9 +41,9 @@ pub(super) struct State {
     pub(super) tails: Vec<Fault>,
 }
 
-impl State {
+impl Contents {
     pub(super) fn read(dir: &Path, identity: Identity, faults: &mut Faults) -> Result<Self> {
-        let Found { checkpoint, commit, replay, messages } = Found::read(dir, identity, faults)?;
+        let FoundStore { checkpoint, commit, replay, messages } = FoundStore::read(dir, identity, faults)?;
         let mut consumers = replay.consumers;
         // A message settles another by being there, whether the checkpoint log says so yet or not.
         messages.settlements.iter().for_each(|settlement| consumers.complete(settlement));
