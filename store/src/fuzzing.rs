@@ -13,7 +13,7 @@ use crate::format::{identity, receipt};
 pub fn decode(bytes: &[u8]) {
     let _ = header::SegmentHeader::decode(bytes);
     let _ = identity::Identity::decode(bytes);
-    let _ = receipt::Lease::decode(bytes);
+    let _ = receipt::ReceiptLease::decode(bytes);
     for kind in [LogKind::Commit, LogKind::Checkpoint] {
         let seed = Seed::new(0, kind);
         let _ = Frame::decode(bytes, 64, seed);

@@ -23,12 +23,12 @@ pub(super) struct Ages {
     last_base: Option<u64>,
     counted_from: BTreeMap<u64, Time>,
     /// The times of the segments that are closed and wholly written, by base: these do not change.
-    closed: BTreeMap<u64, Option<Times>>,
+    closed: BTreeMap<u64, Option<SegmentTimes>>,
 }
 
 /// The times of the messages of a segment, in their order.
 #[derive(Clone, Copy)]
-struct Times {
+struct SegmentTimes {
     first: Time,
     last: Time,
     /// What is not counted between them.
@@ -37,7 +37,7 @@ struct Times {
     earliest: Time,
 }
 
-impl Times {
+impl SegmentTimes {
     fn add(known: Option<Self>, at: Time, after: Duration) -> Self {
         let Some(Self { first, last, pauses, earliest }) = known else {
             return Self { first: at, last: at, pauses: Duration::ZERO, earliest: at };
@@ -53,10 +53,10 @@ fn pause(before: Time, at: Time, after: Duration) -> Duration {
 }
 
 /// When the last message of each segment counts as appended, oldest first.
-fn counted_from(segments: &[Option<Times>], opened_at: Time, after: Duration) -> Vec<Time> {
+fn counted_from(segments: &[Option<SegmentTimes>], opened_at: Time, after: Duration) -> Vec<Time> {
     let (mut next, mut pauses, mut bound) = (opened_at, Duration::ZERO, Time::MAX);
     let counted = segments.iter().rev().map(|times| {
-        let Some(Times { first, last, pauses: inside, earliest }) = times else { return bound };
+        let Some(SegmentTimes { first, last, pauses: inside, earliest }) = times else { return bound };
         pauses = pauses.saturating_add(pause(*last, next, after));
         let counted = last.after(pauses).min(bound);
         bound = bound.min(earliest.after(pauses));
@@ -107,8 +107,8 @@ impl Ages {
     fn times(
         &mut self,
         segments: &[(u64, bool)],
-        mut read: impl FnMut(usize) -> Result<Option<Times>>,
-    ) -> Result<Vec<Option<Times>>> {
+        mut read: impl FnMut(usize) -> Result<Option<SegmentTimes>>,
+    ) -> Result<Vec<Option<SegmentTimes>>> {
         if let Some((first, _)) = segments.first() {
             self.closed = self.closed.split_off(first);
         }
@@ -127,13 +127,13 @@ impl Ages {
     }
 }
 
-fn times(log: &Log, segment: &Segment, after: Duration) -> Result<Option<Times>> {
+fn times(log: &Log, segment: &Segment, after: Duration) -> Result<Option<SegmentTimes>> {
     let mut times = None;
     log.frames(segment.base, segment.end().min(log.written()), |_, frame| {
         if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(frame)
             && !record.relocated
         {
-            times = Some(Times::add(times.take(), record.appended_at, after));
+            times = Some(SegmentTimes::add(times.take(), record.appended_at, after));
         }
         Ok(())
     })?;
@@ -148,8 +148,9 @@ mod tests {
     const AFTER: Duration = Duration::from_micros(10);
 
     fn counted(segments: &[&[u64]], opened_at: u64) -> Vec<u64> {
-        let times =
-            segments.iter().map(|of| of.iter().fold(None, |known, at| Some(Times::add(known, Time(*at), AFTER))));
+        let times = segments
+            .iter()
+            .map(|of| of.iter().fold(None, |known, at| Some(SegmentTimes::add(known, Time(*at), AFTER))));
         counted_from(&times.collect::<Vec<_>>(), Time(opened_at), AFTER).into_iter().map(|time| time.0).collect()
     }
 
@@ -161,10 +162,10 @@ mod tests {
 
     #[test]
     fn pauses_of_more_than_a_duration_holds_are_as_long_as_it_can_be() {
-        let long = Times { first: Time(1), last: Time(9), pauses: Duration::MAX, earliest: Time(1) };
-        let added = Times::add(Some(long), Time(5000), AFTER);
+        let long = SegmentTimes { first: Time(1), last: Time(9), pauses: Duration::MAX, earliest: Time(1) };
+        let added = SegmentTimes::add(Some(long), Time(5000), AFTER);
         assert_eq!(added.pauses, Duration::MAX);
-        let counted = counted_from(&[Some(added), Some(Times::add(None, Time(1), AFTER))], Time(9000), AFTER);
+        let counted = counted_from(&[Some(added), Some(SegmentTimes::add(None, Time(1), AFTER))], Time(9000), AFTER);
         assert_eq!(counted.len(), 2);
     }
 
@@ -175,7 +176,7 @@ mod tests {
         let mut rounds = |segments: &[(u64, bool)]| {
             let read = |at: usize| {
                 reads.push(segments[at].0);
-                Ok(Some(Times::add(None, Time(segments[at].0), AFTER)))
+                Ok(Some(SegmentTimes::add(None, Time(segments[at].0), AFTER)))
             };
             let firsts = ages.times(segments, read).unwrap().into_iter().map(|times| times.unwrap().first.0);
             assert_eq!(firsts.collect::<Vec<_>>(), segments.iter().map(|(base, _)| *base).collect::<Vec<_>>());

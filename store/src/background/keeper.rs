@@ -1,7 +1,7 @@
 //! The keeper: marks, snapshots and retention, each when it is due.
 
 use crate::background::marks::Marks;
-use crate::background::retention::Retention;
+use crate::background::retention::RetentionTask;
 use crate::context::Context;
 use crate::engine::Engine;
 use crate::error::Result;
@@ -11,11 +11,11 @@ use crate::format::checkpoint::CheckpointRecord;
 /// The tasks that take turns. Whoever runs one holds the lock that the keeper is in.
 pub(crate) struct Keeper {
     marks: Marks,
-    retention: Retention,
+    retention: RetentionTask,
 }
 
 impl Keeper {
-    pub(crate) fn new(marks: Marks, retention: Retention) -> Self {
+    pub(crate) fn new(marks: Marks, retention: RetentionTask) -> Self {
         Self { marks, retention }
     }
 

@@ -18,13 +18,13 @@ use crate::messages::{ConsumeQueue, is_for_letters, record_bytes_max};
 const OF_SEGMENT: u64 = 8;
 const OF_LOG: u64 = 4;
 
-/// What becomes of dead letters that nobody has put back.
+/// What retention does with dead letters that were not put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Letters {
-    /// The segment is over a limit of age or bytes: they go with it.
-    Go,
-    /// It goes when the groups are done with it: they are moved on.
-    Stay,
+pub(super) enum LetterRule {
+    /// The segment is over a limit of age or bytes: they are deleted with it.
+    Delete,
+    /// It is deleted once the groups are done with it: they are moved on.
+    Move,
 }
 
 /// The first index of each queue behind a segment: the segment's last message of it, and one more.
@@ -32,13 +32,13 @@ pub(super) type Firsts = BTreeMap<QueueId, QueueIndex>;
 
 /// The messages that somebody still needs of a segment, by their places.
 #[derive(Default)]
-struct Wanted {
+struct NeededPlaces {
     places: BTreeSet<(QueueId, QueueIndex)>,
     /// What was moved out of segments before and is needed, too.
     moved_bytes: u64,
 }
 
-impl Wanted {
+impl NeededPlaces {
     /// Finds where they lie, which may read the disk.
     fn find(self, engine: &Engine) -> Result<Needed> {
         let mut needed = Needed { messages: BTreeMap::new(), moved_bytes: self.moved_bytes };
@@ -80,17 +80,17 @@ pub(super) fn move_on(
     segment: &Segment,
     next_base: u64,
     firsts: &Firsts,
-    letters: Letters,
+    letters: LetterRule,
 ) -> Result<bool> {
     loop {
-        let wanted = {
+        let needed = {
             let consumers = engine.consumers();
             // Each time: a group may have begun to read while messages were copied, and nothing is done for it.
-            if letters == Letters::Stay && !is_done(engine, &consumers, firsts) {
+            if letters == LetterRule::Move && !is_done(engine, &consumers, firsts) {
                 return Ok(false);
             }
-            let wanted = wanted(engine, &consumers, next_base, firsts, letters);
-            if wanted.places.is_empty() {
+            let needed = needed_places(engine, &consumers, next_base, firsts, letters);
+            if needed.places.is_empty() {
                 // Under the lock: no pop can take one of them between.
                 for (queue, first) in
                     firsts.iter().filter_map(|(id, first)| Some((engine.messages().topics().queue(*id)?, first)))
@@ -99,9 +99,9 @@ pub(super) fn move_on(
                 }
                 return Ok(true);
             }
-            wanted
+            needed
         };
-        let needed = wanted.find(engine)?;
+        let needed = needed.find(engine)?;
         let (bytes, log) = (needed.bytes(), engine.messages().log().bytes());
         if bytes > segment.capacity / OF_SEGMENT && needed.moved_bytes + bytes > log / OF_LOG {
             return Ok(false);
@@ -123,13 +123,19 @@ fn is_done(engine: &Engine, consumers: &Locked<'_>, firsts: &Firsts) -> bool {
 
 /// The messages before `next_base` that a group holds, unless they were moved on already: a message of which no delivery
 /// counts is like one that nobody popped. Reads no disk.
-fn wanted(engine: &Engine, consumers: &Locked<'_>, next_base: u64, firsts: &Firsts, letters: Letters) -> Wanted {
-    let mut wanted = Wanted::default();
+fn needed_places(
+    engine: &Engine,
+    consumers: &Locked<'_>,
+    next_base: u64,
+    firsts: &Firsts,
+    letters: LetterRule,
+) -> NeededPlaces {
+    let mut needed = NeededPlaces::default();
     for topic in engine.messages().topics().all() {
         let of_letters = is_for_letters(&topic.name);
         for queue in topic.all_used() {
-            add_wanted(
-                &mut wanted,
+            add_needed(
+                &mut needed,
                 consumers,
                 queue,
                 next_base,
@@ -138,16 +144,16 @@ fn wanted(engine: &Engine, consumers: &Locked<'_>, next_base: u64, firsts: &Firs
             );
         }
     }
-    wanted
+    needed
 }
 
-fn add_wanted(
-    wanted: &mut Wanted,
+fn add_needed(
+    needed: &mut NeededPlaces,
     consumers: &Locked<'_>,
     queue: &ConsumeQueue,
     next_base: u64,
     first_behind: Option<QueueIndex>,
-    letters: Option<Letters>,
+    letters: Option<LetterRule>,
 ) {
     let index = consumers.index();
     let is_letter = |at: QueueIndex| {
@@ -158,23 +164,23 @@ fn add_wanted(
     for (at, entry) in &relocated {
         let goes = entry.offset < next_base;
         let held = index.groups().any(|group| index.held(group, queue.id, *at).is_some_and(|held| held.attempt > 0));
-        let is_wanted = held || (is_letter(*at) && (letters == Some(Letters::Stay) || !goes));
+        let is_wanted = held || (is_letter(*at) && (letters == Some(LetterRule::Move) || !goes));
         match (is_wanted, goes) {
             (false, _) => queue.drop_relocated(*at),
-            (true, true) => drop(wanted.places.insert((queue.id, *at))),
-            (true, false) => wanted.moved_bytes += u64::from(entry.size),
+            (true, true) => drop(needed.places.insert((queue.id, *at))),
+            (true, false) => needed.moved_bytes += u64::from(entry.size),
         }
     }
     let Some(behind) = first_behind else { return };
     // What lies before the queue's first message went before, and was moved if it was needed.
     let (first, behind) = (queue.first(), behind.min(queue.end()));
-    let letters_from = if letters == Some(Letters::Stay) { first } else { behind };
+    let letters_from = if letters == Some(LetterRule::Move) { first } else { behind };
     let stay = (letters_from.0..behind.0).map(QueueIndex).filter(|at| is_letter(*at));
     let held = index.groups().flat_map(|group| index.unsettled(group, queue.id));
     let held = held.filter(|(_, cohort)| cohort.attempt > 0).flat_map(|(block, cohort)| cohort.indexes(block));
     let held = held.filter(|at| (first..behind).contains(at));
     let still_there = stay.chain(held).filter(|at| !relocated.contains_key(at));
-    wanted.places.extend(still_there.map(|at| (queue.id, at)));
+    needed.places.extend(still_there.map(|at| (queue.id, at)));
 }
 
 /// Appends messages again. What cannot be done stays as it is.

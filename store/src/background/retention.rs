@@ -12,7 +12,7 @@ use popstore_revive::{Command, Gathered, QueueIndex, Run, Time};
 
 use crate::background::ages::Ages;
 use crate::background::marks::Marks;
-use crate::background::relocation::{Firsts, Letters, move_on};
+use crate::background::relocation::{Firsts, LetterRule, move_on};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::commit::CommitRecord;
@@ -25,7 +25,7 @@ use crate::messages::ConsumeQueue;
 const SEGMENTS_MAX: usize = 16;
 
 /// The task that deletes segments.
-pub(crate) struct Retention {
+pub(crate) struct RetentionTask {
     /// What is known of the oldest segment.
     oldest: Option<Arc<Oldest>>,
     ages: Ages,
@@ -41,7 +41,7 @@ struct Oldest {
     appended: Option<Time>,
 }
 
-impl Retention {
+impl RetentionTask {
     pub(crate) fn of_store_opened_at(opened_at: Time) -> Self {
         Self { oldest: None, ages: Ages::of_store_opened_at(opened_at) }
     }
@@ -128,7 +128,7 @@ impl Retention {
 
     /// Whether the rules release the oldest segment, and then what becomes of the dead letters in it. Whether the groups are
     /// done with it, where that counts, is checked when it goes.
-    fn may_go(&mut self, engine: &Engine, oldest: &Oldest) -> Result<Option<Letters>> {
+    fn may_go(&mut self, engine: &Engine, oldest: &Oldest) -> Result<Option<LetterRule>> {
         let rules = &engine.context().options.retention;
         let is_over_bytes =
             rules.bytes.is_some_and(|bytes| engine.messages().log().written().saturating_sub(oldest.base) > bytes);
@@ -140,9 +140,9 @@ impl Retention {
             (None, _) => false,
         };
         if is_over_bytes || is_older {
-            return Ok(Some(Letters::Go));
+            return Ok(Some(LetterRule::Delete));
         }
-        Ok(rules.when_done.then_some(Letters::Stay))
+        Ok(rules.when_done.then_some(LetterRule::Move))
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
-use super::{Head, Log, Next, StagedFrames, Wanted};
+use super::{Head, Log, Next, StagedFrames, WantedRoom};
 use crate::error::{Error, Result};
 use crate::format::frame::{self, END_FRAME, LEAD, LogKind};
 use crate::format::header::SEGMENT_HEADER;
@@ -96,7 +96,7 @@ impl Log {
             head = self.wait_for_room(head, bytes, left, asked)?;
         }
         if head.waiting == 0 {
-            head.wanted = Wanted::default();
+            head.wanted = WantedRoom::default();
         }
         Ok(head)
     }
@@ -122,7 +122,7 @@ impl Log {
         match head.refused.take_if(|(before, _)| *before >= asked) {
             // What was refused may be room for more than this.
             Some((_, refused)) if !head.has_room(bytes, left) => {
-                head.wanted = Wanted::default();
+                head.wanted = WantedRoom::default();
                 Err(refused)
             }
             _ => Ok(head),

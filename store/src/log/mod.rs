@@ -170,7 +170,7 @@ struct Head {
     /// Appends wait for room.
     waiting: usize,
     /// The most that an append waits for.
-    wanted: Wanted,
+    wanted: WantedRoom,
     /// Nobody prepares ahead: appends do it when they must.
     unattended: bool,
     /// Nothing is appended any more.
@@ -183,14 +183,14 @@ struct Head {
 
 /// What appends wait for; nothing when none does.
 #[derive(Clone, Copy, Default)]
-struct Wanted {
+struct WantedRoom {
     /// In one segment.
     bytes: u64,
     /// Behind that, or at the beginning of the next segment.
     left: u64,
 }
 
-impl Wanted {
+impl WantedRoom {
     fn add(&mut self, bytes: u64, left: u64) {
         (self.bytes, self.left) = (self.bytes.max(bytes), self.left.max(left));
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Head, Log, Segment, Wanted};
+use super::{Head, Log, Segment, WantedRoom};
 use crate::error::{At, Result};
 use crate::format::frame::LogKind;
 use crate::format::header::SEGMENT_HEADER;
@@ -149,7 +149,7 @@ impl Log {
     /// How far there should be room.
     pub(super) fn wanted_end(&self, head: &Head) -> u64 {
         let want = head.end + self.step(head) + self.kept();
-        let Wanted { bytes, left } = head.wanted;
+        let WantedRoom { bytes, left } = head.wanted;
         // An append that does not fit into the rest of this segment begins in a later one, and so does what it leaves.
         let needed = match head.end + bytes {
             through if through + left <= head.segment.end() => through + left,

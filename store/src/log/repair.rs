@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 use super::make::{CUT, SPARE, Spares, UNDER_CONSTRUCTION, segment_name};
 use super::prepare::{take_zeroed, zero};
 use super::unrecovered::SegmentFile;
-use super::{FoundLog, Head, Log, Segment, Shape, Unrecovered, Wanted, sync};
+use super::{FoundLog, Head, Log, Segment, Shape, Unrecovered, WantedRoom, sync};
 use crate::error::{At, Error, Result};
 use crate::format::frame::{FRAME_HEADER, LogKind};
 use crate::format::header::SEGMENT_HEADER;
@@ -281,7 +281,7 @@ impl Log {
             look_at: 0,
             load: 0,
             waiting: 0,
-            wanted: Wanted::default(),
+            wanted: WantedRoom::default(),
             unattended: true,
             shut: false,
             asked: 0,

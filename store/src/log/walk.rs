@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use super::Log;
-use super::judge::Judged;
+use super::judge::Invalid;
 use super::unrecovered::Unrecovered;
 use super::window::Window;
 use crate::error::{Error, Result};
@@ -214,9 +214,9 @@ impl Walk {
                 // Its space may be in use again already.
                 Err(_) if self.log.files[self.at].is_gone() => self.pass_over(),
                 Err(rule) => match self.judge(rule)? {
-                    Judged::ReadAgain => refreshed = false,
-                    Judged::Gap(fault) => return Ok(Some(WalkStep::Gap(fault))),
-                    Judged::Tail(fault) => return Ok(fault.map(WalkStep::Tail)),
+                    Invalid::ReadAgain => refreshed = false,
+                    Invalid::Gap(fault) => return Ok(Some(WalkStep::Gap(fault))),
+                    Invalid::Tail(fault) => return Ok(fault.map(WalkStep::Tail)),
                 },
             }
         }

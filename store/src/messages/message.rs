@@ -130,7 +130,7 @@ pub(crate) fn record_bytes_max(record: &MessageRecord<'_>) -> usize {
 /// ```
 #[derive(Clone)]
 pub struct StoredMessage {
-    source: Arc<Source>,
+    source: Arc<MessageSource>,
     /// Where its frame lies in the log.
     position: u64,
     len: u32,
@@ -146,7 +146,7 @@ pub struct StoredMessage {
 }
 
 /// What the messages of one topic in one segment share.
-struct Source {
+struct MessageSource {
     topic: Arc<str>,
     pages: Pages,
 }
@@ -162,7 +162,7 @@ struct Part {
 pub(crate) struct Reader<'l> {
     log: &'l Log,
     topic: &'l Arc<str>,
-    source: Option<Arc<Source>>,
+    source: Option<Arc<MessageSource>>,
 }
 
 impl<'l> Reader<'l> {
@@ -178,7 +178,7 @@ impl<'l> Reader<'l> {
             Some(source) if source.pages.hold(position) => source,
             _ => {
                 let pages = self.log.pages(position).ok_or_else(missing)?;
-                self.source.insert(Arc::new(Source { topic: Arc::clone(self.topic), pages }))
+                self.source.insert(Arc::new(MessageSource { topic: Arc::clone(self.topic), pages }))
             }
         };
         let bytes = source.pages.bytes(position, len as usize).ok_or_else(missing)?;

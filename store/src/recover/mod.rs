@@ -25,7 +25,7 @@ use judge::{Completed, Judged, Voided};
 
 use crate::background::keeper::Keeper;
 use crate::background::marks::Marks;
-use crate::background::retention::Retention;
+use crate::background::retention::RetentionTask;
 use crate::clock::Timeline;
 use crate::context::{Context, Wakes};
 use crate::engine::Engine;
@@ -198,7 +198,7 @@ pub(crate) fn open(
     let context = Arc::new(Context::new(identity, options, clock, poison, wakes, (dir.to_path_buf(), lock)));
     let ledger = Ledger::new(Arc::clone(&context), checkpoint, replay.consumers, mark, last);
     let engine = Engine::new(Arc::clone(&context), Messages::new(context, commit, topics, disk), ledger);
-    let keeper = Keeper::new(Marks::behind(messages.mark, &engine), Retention::of_store_opened_at(begun));
+    let keeper = Keeper::new(Marks::behind(messages.mark, &engine), RetentionTask::of_store_opened_at(begun));
     for (path, _) in left {
         engine.messages().disk().remove(&path).at("remove", &path)?;
     }

@@ -17,7 +17,7 @@ use crate::log::FrameAt;
 /// The records of the commit log in their order, as far as they were read.
 #[derive(Clone, Default)]
 pub(crate) struct Sequence {
-    topics: BTreeMap<TopicId, Known>,
+    topics: BTreeMap<TopicId, SeenTopic>,
     by_name: HashMap<Arc<str>, TopicId>,
     /// A queue of which nothing is known may begin anywhere.
     begun_anywhere: bool,
@@ -27,7 +27,7 @@ pub(crate) struct Sequence {
 }
 
 #[derive(Clone)]
-struct Known {
+struct SeenTopic {
     name: Arc<str>,
     queues: u32,
     /// What was seen of its queues.
@@ -61,7 +61,7 @@ impl Sequence {
         let name: Arc<str> = name.into();
         let ends = ends.map(|(queue, end)| (queue, End { next: Some(end), gaps: 0 })).collect();
         self.by_name.insert(Arc::clone(&name), topic);
-        self.topics.insert(topic, Known { name, queues, ends });
+        self.topics.insert(topic, SeenTopic { name, queues, ends });
     }
 
     /// So many bytes cannot be read; what was in them is not known.
@@ -99,7 +99,7 @@ impl Sequence {
             let found = format!("two topics have the name {:?}", topic.name);
             return Err(at.fault("6", "another name", found));
         }
-        let new = || Known { name: topic.name.into(), queues: 0, ends: BTreeMap::new() };
+        let new = || SeenTopic { name: topic.name.into(), queues: 0, ends: BTreeMap::new() };
         let known = self.topics.entry(topic.topic).or_insert_with(new);
         if *known.name != *topic.name {
             let found = format!("a topic has two names: {:?}", topic.name);
@@ -141,7 +141,7 @@ impl Sequence {
             return Err(at.fault("6", "a queue of a topic that was told before", found));
         };
         let begin = End { next: (!self.begun_anywhere).then_some(0), gaps: 0 };
-        let Known { name, ends, .. } = known;
+        let SeenTopic { name, ends, .. } = known;
         let end = ends.entry(queue.queue).or_insert(begin);
         // What is missing may be in the gaps.
         let messages_max = (gaps - end.gaps) / FRAME_HEADER as u64;

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::dir::{Access, Dir};
-use super::process::Origin;
+use super::process::OwnerProcess;
 
 /// A lock that was taken.
 pub(crate) struct Lock {
@@ -26,7 +26,7 @@ pub(crate) struct Lock {
     locks_dir: bool,
     /// The file had been removed or replaced, and that was not reported yet.
     was_replaced: AtomicBool,
-    origin: Origin,
+    owner: OwnerProcess,
 }
 
 impl Lock {
@@ -46,14 +46,14 @@ impl Lock {
             // Some file systems lock nothing but files.
             Err(_) => false,
         };
-        let (was_replaced, origin) = (AtomicBool::new(false), Origin::here());
-        Ok(Ok(Self { dir: Arc::clone(dir), path, file: Mutex::new(file), locks_dir, was_replaced, origin }))
+        let (was_replaced, owner) = (AtomicBool::new(false), OwnerProcess::here());
+        Ok(Ok(Self { dir: Arc::clone(dir), path, file: Mutex::new(file), locks_dir, was_replaced, owner }))
     }
 
     /// Whether the caller is in the process that took it.
     #[inline(always)]
     pub(crate) fn is_ours(&self) -> bool {
-        self.origin.is_here()
+        self.owner.is_here()
     }
 
     /// Makes sure that nobody else can have the lock.

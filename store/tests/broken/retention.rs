@@ -19,8 +19,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/background/relocation.rs",
-            right: "if letters == Letters::Stay && !is_done(engine, &consumers, firsts) {",
-            wrong: "if !BROKEN && letters == Letters::Stay && !is_done(engine, &consumers, firsts) {",
+            right: "if letters == LetterRule::Move && !is_done(engine, &consumers, firsts) {",
+            wrong: "if !BROKEN && letters == LetterRule::Move && !is_done(engine, &consumers, firsts) {",
         }],
         caught_by: ("spec", "retention::when_done_segments_go_once_every_reader_has_settled_them"),
         told: "nobody has read",

@@ -15,21 +15,21 @@ use crate::output::{place, reason};
 use crate::{Failure, output};
 
 /// Topic, queue and index.
-pub(super) type Place = (Arc<str>, u32, u64);
+pub(super) type PlaceKey = (Arc<str>, u32, u64);
 
 /// A message and what became of it in each group.
 pub(super) struct Life {
     message: SnapshotMessage,
-    groups: BTreeMap<Arc<str>, Group>,
+    groups: BTreeMap<Arc<str>, GroupHistory>,
 }
 
 #[derive(Default)]
-struct Group {
-    events: Vec<Event>,
+struct GroupHistory {
+    events: Vec<LifeEvent>,
     now: String,
 }
 
-struct Event {
+struct LifeEvent {
     what: String,
     at: Option<SystemTime>,
     attempt: u32,
@@ -54,7 +54,7 @@ struct Row<'a> {
     record: &'a str,
 }
 
-impl Group {
+impl GroupHistory {
     /// How it was settled, when nobody holds it any more.
     fn settled(&self) -> String {
         let ended = self.events.iter().rev().find(|event| matches!(event.what.as_str(), "acked" | "discarded"));
@@ -67,11 +67,11 @@ impl Life {
         Self { message, groups: BTreeMap::new() }
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> PlaceKey {
         (Arc::clone(&self.message.topic), self.message.queue, self.message.index)
     }
 
-    fn group(&mut self, group: &Arc<str>) -> &mut Group {
+    fn group(&mut self, group: &Arc<str>) -> &mut GroupHistory {
         self.groups.entry(Arc::clone(group)).or_default()
     }
 
@@ -125,7 +125,7 @@ impl Life {
 /// The histories of messages: one reading of the checkpoint log, and of the dead letters.
 pub(super) fn trace(
     snapshot: &Snapshot,
-    lives: &mut BTreeMap<Place, Life>,
+    lives: &mut BTreeMap<PlaceKey, Life>,
     group: Option<&str>,
     notes: &mut Notes,
 ) -> Result<(), Failure> {
@@ -140,7 +140,7 @@ pub(super) fn trace(
         let here = place(&letter.topic, letter.queue, letter.index);
         let group = life.group(&origin.group);
         let put_back = if snapshot.is_redriven(&letter.topic, letter.index) { ", which was put back" } else { "" };
-        group.events.push(Event {
+        group.events.push(LifeEvent {
             what: "dead letter".into(),
             at: Some(letter.appended_at),
             attempt: origin.attempts,
@@ -161,7 +161,7 @@ pub(super) fn trace(
     Ok(())
 }
 
-fn take(lives: &mut BTreeMap<Place, Life>, entry: &CheckpointEntry) {
+fn take(lives: &mut BTreeMap<PlaceKey, Life>, entry: &CheckpointEntry) {
     let Some(group) = &entry.group else { return };
     for places in entry.places.iter().filter(|places| !places.indexes.is_empty()) {
         let place = |index| (Arc::clone(&places.topic), places.queue, index);
@@ -179,13 +179,13 @@ fn take(lives: &mut BTreeMap<Place, Life>, entry: &CheckpointEntry) {
                 None => (entry.kind.to_string(), entry.happened_at, entry.until),
             };
             let record = format!("checkpoint {}", entry.at.position);
-            life.group(group).events.push(Event { what, at, attempt: places.attempt, until, record });
+            life.group(group).events.push(LifeEvent { what, at, attempt: places.attempt, until, record });
         }
     }
 }
 
 /// The state of the messages in each group now.
-fn tell_present(snapshot: &Snapshot, lives: &mut BTreeMap<Place, Life>) {
+fn tell_present(snapshot: &Snapshot, lives: &mut BTreeMap<PlaceKey, Life>) {
     let now = when::now();
     for held in snapshot.leases() {
         let place = (Arc::clone(&held.topic), held.queue, held.index);

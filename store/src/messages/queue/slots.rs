@@ -12,10 +12,10 @@ const BLOCK: usize = 32;
 pub(crate) struct Slots {
     /// Most topics have one queue.
     first: OnceLock<Arc<ConsumeQueue>>,
-    rest: OnceLock<Box<[OnceLock<Block>; BLOCK]>>,
+    rest: OnceLock<Box<[OnceLock<SlotBlock>; BLOCK]>>,
 }
 
-type Block = Box<[OnceLock<Arc<ConsumeQueue>>; BLOCK]>;
+type SlotBlock = Box<[OnceLock<Arc<ConsumeQueue>>; BLOCK]>;
 
 impl Slots {
     /// The queue of that number, if it was used.
