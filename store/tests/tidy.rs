@@ -202,6 +202,30 @@ fn functions(text: &str) -> Vec<(&str, usize)> {
     functions
 }
 
+/// The types that these lines declare outside of functions and test modules.
+fn types(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        let line = line.strip_prefix("pub(crate) ").or(line.strip_prefix("pub(super) ")).unwrap_or(line);
+        let line = line.strip_prefix("pub ").unwrap_or(line);
+        let rest = ["struct ", "enum ", "trait ", "type "].into_iter().find_map(|kind| line.strip_prefix(kind))?;
+        Some(word(rest))
+    })
+}
+
+#[test]
+fn the_name_of_a_type_of_the_store_names_one_thing() {
+    let mut declared: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for (path, text) in sources("store/src").into_iter().filter(|(path, _)| !path.to_str().unwrap().contains("golden"))
+    {
+        for name in types(&text) {
+            let other = declared.insert(name.to_string(), path.clone());
+            assert!(other.is_none(), "{name} is declared in {} and {}", path.display(), other.unwrap().display());
+        }
+    }
+    let lines = "pub(crate) struct A<'a> {\nenum B {\n    type C = u8;\n/// struct D\npub type E = u8;\n";
+    assert_eq!(types(lines).collect::<Vec<_>>(), ["A", "B", "E"]);
+}
+
 #[test]
 fn functions_fit_a_screen() {
     for (path, text) in ["store/src", "revive/src", "tools/src"].into_iter().flat_map(sources) {
