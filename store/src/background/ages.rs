@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_of_more_than_a_duration_holds_are_as_long_as_it_can_be() {
+    fn pauses_longer_than_any_duration_are_the_longest_duration() {
         let long = SegmentTimes { first: Time(1), last: Time(9), pauses: Duration::MAX, earliest: Time(1) };
         let added = SegmentTimes::add(Some(long), Time(5000), AFTER);
         assert_eq!(added.pauses, Duration::MAX);

@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_come_less_often_the_more_queues_each_must_sync_up_to_a_limit() {
+    fn marks_are_rarer_the_more_queues_each_syncs_up_to_a_limit() {
         let options = &Options::default().mark_every_bytes(100);
         let next = [0, 1, 128, 129, 1000, 10_000, 1 << 40].map(|queues| Pace { last: 1000, options, queues }.next());
         assert_eq!(next, [1100, 1100, 1100, 1200, 1800, 2600, 2600]);

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_record_gets_one_before_a_mark_or_there_is_no_mark() {
+    fn an_unrecorded_settlement_is_recorded_before_any_mark() {
         let letters = Letters::default();
         let settled = |at| Unrecorded { group: None, at: Time(at), runs: Vec::new() };
         letters.add_unrecorded(settled(1));

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_of_a_message_that_is_still_there_has_no_place_of_its_own() {
+    fn a_copy_of_a_message_that_is_still_there_has_no_own_place() {
         let ranks = ranks(&[5..8, 10..12], &[4, 5, 7, 8, 11, 12]);
         assert_eq!(ranks.moved.keys().copied().collect::<Vec<_>>(), [4, 8, 12]);
         assert_eq!([4, 5, 7, 8, 10, 11, 12].map(|index| ranks.place(index)), [0, 1, 3, 4, 5, 6, 7].map(Some));
