@@ -36,14 +36,14 @@ pub(crate) struct Wakes {
     pub(crate) prepare: Sender<()>,
     pub(crate) make: Sender<()>,
     pub(crate) revive: Sender<()>,
-    pub(crate) keep: Sender<()>,
+    pub(crate) maintain: Sender<()>,
     pub(crate) flush: Sender<()>,
 }
 
 impl Wakes {
     pub(crate) fn all(&self) {
-        let Self { prepare, make, revive, keep, flush } = self;
-        for wake in [prepare, make, revive, keep, flush] {
+        let Self { prepare, make, revive, maintain, flush } = self;
+        for wake in [prepare, make, revive, maintain, flush] {
             let _ = wake.try_send(());
         }
     }

@@ -88,7 +88,7 @@ impl Engine {
             // Only the oldest segment can go. What others need must not use up what it needs for that.
             let (oldest, others) =
                 of_group.split_at(of_group.partition_point(|(_, letter)| letter.original.position() < oldest_end));
-            self.bury_what_fits(oldest, Room::Kept, late);
+            self.bury_what_fits(oldest, Room::Reserved, late);
             self.bury_what_fits(others, Room::Free, late);
         }
     }

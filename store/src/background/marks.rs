@@ -69,7 +69,7 @@ fn marked(topics: &[Arc<Topic>], extent: impl Fn(&ConsumeQueue) -> Extent) -> Ma
 impl Marks {
     /// The task in a store whose queues have files up to this place of the commit log.
     pub(crate) fn behind(flushed: u64, engine: &Engine) -> Self {
-        engine.messages().wake_keeper_at(pace(engine).next_quiet());
+        engine.messages().wake_maintenance_at(pace(engine).next_quiet());
         Self { flushed }
     }
 
@@ -84,7 +84,7 @@ impl Marks {
     }
 
     /// The end of the commit log, if a mark there is worth its syncs as soon as nothing is appended. What is appended
-    /// meanwhile wakes the keeper when a mark is due, or when retention has something to delete.
+    /// meanwhile wakes maintenance when a mark is due, or when retention has something to delete.
     pub(crate) fn worth_a_mark(&self, engine: &Engine) -> Option<u64> {
         let (log, options, pace) = (engine.messages().log(), &engine.context().options, pace(engine));
         let (end, quiet) = (log.appended(), pace.next_quiet());
@@ -92,7 +92,7 @@ impl Marks {
         // What is over the limit already could not go.
         let over = |bytes| log.start().saturating_add(bytes).max(end + options.mark_every_bytes / 8);
         let retain = options.retention.bytes.map_or(u64::MAX, over);
-        engine.messages().wake_keeper_at(mark.min(retain));
+        engine.messages().wake_maintenance_at(mark.min(retain));
         Some(end).filter(|end| *end >= quiet)
     }
 
@@ -168,7 +168,7 @@ impl Marks {
 
 fn write(engine: &Engine, mark: Mark) -> Result<u64> {
     let end = engine.ledger().write_mark(mark)?;
-    engine.messages().wake_keeper_at(pace(engine).next_quiet());
+    engine.messages().wake_maintenance_at(pace(engine).next_quiet());
     Ok(end)
 }
 

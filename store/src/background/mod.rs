@@ -3,7 +3,7 @@
 
 mod ages;
 mod bury;
-pub(crate) mod keeper;
+pub(crate) mod maintenance;
 pub(crate) mod marks;
 mod relocation;
 pub(crate) mod retention;

@@ -187,7 +187,7 @@ fn add_needed(
 fn copy(engine: &Engine, needed: &Needed) -> Result<()> {
     // Order matters: a disk that has room for a part of it only would be left with none, and nothing could go.
     let room = needed.room().min(engine.messages().message_room());
-    drop(engine.messages().log().reserve(room as usize, Room::Kept)?);
+    drop(engine.messages().log().reserve(room as usize, Room::Reserved)?);
     let mut moved = Vec::new();
     let copied = needed.messages.iter().try_for_each(|(place, entry)| {
         let copy = copy_one(engine, *place, entry)?;
@@ -209,7 +209,7 @@ fn copy_one(engine: &Engine, (id, index): (QueueId, QueueIndex), entry: &Entry) 
     let Some(queue) = topic.queue(id.queue) else { return Ok(None) };
     let Some(message) = engine.messages().fetch(&topic, queue, index)? else { return Ok(None) };
     let record = MessageRecord { relocated: true, ..message.record() };
-    let mut appender = engine.messages().reserve(&topic, record_bytes_max(&record), Room::Kept)?;
+    let mut appender = engine.messages().reserve(&topic, record_bytes_max(&record), Room::Reserved)?;
     let place = appender.push_one(|out| encode_message(&record, out), record.body);
     appender.finish();
     Ok(Some(Entry { offset: place.start, size: (place.end - place.start) as u32, tag: entry.tag }))

@@ -68,8 +68,8 @@ impl RetentionTask {
                 let queue = engine.messages().topics().queue(id);
                 queue.map_or(Ok(()), |queue| forget_letters(engine, &queue, first))?;
             }
-            // What is left is for the next round: the other tasks of the keeper come between.
-            let _ = engine.context().wakes.keep.try_send(());
+            // What is left is for the next round: the other tasks come between.
+            let _ = engine.context().wakes.maintain.try_send(());
         }
         Ok(())
     }

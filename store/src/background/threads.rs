@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use popstore_revive::Time;
 
-use crate::background::keeper::Keeper;
+use crate::background::maintenance::Maintenance;
 use crate::context::Wakes;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ pub(crate) struct Listen {
     prepare: Receiver<()>,
     make: Receiver<()>,
     revive: Receiver<()>,
-    keep: Receiver<()>,
+    maintain: Receiver<()>,
     flush: Receiver<()>,
 }
 
@@ -40,10 +40,10 @@ pub(crate) fn channels() -> (Wakes, Listen) {
     let (prepare, prepared) = bounded(1);
     let (make, made) = bounded(1);
     let (revive, revived) = bounded(1);
-    let (keep, kept) = bounded(1);
+    let (maintain, maintained) = bounded(1);
     let (flush, flushed) = bounded(1);
-    let wakes = Wakes { prepare, make, revive, keep, flush };
-    (wakes, Listen { prepare: prepared, make: made, revive: revived, keep: kept, flush: flushed })
+    let wakes = Wakes { prepare, make, revive, maintain, flush };
+    (wakes, Listen { prepare: prepared, make: made, revive: revived, maintain: maintained, flush: flushed })
 }
 
 /// The running threads.
@@ -51,23 +51,27 @@ pub(crate) struct Threads(Vec<JoinHandle<()>>);
 
 impl Threads {
     /// Starts them all, or those before the first that the system refuses.
-    pub(crate) fn start(engine: &Arc<Engine>, keeper: &Arc<Mutex<Keeper>>, listen: Listen) -> (Self, Result<()>) {
+    pub(crate) fn start(
+        engine: &Arc<Engine>,
+        maintenance: &Arc<Mutex<Maintenance>>,
+        listen: Listen,
+    ) -> (Self, Result<()>) {
         type Body = Box<dyn FnOnce(&Engine) + Send>;
         type Bodies = Vec<(&'static str, Body)>;
-        let Listen { prepare, make, revive, keep, flush } = listen;
-        let keeper = Arc::clone(keeper);
+        let Listen { prepare, make, revive, maintain, flush } = listen;
+        let maintenance = Arc::clone(maintenance);
         let mut bodies: Bodies = vec![
             ("prepare", Box::new(move |engine| prepare_ahead(engine, &prepare))),
             ("make", Box::new(move |engine| make_ahead(engine, &make))),
             ("revive", Box::new(move |engine| revive_on_time(engine, &revive))),
-            ("keep", Box::new(move |engine| keep_house(engine, &keeper, &keep))),
+            ("maintain", Box::new(move |engine| run_maintenance(engine, &maintenance, &maintain))),
         ];
         if let Durability::SyncEvery(every) = engine.context().options.durability {
             bodies.push(("flush", Box::new(move |engine| sync_every(engine, &flush, every))));
         }
         // Order matters: from here on appends wait for the thread, which prepares the consumers' log first. An append
         // that made its own room could take the last of the disk before.
-        [engine.ledger().log(), engine.messages().log()].iter().for_each(|log| log.attend(true));
+        [engine.ledger().log(), engine.messages().log()].iter().for_each(|log| log.prepare_in_background(true));
         let mut threads = Self(Vec::new());
         for (name, body) in bodies {
             let its = Arc::clone(engine);
@@ -155,7 +159,7 @@ fn revive_on_time(engine: &Engine, wake: &Receiver<()>) {
     }
 }
 
-fn keep_house(engine: &Engine, keeper: &Mutex<Keeper>, wake: &Receiver<()>) {
+fn run_maintenance(engine: &Engine, maintenance: &Mutex<Maintenance>, wake: &Receiver<()>) {
     let rules = &engine.context().options.retention;
     let every = match rules.after {
         Some(after) => Some((after / 10).clamp(RETAIN_EVERY.0, RETAIN_EVERY.1)),
@@ -165,12 +169,12 @@ fn keep_house(engine: &Engine, keeper: &Mutex<Keeper>, wake: &Receiver<()>) {
     let mut quiet = Quiet::default();
     while is_open(engine) {
         let worth_a_mark = {
-            let mut keeper = keeper.hold();
-            keeper.step(engine);
-            keeper.worth_a_mark(engine)
+            let mut maintenance = maintenance.hold();
+            maintenance.step(engine);
+            maintenance.worth_a_mark(engine)
         };
         match quiet.next(worth_a_mark, engine.context().now()) {
-            Some(Duration::ZERO) => keeper.hold().mark_in_the_quiet(engine),
+            Some(Duration::ZERO) => maintenance.hold().mark_in_the_quiet(engine),
             left => match left.or(every) {
                 Some(wait) => drop(wake.recv_timeout(wait)),
                 None => drop(wake.recv()),

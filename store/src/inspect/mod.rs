@@ -6,6 +6,7 @@
 //! (every message, every entry) is read as it goes, so memory follows the leases and groups, not the store's size.
 
 mod contents;
+mod describe;
 mod entries;
 mod identity;
 mod leases;
@@ -13,7 +14,6 @@ mod lookup;
 mod queue_files;
 mod records;
 mod segments;
-mod tell;
 mod verify;
 
 use std::collections::BTreeMap;

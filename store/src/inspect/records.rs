@@ -88,13 +88,13 @@ impl Snapshot {
 
     /// The same by another name of the store's directory.
     pub(crate) fn walk_in(&self, dir: &Path, log: StoreLog, from: u64) -> Result<Walk> {
-        let looked = self.log(dir, log.kind())?;
+        let listed = self.log(dir, log.kind())?;
         let (begin, _, proven) = match log {
             StoreLog::Commit => self.contents.commit,
             StoreLog::Checkpoint => self.contents.checkpoint,
         };
-        let start = looked.segment_start(from.max(begin));
-        Ok(looked.walk(start, proven, self.identity.generation))
+        let start = listed.segment_start(from.max(begin));
+        Ok(listed.walk(start, proven, self.identity.generation))
     }
 
     pub(super) fn names(&self) -> Names {
@@ -172,7 +172,7 @@ impl CheckpointReader {
 
 fn again(walk: &mut Walk, dir: &Path) -> Result<()> {
     // The store may have been opened again, which raises its generation.
-    let identity = directory::look_at_identity(dir)?;
+    let identity = directory::decode_identity(dir)?;
     walk.again(identity.map_or(u32::MAX, |identity| identity.generation))
 }
 
@@ -185,14 +185,14 @@ impl Iterator for CheckpointReader {
             let record = CheckpointRecord::decode(frame, runs)?;
             let entry = CheckpointEntry {
                 at: record_at(at, frame),
-                kind: super::tell::record_name(&record),
+                kind: super::describe::record_name(&record),
                 group: None,
                 happened_at: None,
                 until: None,
                 places: Vec::new(),
                 fields: Vec::new(),
             };
-            Ok(names.tell(&record, entry))
+            Ok(names.describe(&record, entry))
         })
         .transpose()
     }

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use popstore_revive::{GroupId, QueueId, QueueIndex, Time};
 
+use super::describe::happened_at;
 use super::queue_files::list;
-use super::tell::happened_at;
 use super::{Snapshot, StoreLog};
 use crate::clock;
 use crate::error::{At, Result};
@@ -60,9 +60,9 @@ impl Snapshot {
     /// # Errors
     /// A file cannot be read.
     pub fn segments(&self, log: StoreLog) -> Result<Vec<SegmentInfo>> {
-        let looked = self.log(&self.dir, log.kind())?;
+        let listed = self.log(&self.dir, log.kind())?;
         let mut segments: BTreeMap<u64, SegmentInfo> = BTreeMap::new();
-        for SegmentFile { base, capacity, path, .. } in looked.into_files() {
+        for SegmentFile { base, capacity, path, .. } in listed.into_files() {
             // A file that is gone by now had to go.
             let Ok(found) = std::fs::metadata(&path) else { continue };
             let created_at = Unrecovered::header(&path).map(|header| clock::wall(Time(header.created_at)));

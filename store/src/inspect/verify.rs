@@ -47,8 +47,8 @@ pub struct Verified {
 /// A check under way.
 struct Verify<'s, 't> {
     snapshot: &'s Snapshot,
-    tell: &'t mut dyn FnMut(&Fault),
-    told: HashSet<(PathBuf, u64)>,
+    report_to: &'t mut dyn FnMut(&Fault),
+    reported: HashSet<(PathBuf, u64)>,
     done: Verified,
     queues: HashMap<QueueId, QueueCheck>,
     sequence: Sequence,
@@ -88,8 +88,8 @@ impl Snapshot {
     pub fn verify(&self, mut progress: impl FnMut(u64, u64), mut fault: impl FnMut(&Fault)) -> Result<Verified> {
         let mut verify = Verify {
             snapshot: self,
-            tell: &mut fault,
-            told: HashSet::new(),
+            report_to: &mut fault,
+            reported: HashSet::new(),
             done: Verified::default(),
             queues: HashMap::new(),
             sequence: Sequence::beginning_at(self.commit_extent().0),
@@ -103,7 +103,7 @@ impl Snapshot {
         for (id, topic) in &self.contents.topics {
             verify.sequence.know(*id, &topic.name, topic.queues.count(), std::iter::empty());
         }
-        self.faults.iter().for_each(|fault| verify.tell(fault.clone()));
+        self.faults.iter().for_each(|fault| verify.report(fault.clone()));
         let (commit, checkpoint) = (self.commit_extent(), self.checkpoint_extent());
         let total = (commit.1 - commit.0).saturating_add(checkpoint.1 - checkpoint.0);
         verify.in_the_way()?;
@@ -117,27 +117,27 @@ impl Snapshot {
 }
 
 impl Verify<'_, '_> {
-    fn tell(&mut self, fault: Fault) {
+    fn report(&mut self, fault: Fault) {
         // What opening found is found again by reading everything.
-        if self.told.insert((fault.path.clone(), fault.offset)) {
-            self.tell_anew(&fault);
+        if self.reported.insert((fault.path.clone(), fault.offset)) {
+            self.report_new(&fault);
         }
     }
 
-    fn tell_anew(&mut self, fault: &Fault) {
+    fn report_new(&mut self, fault: &Fault) {
         self.done.faults += 1;
-        (self.tell)(fault);
+        (self.report_to)(fault);
     }
 
     /// What is no file or directory where one of the queues belongs.
     fn in_the_way(&mut self) -> Result<()> {
         if let Err(Error::Format { path, found }) = directory::check_kinds(&self.snapshot.dir) {
-            self.tell(Fault::new(&path, 0, "11.1", "what opening accepts", found));
+            self.report(Fault::new(&path, 0, "11.1", "what opening accepts", found));
         }
         let topics = self.snapshot.contents.topics.values();
         let topics = topics.map(|topic| (&*topic.name, topic.queues.count())).collect();
         for InTheWay { path, expected, found } in in_the_way(&self.snapshot.dir, &topics)? {
-            self.tell(Fault::new(&path, 0, "2", expected, found));
+            self.report(Fault::new(&path, 0, "2", expected, found));
         }
         Ok(())
     }
@@ -150,7 +150,7 @@ impl Verify<'_, '_> {
                 WalkStep::Gap(fault) => {
                     self.sequence.gap(fault.len);
                     self.gaps = true;
-                    self.tell(fault);
+                    self.report(fault);
                 }
                 WalkStep::Removed => {
                     self.sequence.removed();
@@ -168,13 +168,13 @@ impl Verify<'_, '_> {
                     match CommitRecord::decode(&frame) {
                         Ok(record) => {
                             if let Err(fault) = self.sequence.take(&record, &at) {
-                                self.tell(fault);
+                                self.report(fault);
                             }
                             if let CommitRecord::Message(message) = record {
                                 self.message(&message, &at)?;
                             }
                         }
-                        Err(rule) => self.tell(at.payload_fault(rule)),
+                        Err(rule) => self.report(at.payload_fault(rule)),
                     }
                 }
             }
@@ -204,7 +204,7 @@ impl Verify<'_, '_> {
         if (begin..mark).contains(&at.position) {
             let expected = format!("a message of {} to {}, as the mark at {mark} says", marked.start, marked.end);
             let fault = Fault::new(at.path, at.offset, "11.8", expected, format!("message {index} of its queue"));
-            self.tell(fault.of_len(at.len as u64));
+            self.report(fault.of_len(at.len as u64));
         }
         Ok(())
     }
@@ -222,7 +222,7 @@ impl Verify<'_, '_> {
         let (Entry { offset, size, tag }, path, at) = found;
         let expected = format!("offset {}, size {}, tag hash {:08x}", wanted.offset, wanted.size, wanted.tag);
         let found = format!("offset {offset}, size {size}, tag hash {tag:08x}");
-        self.tell(Fault::new(&path, at, "8", expected, found).of_len(ENTRY as u64));
+        self.report(Fault::new(&path, at, "8", expected, found).of_len(ENTRY as u64));
         Ok(())
     }
 
@@ -290,7 +290,7 @@ impl Verify<'_, '_> {
                 false => "no such file".to_string(),
             };
             let fault = Fault::new(&path, at, "8", format!("entries to {}", end - 1), found);
-            self.tell(fault.of_len((end - index).saturating_mul(ENTRY as u64)));
+            self.report(fault.of_len((end - index).saturating_mul(ENTRY as u64)));
         }
         Ok(())
     }
@@ -301,7 +301,7 @@ impl Verify<'_, '_> {
         let mut generation = 0;
         while let Some(step) = walk.step()? {
             match step {
-                WalkStep::Gap(fault) => self.tell(fault),
+                WalkStep::Gap(fault) => self.report(fault),
                 WalkStep::Removed => self.removed = true,
                 WalkStep::Tail(tail) => self.done.torn_tails.push(tail),
                 WalkStep::Frame(at, frame) => {
@@ -310,7 +310,7 @@ impl Verify<'_, '_> {
                     generation = generation.max(frame.generation);
                     // What they say of each other was checked when they were read first.
                     if let Err(rule) = CheckpointRecord::decode(&frame, &mut runs) {
-                        self.tell(at.payload_fault(rule));
+                        self.report(at.payload_fault(rule));
                     }
                 }
             }
@@ -319,7 +319,7 @@ impl Verify<'_, '_> {
         if self.generation > generation && !self.removed {
             let dir = self.snapshot.dir.join(StoreLog::Checkpoint.name());
             let expected = format!("records of generation {}, as in the commit log", self.generation);
-            self.tell(Fault::new(&dir, 0, "11.3", expected, format!("none after generation {generation}")));
+            self.report(Fault::new(&dir, 0, "11.3", expected, format!("none after generation {generation}")));
         }
         Ok(())
     }
@@ -338,7 +338,7 @@ impl Verify<'_, '_> {
                 if let Some(index) = missing.filter(|_| !self.removed) {
                     let dir = snapshot.dir.join(StoreLog::Commit.name());
                     let expected = format!("message {}/{number}/{index}", state.name);
-                    self.tell_anew(&Fault::new(&dir, 0, "11.8", expected, "none in the whole log"));
+                    self.report_new(&Fault::new(&dir, 0, "11.8", expected, "none in the whole log"));
                 }
             }
         }
@@ -346,7 +346,7 @@ impl Verify<'_, '_> {
         let begins = |at| snapshot.segment_files(LogKind::Commit).iter().any(|(base, _)| *base == at);
         if !(self.mark_is_whole || self.removed || self.gaps || mark == 0 || begins(mark)) {
             let dir = snapshot.dir.join(StoreLog::Commit.name());
-            self.tell_anew(&Fault::new(&dir, 0, "11.3", format!("a record at {mark}, where the mark is"), "none"));
+            self.report_new(&Fault::new(&dir, 0, "11.3", format!("a record at {mark}, where the mark is"), "none"));
         }
         for held in snapshot.leases() {
             let queue = snapshot.queue_id(&held.topic, held.queue).and_then(|id| snapshot.contents.queue(id));
@@ -356,7 +356,7 @@ impl Verify<'_, '_> {
                 let dir = snapshot.dir.join(StoreLog::Commit.name());
                 let expected =
                     format!("message {}/{}/{}, which group {} holds", held.topic, held.queue, held.index, held.group);
-                self.tell_anew(&Fault::new(&dir, 0, "12.4", expected, "none"));
+                self.report_new(&Fault::new(&dir, 0, "12.4", expected, "none"));
             }
         }
     }

@@ -132,7 +132,7 @@ impl Locked<'_> {
         let scratch = &mut self.consumers.scratch;
         scratch.clear();
         record.encode(scratch);
-        let mut appender = self.ledger.log.reserve(scratch.len() - LEAD, Room::Kept)?;
+        let mut appender = self.ledger.log.reserve(scratch.len() - LEAD, Room::Reserved)?;
         let place = appender.push(scratch, &[]);
         appender.finish();
         Ok(place)

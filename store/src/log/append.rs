@@ -23,7 +23,7 @@ pub(crate) struct Appender<'a> {
     head: MutexGuard<'a, Head>,
     /// A frame without what is copied straight into the log.
     front: Vec<u8>,
-    /// Where the next frame goes, and the end of the room that was asked for.
+    /// The place of the next frame, and the end of the room that was asked for.
     position: u64,
     room_end: u64,
     durable_through: u64,
@@ -32,16 +32,16 @@ pub(crate) struct Appender<'a> {
 /// Which room an append may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// What is not kept.
+    /// All but the reserved room.
     Free,
-    /// All of it: for what the store writes by itself, to be able to let go of what fills the disk.
-    Kept,
+    /// All of it: for the store's own records, without which nothing that fills the disk could be deleted.
+    Reserved,
 }
 
-/// How much room is kept at most, and which part of a segment, where retention moves little. With a first step of room it is
+/// How much room is reserved at most, and which part of a segment, where retention moves little. With a first step of room it is
 /// just less than what is made at once.
-const KEPT_MAX: u64 = 960 << 10;
-const KEPT_PART: u64 = 8;
+const RESERVED_MAX: u64 = 960 << 10;
+const RESERVED_PART: u64 = 8;
 
 /// How many closed segments have their files open until they are synced.
 const OPEN_MAX: usize = 64;
@@ -53,9 +53,9 @@ impl Log {
     /// The disk is full, the log is poisoned, or no segment could ever hold that much.
     #[inline(always)]
     pub(crate) fn reserve(&self, bytes: usize, room: Room) -> Result<Appender<'_>> {
-        let (bytes, left) = (bytes as u64, if room == Room::Free { self.kept() } else { 0 });
+        let (bytes, left) = (bytes as u64, if room == Room::Free { self.reserved() } else { 0 });
         let mut head = self.head.hold();
-        // The rest of the check is for who does not find room at once.
+        // The rest of the check is for appends that find no room at once.
         if head.shut || head.waiting > 0 || self.shape.poison.is_set() || !head.has_room(bytes, left) {
             head = self.find_room(head, bytes, left)?;
         }
@@ -64,11 +64,11 @@ impl Log {
         Ok(Appender { log: self, head, front, position, room_end: position + bytes, durable_through })
     }
 
-    /// How much room appends that may only use what is free leave behind them. Consumers have a reserve of their own.
-    pub(super) fn kept(&self) -> u64 {
+    /// How much room appends with [`Room::Free`] leave unused. The checkpoint log has a reserve of its own.
+    pub(super) fn reserved(&self) -> u64 {
         match self.shape.kind {
             LogKind::Commit if self.shape.moves_segments => room_max(self.shape.segment_bytes),
-            LogKind::Commit => (self.shape.segment_bytes / KEPT_PART).min(KEPT_MAX),
+            LogKind::Commit => (self.shape.segment_bytes / RESERVED_PART).min(RESERVED_MAX),
             LogKind::Checkpoint => 0,
         }
     }
@@ -109,7 +109,7 @@ impl Log {
         asked: u64,
     ) -> Result<MutexGuard<'a, Head>> {
         head.wanted.add(bytes + END_FRAME as u64, left);
-        if head.unattended {
+        if head.prepares_inline {
             drop(head);
             self.prepare()?;
             return Ok(self.head.hold());
@@ -129,7 +129,7 @@ impl Log {
         }
     }
 
-    /// Closes the head and goes on in the next segment.
+    /// Closes the head and continues in the next segment.
     fn roll(&self, head: &mut Head) -> Result<()> {
         let Some(next) = head.ahead.pop_front() else { return Ok(()) };
         let mut end = Vec::with_capacity(LEAD + END_FRAME);
@@ -151,7 +151,7 @@ impl Log {
         if head.open.len() > OPEN_MAX
             && let Some(oldest) = head.open.pop_front().and_then(|oldest| oldest.upgrade())
         {
-            // Its map keeps what the system knows of it: a write that fails meanwhile is an error of its sync all the same.
+            // Its map holds the file's error state: a write that fails meanwhile is an error of its sync all the same.
             oldest.close_file();
         }
         head.end = base + SEGMENT_HEADER as u64;
@@ -160,7 +160,7 @@ impl Log {
 }
 
 impl Head {
-    /// Whether there is room for so much, and so much more behind it: in this segment, or at the beginning of the next.
+    /// Whether there is room for `bytes`, and for `left` more behind them: in this segment, or at the beginning of the next.
     /// Room for the end frame is never given away, so that a segment can always be closed.
     #[inline(always)]
     fn has_room(&self, bytes: u64, left: u64) -> bool {
@@ -255,8 +255,8 @@ impl Appender<'_> {
         }
         log.appended.store(end, Ordering::Release);
         self.head.scratch = std::mem::take(&mut self.front);
-        if end >= self.head.look_at {
-            log.look_ahead(&mut self.head);
+        if end >= self.head.check_at {
+            log.check_ahead(&mut self.head);
         }
         end
     }
@@ -282,9 +282,9 @@ impl Log {
         self.room.notify_all();
     }
 
-    /// Whether a thread prepares ahead from here on, or appends make their room themselves.
-    pub(crate) fn attend(&self, attended: bool) {
-        self.head.hold().unattended = !attended;
+    /// Sets whether a thread prepares room ahead from here on, or appends make their room themselves.
+    pub(crate) fn prepare_in_background(&self, in_background: bool) {
+        self.head.hold().prepares_inline = !in_background;
         self.room.notify_all();
     }
 }

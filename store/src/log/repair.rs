@@ -8,7 +8,7 @@
 //! 2. later segments are removed or become spares, newest first; those that hold nothing stay, to be used next;
 //! 3. everything else behind the end is zeroed;
 //! 4. what is not proven durable is written again before the first sync (`rewrite`). That sync is part of opening; where no append
-//!    promises to be durable (`Durability::Buffered`) it is the keeper's first work, and appends do not wait for it.
+//!    promises to be durable (`Durability::Buffered`) it is the first work of `background::maintenance`, and appends do not wait.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
@@ -32,7 +32,7 @@ const PAGE: u64 = 4096;
 /// What a log lives on at least: the segment that is appended to, the next one and a spare.
 const SEGMENTS_MIN: u64 = 3;
 
-/// What opening makes of a segment file.
+/// What opening does with a segment file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It lies before the end of the log.
@@ -45,11 +45,11 @@ pub(crate) enum Fate {
     /// It becomes a spare.
     IsSpare,
     /// It is removed.
-    Goes,
+    IsRemoved,
 }
 
 impl Unrecovered {
-    /// Does what was judged, which cuts the log at the end that was found, and opens it for appending.
+    /// Executes what was judged, which cuts the log at the end that was found, and opens it for appending.
     pub(crate) fn recover(self, found: &FoundLog, shape: Shape, disk: Disk) -> Result<Log> {
         disk.sync_dir(&self.dir).at("sync", &self.dir)?;
         for (path, _) in &self.left {
@@ -84,7 +84,7 @@ impl Unrecovered {
     }
 
     /// How long new segments are to be: as long as wanted, unless that is longer than before and the disk has no space for
-    /// the change. The segments and spares there are would be given away for others that cannot be had.
+    /// the change. The existing segments and spares would be given up for others that the disk has no space for.
     pub(crate) fn segment_bytes(&mut self, wanted: u64, disk: &Disk) -> Result<u64> {
         let before = self.files.last().map_or(0, |newest| newest.capacity);
         if before == 0 || before >= wanted {
@@ -104,7 +104,7 @@ impl Unrecovered {
         }
     }
 
-    /// Decides what becomes of each file when the log is cut at the end that was found.
+    /// Decides what happens to each file when the log is cut at the end that was found.
     pub(crate) fn judge(&mut self, found: &FoundLog, segment_bytes: u64, ready_bytes: u64) -> Result<()> {
         self.judge_segments(found, segment_bytes, ready_bytes);
         self.left = self.unfinished.iter().map(|path| (path.clone(), "a file under construction")).collect();
@@ -124,7 +124,7 @@ impl Unrecovered {
 
     fn judge_segments(&mut self, found: &FoundLog, segment_bytes: u64, ready_bytes: u64) {
         // Segments that hold nothing can stay if they are as long as new ones and wanted. The consumers' log has a
-        // reserve instead: what a full disk has once given it, it may not give again.
+        // reserve instead: space that a full disk has given once, it may not give again.
         let wanted = 2 + (ready_bytes / segment_bytes) as usize;
         let mut waiting = if self.kind == LogKind::Commit { found.blank.min(wanted) } else { 0 };
         let head = self.files.iter().rposition(|file| file.base < found.end);
@@ -138,7 +138,7 @@ impl Unrecovered {
                     Fate::Waits
                 }
                 Ordering::Greater if self.kind == LogKind::Checkpoint && file.len == segment_bytes => Fate::IsSpare,
-                Ordering::Greater => Fate::Goes,
+                Ordering::Greater => Fate::IsRemoved,
             };
         }
     }
@@ -154,7 +154,7 @@ impl Unrecovered {
             disk.sync_file(&file).at("sync", path)?;
         }
         let later = self.files.iter().rev();
-        for later in later.filter(|file| matches!(file.fate, Fate::IsSpare | Fate::Goes)) {
+        for later in later.filter(|file| matches!(file.fate, Fate::IsSpare | Fate::IsRemoved)) {
             if later.fate == Fate::IsSpare {
                 let spare = self.dir.join(format!("{SPARE}{CUT}{}", segment_name(later.base)));
                 disk.rename(&later.path, &spare).at("rename", &later.path)?;
@@ -278,11 +278,11 @@ impl Log {
             open: VecDeque::new(),
             staged: Vec::new(),
             scratch: Vec::new(),
-            look_at: 0,
+            check_at: 0,
             load: 0,
             waiting: 0,
             wanted: WantedRoom::default(),
-            unattended: true,
+            prepares_inline: true,
             shut: false,
             asked: 0,
             refused: None,

@@ -13,18 +13,18 @@ use crate::error::{Error, Result};
 use crate::primitives::{Hold, unpoisoned};
 use crate::segment::{Beside, SYNCS_MAPS, WriteMap};
 
-/// How often a leader looks whether its group has grown, at most, and in a row in which it has not.
+/// How often a leader checks whether its group has grown, at most, and in a row in which it has not.
 const GATHER_ROUNDS: usize = 256;
 const GATHER_IN_VAIN: (usize, usize) = (4, 16);
 
 #[derive(Default)]
 pub(super) struct SyncState {
     running: bool,
-    /// How many waited for the last sync: so many may come again.
+    /// How many waited for the last sync: as many may come again.
     company: usize,
 }
 
-/// One sync is under way. It ends also when its thread panics: who waits for it goes on, and finds the store poisoned, since
+/// One sync is under way. It ends also when its thread panics: whoever waits for it continues, and finds the store poisoned, since
 /// what the sync took from the log to write it is lost.
 struct Leading<'l> {
     log: &'l Log,
@@ -87,7 +87,7 @@ impl Log {
 
     /// Lets the group grow until all are there who waited last time, or nobody comes any more.
     fn gather(&self, company: usize) {
-        // With many the group is large already, and each look lets more of them run first.
+        // With many the group is large already, and each check lets more of them run first.
         let patience = (GATHER_ROUNDS / company.max(1)).clamp(GATHER_IN_VAIN.0, GATHER_IN_VAIN.1);
         let (mut seen, mut in_vain) = (0, 0);
         for _ in 0..GATHER_ROUNDS {

@@ -56,7 +56,7 @@ pub(crate) struct SegmentFile {
 }
 
 impl Unrecovered {
-    /// Lists and describes the files of a log. What is wrong with them goes to `faults`.
+    /// Lists and describes the files of a log. Adds what is wrong with them to `faults`.
     ///
     /// # Errors
     /// A segment is of a newer format; what `faults` refuses.
@@ -72,7 +72,7 @@ impl Unrecovered {
         let newest = bases.last().map(|(base, _)| *base);
         for (base, path) in bases {
             if !log.add(base, &path, newest == Some(base), faults)? {
-                // Those before it went first.
+                // Those before it were deleted first.
                 log.files.clear();
                 log.gone = true;
             }
@@ -149,7 +149,7 @@ impl Unrecovered {
         Ok(true)
     }
 
-    /// The fault of a chain of segments that does not go on here.
+    /// The fault of a chain of segments that ends too early here.
     pub(super) fn missing(&self, base: u64, rule: &'static str, expected: &str) -> Fault {
         Fault::new(&self.dir.join(segment_name(base)), 0, rule, expected, "the segment is missing")
     }
@@ -249,7 +249,7 @@ impl Unrecovered {
         self.files.iter().map(|file| file.base).collect()
     }
 
-    /// The segment files, each with what recovery makes of it.
+    /// The segment files, each with what recovery does with it.
     pub(crate) fn files(&self) -> &[SegmentFile] {
         &self.files
     }

@@ -1,8 +1,8 @@
 //! The one way to read a log: a walk over its frames, which finds the log's end and what is damaged before it.
 //!
-//! A frame that is not valid is damage when it is proven durable (FORMAT.md, recovery rule 4); then the walk goes on at
+//! A frame that is not valid is damage when it is proven durable (FORMAT.md, recovery rule 4); then the walk continues at
 //! the next valid frame. Otherwise it is the log's torn tail, or what a writer is about to write, and the walk is over.
-//! Opening stops at the first damage; inspection goes on behind it. A log in use changes under the walk: what seems wrong
+//! Opening stops at the first damage; inspection continues behind it. A log in use changes under the walk: what seems wrong
 //! is read once more before it is judged, segments that were removed are passed over, and new ones are followed.
 
 use std::fmt::Display;
@@ -22,9 +22,9 @@ use crate::format::header::SEGMENT_HEADER;
 pub(crate) enum WalkStep<'w> {
     /// A whole frame.
     Frame(FrameAt<'w>, Frame<'w>),
-    /// Damage; the walk goes on behind it.
+    /// Damage; the walk continues behind it.
     Gap(Fault),
-    /// The owner removed segments under the walk; it goes on behind them.
+    /// The owner removed segments under the walk; it continues behind them.
     Removed,
     /// Bytes behind the last whole frame: writes that were under way. The walk is over.
     Tail(Fault),
@@ -51,10 +51,10 @@ impl FrameAt<'_> {
     }
 }
 
-/// What a walk found that went through to the end.
+/// What a walk to the end of a log found.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FoundLog {
-    /// Where the next frame goes; with damage at the end, where that begins.
+    /// The place of the next frame; with damage at the end, where that begins.
     pub(crate) end: u64,
     /// Everything before was durable for sure.
     pub(crate) proven: u64,
@@ -76,7 +76,7 @@ pub(crate) struct FoundLog {
 }
 
 impl FoundLog {
-    /// Notes that what was found here does not fit what others say, if that is so: more may be missing than can be seen.
+    /// Notes whether what was found here contradicts other files: then more may be missing than can be seen.
     pub(crate) fn disturb(&mut self, disturbed: bool) {
         self.disturbed |= disturbed;
     }
@@ -101,9 +101,9 @@ pub(crate) struct Walk {
     pub(super) found: FoundLog,
     pub(super) generation_max: u32,
     pub(super) rest: Option<Rest>,
-    /// Segments went away under the walk, and no step says so yet.
+    /// Segments were removed under the walk, and no step has reported it yet.
     pub(super) removed: bool,
-    /// The walk does not go beyond what there was when it began: a writer may be as fast as it.
+    /// The walk stops at the end that the log had when it began: a writer may be as fast as it.
     pub(super) limit: u64,
     pub(super) over: bool,
 }
@@ -138,7 +138,7 @@ impl Unrecovered {
 
 impl Log {
     /// Walks over the readable frames from the start of the segment that holds `from`, up to `end`, which is written.
-    /// Behind a damaged frame it goes on in the next segment.
+    /// Behind a damaged frame it continues in the next segment.
     pub(crate) fn frames(
         &self,
         from: u64,
@@ -223,7 +223,7 @@ impl Walk {
         Ok(self.end_of_segment().map(WalkStep::Gap))
     }
 
-    /// Goes on after the end was reached, from now on without a limit: somebody may have written since, also in a later
+    /// Continues after the end was reached, from now on without a limit: somebody may have written since, also in a later
     /// generation.
     pub(crate) fn again(&mut self, generation_max: u32) -> Result<()> {
         self.generation_max = generation_max;
@@ -278,7 +278,7 @@ impl Walk {
         self.log.files.get(self.at).map_or(0, |file| file.base)
     }
 
-    /// Opens the present segment if that is to be done. Returns whether there is one.
+    /// Opens the present segment if it is not open. Returns whether there is one.
     fn open(&mut self) -> Result<bool> {
         while self.window.is_none() {
             let Some(file) = self.log.files.get(self.at) else { return Ok(false) };

@@ -48,7 +48,7 @@ impl Window {
         Self { bytes_of: WindowSource::Map(map), base, seed, len, ahead: 0, start: 0, bytes: Vec::new() }
     }
 
-    /// The same for frames here and there: little more is read than is asked for.
+    /// The same for single frames: little more is read than is asked for.
     pub(crate) fn for_single_frames(self) -> Self {
         Self { ahead: PAGE, ..self }
     }

@@ -72,7 +72,7 @@ impl Chunks {
     }
 
     /// Inserts what was read, in place of the chunk that was not used for the longest time.
-    pub(crate) fn keep(&self, queue: QueueId, chunk: &Chunk) {
+    pub(crate) fn insert(&self, queue: QueueId, chunk: &Chunk) {
         let mut cached = self.cached();
         if cached.chunks.len() >= CHUNKS_MAX
             && let Some(oldest) = cached.chunks.iter().min_by_key(|(_, (_, used_at))| *used_at).map(|(place, _)| *place)
@@ -106,11 +106,11 @@ mod tests {
         let queue = |queue| QueueId { topic: TopicId(1), queue };
         let chunk = |first| Chunk { first, entries: Arc::from([Entry { offset: first + 1, size: 40, tag: 0 }]) };
         for at in 0..CHUNKS_MAX as u64 {
-            chunks.keep(queue(1), &chunk(at * CHUNK));
+            chunks.insert(queue(1), &chunk(at * CHUNK));
         }
         let there = |queue, first| chunks.get(queue, first).and_then(|chunk| chunk.entry(QueueIndex(first)));
         assert_eq!(there(queue(1), 0).map(|entry| entry.offset), Some(1));
-        chunks.keep(queue(2), &chunk(CHUNK));
+        chunks.insert(queue(2), &chunk(CHUNK));
         assert!(there(queue(1), 0).is_some() && there(queue(1), CHUNK).is_none() && there(queue(2), CHUNK).is_some());
         assert_eq!(chunks.cached().chunks.len(), CHUNKS_MAX);
         chunks.forget(queue(1));

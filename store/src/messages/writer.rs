@@ -68,7 +68,7 @@ impl Messages {
         if end >= self.mark_at.load(Ordering::Relaxed) {
             // Not again before there is some more.
             self.mark_at.store(end + self.context.options.mark_every_bytes / 8, Ordering::Relaxed);
-            let _ = self.context.wakes.keep.try_send(());
+            let _ = self.context.wakes.maintain.try_send(());
         }
         Ok(end)
     }

@@ -92,7 +92,7 @@ pub(crate) fn check_place(dir: &Path, disk: &Disk) -> Result<()> {
 
 /// Reads the file `store`.
 pub(crate) fn read_identity(dir: &Path) -> Result<Option<Identity>> {
-    match look_at_identity(dir)? {
+    match decode_identity(dir)? {
         Ok(identity) => Ok(Some(identity)),
         Err(Rule::Empty) => Ok(None),
         Err(rule) => Err(Error::format(&dir.join(STORE), rule)),
@@ -100,7 +100,7 @@ pub(crate) fn read_identity(dir: &Path) -> Result<Option<Identity>> {
 }
 
 /// What the file `store` says, or which rule it breaks; [`Rule::Empty`] when there is none.
-pub(crate) fn look_at_identity(dir: &Path) -> Result<Result<Identity, Rule>> {
+pub(crate) fn decode_identity(dir: &Path) -> Result<Result<Identity, Rule>> {
     let path = dir.join(STORE);
     let file = match StoreFile::read_only(path.clone()) {
         Ok(file) => file,

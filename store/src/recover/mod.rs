@@ -23,7 +23,7 @@ use popstore_revive::{Change, Time};
 
 use judge::{Completed, Judged, Voided};
 
-use crate::background::keeper::Keeper;
+use crate::background::maintenance::Maintenance;
 use crate::background::marks::Marks;
 use crate::background::retention::RetentionTask;
 use crate::clock::Timeline;
@@ -119,7 +119,7 @@ pub(crate) fn open(
     disk: Disk,
     lock: Arc<Lock>,
     wakes: Wakes,
-) -> Result<(Engine, Keeper, Recovery)> {
+) -> Result<(Engine, Maintenance, Recovery)> {
     let dir = disk.root().to_path_buf();
     let poison = Arc::new(Poison::default());
     let clock = {
@@ -198,7 +198,7 @@ pub(crate) fn open(
     let context = Arc::new(Context::new(identity, options, clock, poison, wakes, (dir.to_path_buf(), lock)));
     let ledger = Ledger::new(Arc::clone(&context), checkpoint, replay.consumers, mark, last);
     let engine = Engine::new(Arc::clone(&context), Messages::new(context, commit, topics, disk), ledger);
-    let keeper = Keeper::new(Marks::behind(messages.mark, &engine), RetentionTask::of_store_opened_at(begun));
+    let maintenance = Maintenance::new(Marks::behind(messages.mark, &engine), RetentionTask::of_store_opened_at(begun));
     for (path, _) in left {
         engine.messages().disk().remove(&path).at("remove", &path)?;
     }
@@ -209,7 +209,7 @@ pub(crate) fn open(
     }
     record(&engine, &voided, &completed, clock_set_back.then_some(now))?;
     recovery.took = engine.context().time()?.since(begun);
-    Ok((engine, keeper, recovery))
+    Ok((engine, maintenance, recovery))
 }
 
 /// Puts on record, before anything new happens, what the two logs say only together. The index says so already.

@@ -169,7 +169,7 @@ impl RecoveryPlan {
                     let why = "it lies behind the end of the log: its space is kept for the next segment";
                     ("recycle", file.capacity, why)
                 }
-                Fate::Goes => ("remove", file.capacity, "it lies behind the end of the log"),
+                Fate::IsRemoved => ("remove", file.capacity, "it lies behind the end of the log"),
                 Fate::Ends if file.half_made => ("create", 0, "it has its name and nothing else: it is made anew"),
                 Fate::Stays | Fate::Ends | Fate::Waits => continue,
             };

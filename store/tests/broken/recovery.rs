@@ -84,7 +84,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "leave the recovered tail of a buffered store to chance",
         breaks: "a",
         places: &[Place {
-            file: "store/src/background/keeper.rs",
+            file: "store/src/background/maintenance.rs",
             right: "engine.messages().log().sync_recovered());",
             wrong: "if BROKEN { Ok(()) } else { engine.messages().log().sync_recovered() });",
         }],

@@ -38,7 +38,7 @@ const KINDS: [&str; 23] = [
     "closed",
     "commit_start",
 ];
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const POLL_EVERY: Duration = Duration::from_millis(200);
 
 /// List the records of the checkpoint log: what consumers did
 #[derive(Debug, clap::Args)]
@@ -138,7 +138,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
             return Ok(notes.outcome());
         }
         out.flush()?;
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_EVERY);
         reader.poll()?;
     }
 }

@@ -150,7 +150,7 @@ pub(super) fn trace(
         group.now = format!("dead-lettered ({}) as {here}{put_back}", origin.reason.map_or("", reason));
         Ok(())
     })?;
-    tell_present(snapshot, lives);
+    add_present(snapshot, lives);
     for life in lives.values_mut() {
         life.groups.retain(|name, _| group.is_none_or(|group| *group == **name));
         for group in life.groups.values_mut() {
@@ -185,7 +185,7 @@ fn take(lives: &mut BTreeMap<PlaceKey, Life>, entry: &CheckpointEntry) {
 }
 
 /// The state of the messages in each group now.
-fn tell_present(snapshot: &Snapshot, lives: &mut BTreeMap<PlaceKey, Life>) {
+fn add_present(snapshot: &Snapshot, lives: &mut BTreeMap<PlaceKey, Life>) {
     let now = when::now();
     for held in snapshot.leases() {
         let place = (Arc::clone(&held.topic), held.queue, held.index);

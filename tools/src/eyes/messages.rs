@@ -13,7 +13,7 @@ use super::when;
 use crate::{Failure, Outcome, directory, output};
 
 /// How often `--follow` checks for more.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const POLL_EVERY: Duration = Duration::from_millis(200);
 
 /// List the messages of the commit log, in the order they were appended
 #[derive(Debug, clap::Args)]
@@ -131,7 +131,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
             return Ok(notes.outcome());
         }
         out.flush()?;
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_EVERY);
         reader.poll()?;
     }
 }

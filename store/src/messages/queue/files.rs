@@ -151,7 +151,7 @@ impl ConsumeQueue {
             state.first = state.first.max(first.0);
             let end = self.file_first(state.first.min(state.flushed));
             state.unsynced = state.unsynced.split_off(&end);
-            (self.file_first(state.kept_from), end)
+            (self.file_first(state.filed_from), end)
         };
         let mut listed = None;
         while file_first < end {
@@ -164,7 +164,7 @@ impl ConsumeQueue {
                 }
                 removed => removed.map(|()| file_first + self.per_file).at("remove", &path)?,
             };
-            self.state().kept_from = file_first;
+            self.state().filed_from = file_first;
         }
         Ok(())
     }

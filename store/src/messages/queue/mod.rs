@@ -28,7 +28,7 @@ use crate::segment::Disk;
 use recent::Recent;
 
 /// How many written entries stay in memory for those who read close behind the appends.
-const KEPT: usize = 256;
+const WRITTEN_IN_MEMORY: usize = 256;
 
 /// The end of a queue, while messages are appended to it.
 pub(crate) struct Tail<'q>(MutexGuard<'q, QueueState>);
@@ -62,7 +62,7 @@ struct QueueState {
     /// The first message that retention left.
     first: u64,
     /// The first entry that is kept in files.
-    kept_from: u64,
+    filed_from: u64,
     /// How far readers may go; everything before is in the commit log to stay.
     visible: u64,
     /// The entries before are in the files.
@@ -91,7 +91,7 @@ impl QueueState {
     fn flushed_through(&mut self, end: u64) {
         self.flushed = self.flushed.max(end);
         self.visible = self.visible.max(end);
-        let gone = (self.flushed.saturating_sub(self.tail_from) as usize).saturating_sub(KEPT);
+        let gone = (self.flushed.saturating_sub(self.tail_from) as usize).saturating_sub(WRITTEN_IN_MEMORY);
         self.tail.forget(gone);
         self.tail_from += gone as u64;
     }
@@ -109,7 +109,7 @@ impl ConsumeQueue {
     ) -> Self {
         let state = QueueState {
             first: extent.first.0,
-            kept_from: extent.first.0,
+            filed_from: extent.first.0,
             visible: extent.end.0,
             flushed: extent.end.0,
             tail: tail.into_iter().collect(),
@@ -189,7 +189,7 @@ impl ConsumeQueue {
         if state.chunk.entry(index).is_none() {
             let end = (first + CHUNK).min(file_first + self.per_file).min(state.flushed);
             state.chunk = Chunk::read(disk, self.path(file_first), file_first, first..end)?;
-            self.chunks.keep(self.id, &state.chunk);
+            self.chunks.insert(self.id, &state.chunk);
         }
         Ok(state.chunk.entry(index))
     }

@@ -1,4 +1,4 @@
-//! The keeper: marks, snapshots and retention, each when it is due.
+//! Maintenance: marks, snapshots and retention, each when it is due.
 
 use crate::background::marks::Marks;
 use crate::background::retention::RetentionTask;
@@ -8,13 +8,13 @@ use crate::error::Result;
 use crate::event::StoreEvent;
 use crate::format::checkpoint::CheckpointRecord;
 
-/// The tasks that take turns. Whoever runs one holds the lock that the keeper is in.
-pub(crate) struct Keeper {
+/// The tasks that take turns. Whoever runs one holds the lock around them.
+pub(crate) struct Maintenance {
     marks: Marks,
     retention: RetentionTask,
 }
 
-impl Keeper {
+impl Maintenance {
     pub(crate) fn new(marks: Marks, retention: RetentionTask) -> Self {
         Self { marks, retention }
     }
@@ -40,7 +40,7 @@ impl Keeper {
         engine.context().emit_failure("mark", marked);
     }
 
-    /// The last things before the store is closed: everything durable, and said so.
+    /// The last steps before the store is closed: everything is made durable, and a Closed record states it.
     pub(crate) fn close(&mut self, engine: &Engine) -> Result<()> {
         let (messages, ledger) = (engine.messages(), engine.ledger());
         messages.log().shut();

@@ -10,7 +10,7 @@ use crate::format::checkpoint::CheckpointRecord;
 
 impl Names {
     /// Fills an entry with what its record says, and learns the names in it.
-    pub(super) fn tell(&mut self, record: &CheckpointRecord<'_>, mut entry: CheckpointEntry) -> CheckpointEntry {
+    pub(super) fn describe(&mut self, record: &CheckpointRecord<'_>, mut entry: CheckpointEntry) -> CheckpointEntry {
         entry.happened_at = happened_at(record).map(clock::wall);
         match record {
             CheckpointRecord::End => {}
@@ -24,7 +24,7 @@ impl Names {
                 entry.field("acked", counters.acked);
                 entry.field("dead_lettered", counters.dead_lettered);
             }
-            CheckpointRecord::Change(change) => self.tell_change(change, &mut entry),
+            CheckpointRecord::Change(change) => self.describe_change(change, &mut entry),
             CheckpointRecord::SnapshotBegin { next_group, next_topic } => {
                 entry.field("next_group", next_group.0);
                 entry.field("next_topic", next_topic.0);
@@ -51,7 +51,7 @@ impl Names {
         entry
     }
 
-    fn tell_change(&mut self, change: &Change<'_>, entry: &mut CheckpointEntry) {
+    fn describe_change(&mut self, change: &Change<'_>, entry: &mut CheckpointEntry) {
         let (group, until, runs) = match change {
             Change::Group { group, .. } | Change::GroupRemoved { group } => (Some(*group), None, None),
             Change::Positioned { group, queue, position } => {
