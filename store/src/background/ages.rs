@@ -1,9 +1,9 @@
 //! How old messages are where the clock that stamped them cannot have been right.
 //!
-//! In one process time goes on by itself, and is believed. Between two processes a clock may have been set, so there the order
+//! Within one process time is trusted. Between two processes a clock may have been set, so there the order
 //! of the log counts: a message is at least as old as any behind it, which bounds one from the future; and where the time
-//! goes on by more than the age that retention asks for, from one message to the next or to the opening of the store, the
-//! clock may have been wrong before: that time is not counted. After a long pause messages stay that much longer.
+//! advances by more than the age that retention asks for, from one message to the next or to the opening of the store, the
+//! clock may have been wrong before: that time is not counted. After a long pause messages are retained longer by the pause.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::event::StoreEvent;
 use crate::format::commit::CommitRecord;
 use crate::log::{Log, Segment};
 
-/// When the last message of each segment counts as appended, of the segments that there were.
+/// When the last message of each segment counts as appended, of the segments at the last calculation.
 pub(super) struct Ages {
     opened_at: Time,
     last_base: Option<u64>,
@@ -199,7 +199,7 @@ mod tests {
     fn time_in_which_nothing_was_appended_or_opened_does_not_count() {
         assert_eq!(counted(&[&[1, 3], &[4]], 5000), [4999, 5000]);
         assert_eq!(counted(&[&[1, 3], &[4, 5000]], 5001), [4999, 5000]);
-        // The clock fell back to its beginning for one message: younger than they are does no harm.
+        // The clock fell back to its beginning for one message: to count messages as younger than they are does no harm.
         assert_eq!(counted(&[&[4998], &[4999, 1, 5000]], 5001), [5000, 5000]);
     }
 }

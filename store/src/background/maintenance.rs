@@ -34,7 +34,7 @@ impl Maintenance {
         self.marks.worth_a_mark(engine)
     }
 
-    /// Marks all there is, so that the next open has little to read.
+    /// Marks the whole log, so that the next open has little to read.
     pub(crate) fn mark_in_the_quiet(&mut self, engine: &Engine) {
         let marked = self.marks.mark_in_the_quiet(engine);
         engine.context().emit_failure("mark", marked);

@@ -1,5 +1,5 @@
 //! What runs behind a store, a file for each task: the threads, the reviver, dead letters, marks, retention. A task owns
-//! what it remembers from one step to the next.
+//! what it remembers between its steps.
 
 mod ages;
 mod bury;

@@ -1,4 +1,4 @@
-//! What somebody still needs of a segment that is to go is copied to the end of the log.
+//! Copies the messages of a segment that are still needed to the end of the log, before the segment is deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::log::{Room, Segment};
 use crate::messages::{ConsumeQueue, is_for_letters, record_bytes_max};
 
 /// The needed messages of a segment are moved on if they are at most this part of it, or if all that was moved is at most that
-/// part of the log: else the segment stays. So neither the log grows without an end, nor what is written for it.
+/// part of the log: else the segment stays. That bounds both the log and the bytes that are written for it.
 const OF_SEGMENT: u64 = 8;
 const OF_LOG: u64 = 4;
 
@@ -30,7 +30,7 @@ pub(super) enum LetterRule {
 /// The first index of each queue behind a segment: the segment's last message of it, and one more.
 pub(super) type Firsts = BTreeMap<QueueId, QueueIndex>;
 
-/// The messages that somebody still needs of a segment, by their places.
+/// The needed messages of a segment, by their places.
 #[derive(Default)]
 struct NeededPlaces {
     places: BTreeSet<(QueueId, QueueIndex)>,
@@ -64,7 +64,7 @@ impl Needed {
         self.messages.values().map(|entry| u64::from(entry.size)).sum()
     }
 
-    /// What copies of them take, with the records of their topics, and a little that the last one must find.
+    /// The bytes that copies of them take, with the records of their topics, and the overhead that the last one must find.
     fn room(&self) -> u64 {
         let mut topics: Vec<TopicId> = self.messages.keys().map(|(queue, _)| queue.topic).collect();
         topics.dedup();
@@ -73,8 +73,8 @@ impl Needed {
     }
 }
 
-/// Copies what somebody still needs of a segment to the end of the log, unless it is over the limits. Returns whether the
-/// segment may go; then the queues already begin behind it.
+/// Copies the needed messages of a segment to the end of the log, unless they are over the limits. Returns whether the
+/// segment may be deleted; then the queues already begin behind it.
 pub(super) fn move_on(
     engine: &Engine,
     segment: &Segment,
@@ -85,13 +85,13 @@ pub(super) fn move_on(
     loop {
         let needed = {
             let consumers = engine.consumers();
-            // Each time: a group may have begun to read while messages were copied, and nothing is done for it.
+            // Each time: a group may have begun to read while messages were copied, and has settled nothing.
             if letters == LetterRule::Move && !is_done(engine, &consumers, firsts) {
                 return Ok(false);
             }
             let needed = needed_places(engine, &consumers, next_base, firsts, letters);
             if needed.places.is_empty() {
-                // Under the lock: no pop can take one of them between.
+                // Under the lock: no pop can take one of them in between.
                 for (queue, first) in
                     firsts.iter().filter_map(|(id, first)| Some((engine.messages().topics().queue(*id)?, first)))
                 {
@@ -114,7 +114,7 @@ fn is_done(engine: &Engine, consumers: &Locked<'_>, firsts: &Firsts) -> bool {
     firsts.iter().all(|(queue, first)| {
         let letters = engine.messages().topics().by_id(queue.topic).is_none_or(|topic| is_for_letters(&topic.name));
         let mut readers = consumers.index().readers(queue.topic).peekable();
-        // Nobody has to read letters for them to be moved on; who does is not done with them before.
+        // Letters are moved on without a reader; a group that reads them must be done with them first.
         let read = letters || readers.peek().is_some();
         let done = |group| consumers.index().done_through(group, *queue).is_some_and(|done| done >= *first);
         read && readers.all(done)
@@ -172,7 +172,7 @@ fn add_needed(
         }
     }
     let Some(behind) = first_behind else { return };
-    // What lies before the queue's first message went before, and was moved if it was needed.
+    // Messages before the queue's first were deleted earlier, and moved if they were needed.
     let (first, behind) = (queue.first(), behind.min(queue.end()));
     let letters_from = if letters == Some(LetterRule::Move) { first } else { behind };
     let stay = (letters_from.0..behind.0).map(QueueIndex).filter(|at| is_letter(*at));
@@ -183,9 +183,9 @@ fn add_needed(
     needed.places.extend(still_there.map(|at| (queue.id, at)));
 }
 
-/// Appends messages again. What cannot be done stays as it is.
+/// Appends messages again. Those that cannot be copied stay where they are.
 fn copy(engine: &Engine, needed: &Needed) -> Result<()> {
-    // Order matters: a disk that has room for a part of it only would be left with none, and nothing could go.
+    // Order matters: a disk with room for some of them only would be left with none, and nothing could be deleted.
     let room = needed.room().min(engine.messages().message_room());
     drop(engine.messages().log().reserve(room as usize, Room::Reserved)?);
     let mut moved = Vec::new();

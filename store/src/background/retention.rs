@@ -1,8 +1,8 @@
-//! Retention: whole segments of the commit log go, oldest first, and what somebody still needs is moved on
+//! Retention: deletes whole segments of the commit log, oldest first, and moves messages that are still needed on
 //! (`relocation`).
 //!
-//! Order matters, for a crash between any two steps: what is still needed is copied and the copies are durable; the
-//! queues' first indexes move; a mark tells both, and where the log will begin; then the files are removed, those of the
+//! Order matters, for a crash between any two steps: the needed messages are copied and the copies are durable; the
+//! queues' first indexes move; a mark records both, and where the log will begin; then the files are removed, those of the
 //! queues too. An open that finds a file before that place removes it.
 
 use std::ops::Range;
@@ -21,7 +21,7 @@ use crate::format::header::SEGMENT_HEADER;
 use crate::log::Segment;
 use crate::messages::ConsumeQueue;
 
-/// How many segments go by one mark.
+/// How many segments one mark releases.
 const SEGMENTS_MAX: usize = 16;
 
 /// The task that deletes segments.
@@ -63,7 +63,7 @@ impl RetentionTask {
                 }
             }
             engine.messages().log().retire_before(base)?;
-            // Order matters: only now, for a full disk may have no room for a record, and gets it by what is deleted.
+            // Order matters: only now, for a full disk may have no room for a record before the files are deleted.
             for (id, first) in firsts {
                 let queue = engine.messages().topics().queue(id);
                 queue.map_or(Ok(()), |queue| forget_letters(engine, &queue, first))?;
@@ -75,7 +75,7 @@ impl RetentionTask {
     }
 
     /// Makes all that depends on the oldest segments independent of them, as far as no rule retains them. Returns
-    /// where the log will begin then, and the queues. One mark tells of many segments: each tells of all queues, and one for
+    /// where the log will begin then, and the queues. One mark is for many segments: each describes all queues, and one for
     /// each segment would fall behind the appends.
     fn release(&mut self, engine: &Engine) -> Result<Option<(u64, Firsts)>> {
         let segments = engine.messages().log().segments();
@@ -87,11 +87,11 @@ impl RetentionTask {
                 break;
             }
             let known = match self.know(engine, oldest, next) {
-                // What lies before it can go first.
+                // The segments before it can be deleted first.
                 Err(_) if base.is_some() => break,
                 known => known?,
             };
-            let Some(letters) = self.may_go(engine, &known)? else { break };
+            let Some(letters) = self.may_delete(engine, &known)? else { break };
             let moved = match move_on(engine, oldest, next.base, &known.firsts, letters) {
                 // The same; and it makes room for more.
                 Err(_) if base.is_some() => false,
@@ -116,19 +116,19 @@ impl RetentionTask {
         let closing = closing.and_then(|closing| engine.messages().log().frame(closing, end).ok());
         if closing.is_none_or(|closing| closing.kind != KIND_END) {
             let damaged = engine.messages().log().damaged(end, "a frame behind which nothing can be read");
-            // Of what lies behind it the queues' entries tell, and that it came before what the next segment holds.
+            // Of the part behind it the queues' entries are known, and that it came before what the next segment holds.
             let (firsts, newest) =
                 (firsts_at(engine, end..next.base, &known.firsts)?, survey(engine, next)?.0.appended);
             let (Some(firsts), Some(newest)) = (firsts, newest) else { return Err(damaged) };
             (known.firsts, known.newest) = (firsts, known.newest.max(Some(newest)));
-            engine.context().emit_failure("look into the oldest segment", Err(damaged));
+            engine.context().emit_failure("read the oldest segment", Err(damaged));
         }
         Ok(Arc::clone(self.oldest.insert(Arc::new(known))))
     }
 
-    /// Whether the rules release the oldest segment, and then what becomes of the dead letters in it. Whether the groups are
-    /// done with it, where that counts, is checked when it goes.
-    fn may_go(&mut self, engine: &Engine, oldest: &Oldest) -> Result<Option<LetterRule>> {
+    /// Whether the rules release the oldest segment, and then the rule for the dead letters in it. Whether the groups are
+    /// done with it, where that matters, is checked when it is deleted.
+    fn may_delete(&mut self, engine: &Engine, oldest: &Oldest) -> Result<Option<LetterRule>> {
         let rules = &engine.context().options.retention;
         let is_over_bytes =
             rules.bytes.is_some_and(|bytes| engine.messages().log().written().saturating_sub(oldest.base) > bytes);

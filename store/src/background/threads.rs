@@ -23,7 +23,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// How often retention checks the clock at least and at most.
 const RETAIN_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
-/// A log to which nothing was appended for so long is marked.
+/// A log to which nothing was appended for this long is marked.
 const QUIET: Duration = Duration::from_millis(50);
 
 /// The ends of the channels the threads listen on.
@@ -69,7 +69,7 @@ impl Threads {
         if let Durability::SyncEvery(every) = engine.context().options.durability {
             bodies.push(("flush", Box::new(move |engine| sync_every(engine, &flush, every))));
         }
-        // Order matters: from here on appends wait for the thread, which prepares the consumers' log first. An append
+        // Order matters: from here on appends wait for the thread, which prepares the checkpoint log first. An append
         // that made its own room could take the last of the disk before.
         [engine.ledger().log(), engine.messages().log()].iter().for_each(|log| log.prepare_in_background(true));
         let mut threads = Self(Vec::new());
@@ -79,7 +79,7 @@ impl Threads {
             match builder.spawn(move || live(&its, name, body)) {
                 Ok(started) => threads.0.push(started),
                 Err(source) => {
-                    // Closing appends once more, and no thread makes its room.
+                    // Closing appends one more record, and no thread makes room for it.
                     engine.let_appends_prepare();
                     return (threads, Err(Error::io("start a thread for", Path::new(name), source)));
                 }
@@ -97,7 +97,7 @@ impl Threads {
     }
 }
 
-/// Runs the work of a thread. The store does not go on without it.
+/// Runs the work of a thread. A panic in it poisons the store.
 fn live(engine: &Engine, name: &'static str, body: impl FnOnce(&Engine)) {
     if catch_unwind(AssertUnwindSafe(|| body(engine))).is_err() {
         engine.give_up(&format!("the thread {name:?} panicked"));
@@ -110,12 +110,12 @@ fn is_open(engine: &Engine) -> bool {
 
 fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
     while is_open(engine) {
-        // In turns: the consumers do not wait for all the room that messages may want, nor the other way round.
+        // In turns: consumers do not wait for all the room that messages may want, nor the other way round.
         let mut steps = [Some(true); 2];
         while steps.contains(&Some(true)) && is_open(engine) {
             let [checkpoint, commit] = &mut steps;
             *checkpoint = checkpoint.and_then(|_| done(engine, engine.ledger().log().prepare()));
-            // Order matters: only now, since the last of the disk is for the consumers' log.
+            // Order matters: only now, since the last space of the disk is for the checkpoint log.
             let _ = engine.context().wakes.make.try_send(());
             *commit = commit.and_then(|_| done(engine, engine.messages().log().fill_ahead()));
         }
@@ -205,8 +205,8 @@ impl Quiet {
     }
 }
 
-/// Syncs both logs so long after the first append that needs it. The commit log goes first: what the checkpoint log
-/// speaks of is then durable before it.
+/// Syncs both logs this long after the first append that needs it. The commit log comes first: messages that the checkpoint
+/// log names are then durable before it.
 fn sync_every(engine: &Engine, wake: &Receiver<()>, every: Duration) {
     while is_open(engine) {
         let _ = wake.recv();
@@ -216,7 +216,7 @@ fn sync_every(engine: &Engine, wake: &Receiver<()>, every: Duration) {
         }
         // Appends from here on ask again.
         while wake.try_recv().is_ok() {}
-        // A failure poisons the store, and everybody who writes gets to know.
+        // A failure poisons the store, and every writer gets the error.
         let _ = engine.messages().log().sync_all().and_then(|()| engine.ledger().log().sync_all());
     }
 }

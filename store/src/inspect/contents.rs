@@ -1,5 +1,5 @@
 //! What a store holds, as far as it can be read: groups, leases, topics, and where the messages behind the mark lie. It is
-//! what opening the store would find; where that stops at what is wrong, this goes on.
+//! what opening the store would find; where opening stops at a fault, inspection continues.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -45,7 +45,7 @@ impl Contents {
     pub(super) fn read(dir: &Path, identity: Identity, faults: &mut Faults) -> Result<Self> {
         let FoundStore { checkpoint, commit, replay, messages } = FoundStore::read(dir, identity, faults)?;
         let mut consumers = replay.consumers;
-        // A message settles another by being there, whether the checkpoint log says so yet or not.
+        // A message settles another by being there, whether the checkpoint log has a record of it yet or not.
         messages.settlements.iter().for_each(|settlement| consumers.complete(settlement));
         let (topics, both) = (messages.topics, [replay.found, messages.found]);
         let extent =

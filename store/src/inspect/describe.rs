@@ -9,7 +9,7 @@ use crate::clock;
 use crate::format::checkpoint::CheckpointRecord;
 
 impl Names {
-    /// Fills an entry with what its record says, and learns the names in it.
+    /// Fills an entry from its record, and learns the names in it.
     pub(super) fn describe(&mut self, record: &CheckpointRecord<'_>, mut entry: CheckpointEntry) -> CheckpointEntry {
         entry.happened_at = happened_at(record).map(clock::wall);
         match record {
@@ -162,7 +162,7 @@ fn state_name(state: State) -> &'static str {
     }
 }
 
-/// When it happened, if it says so.
+/// When it happened, if the record holds that.
 pub(super) fn happened_at(record: &CheckpointRecord<'_>) -> Option<Time> {
     match record {
         CheckpointRecord::Opened { at, .. } => Some(*at),

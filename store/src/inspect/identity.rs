@@ -1,4 +1,4 @@
-//! Which store a directory holds, also when the file that says so is damaged or gone.
+//! Which store a directory holds, also when the file with its id is damaged or missing.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! One message by its place or its offset, by way of the consume queue; and the queue's entries themselves.
 //!
-//! An entry is believed only if the message at its offset is the one that is looked for. When it is not, the commit log
+//! An entry is believed only if it leads to the message of its place. When it does not, the commit log
 //! is read once for that queue, and what was found there is used from then on.
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,7 +20,7 @@ use crate::format::frame::{Frame, LogKind};
 use crate::log::{LARGE, WalkStep, Window};
 use crate::segment::StoreFile;
 
-/// How many files are kept open.
+/// How many files are open at once.
 const OPEN_MAX: usize = 32;
 /// How many bytes of a queue file are read at once.
 const CHUNK: usize = 512 * ENTRY;
@@ -45,7 +45,7 @@ pub struct QueueEntry {
     pub fault: Option<Fault>,
 }
 
-/// Finds messages. Keeps files open and remembers what it read, so keep it for more than one question.
+/// Finds messages. It holds files open and remembers what it read: use one for many questions.
 ///
 /// ```
 /// # fn main() -> popstore::Result<()> {
@@ -149,8 +149,8 @@ impl Lookup<'_> {
             Some((path, (index - first).saturating_mul(ENTRY as u64)))
         });
         let message = self.at_entry(id, index, entry)?;
-        // The files reach as far as the mark says. Behind it they may lack what is not remembered from the log either:
-        // the owner of the store is far ahead of its marks, or let go of it meanwhile.
+        // The files reach as far as the mark. Behind it they may lack entries that are not remembered from the log either:
+        // the owner of the store is far ahead of its marks, or has deleted the messages meanwhile.
         let marked = self.snapshot.contents.queue(id).map_or(0, |state| state.marked);
         let not_there_yet = entry == Entry::default() && index >= marked;
         if message.is_none() && (not_there_yet || self.is_gone(entry)) {
@@ -276,7 +276,7 @@ impl Lookup<'_> {
         Ok(self.open.get_mut(base).map(|window| (*base, window)))
     }
 
-    /// Whether an entry leads to a segment that the owner of the store let go of.
+    /// Whether an entry leads to a segment that the owner of the store has deleted.
     fn is_gone(&self, entry: Entry) -> bool {
         let before = self.segments.partition_point(|(base, _)| *base <= entry.offset);
         match before.checked_sub(1).map(|at| &self.segments[at]) {

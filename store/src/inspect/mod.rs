@@ -2,8 +2,8 @@
 //! is damaged.
 //!
 //! [`Snapshot::open`] reads what an open of the store would read: the checkpoint log, and the commit log behind the last
-//! mark. Everything that is whole is taken in, every place that is not becomes a [`Fault`]. What needs more than that
-//! (every message, every entry) is read as it goes, so memory follows the leases and groups, not the store's size.
+//! mark. Everything that is whole is taken in, every place that is not becomes a [`Fault`]. Everything else
+//! (every message, every entry) is read on demand, so memory grows with the leases and groups, not with the store's size.
 
 mod contents;
 mod describe;
@@ -124,7 +124,7 @@ impl Snapshot {
         let mut before = None;
         for _ in 0..RETRIES {
             let (snapshot, disturbed) = Self::read(dir)?;
-            // What looks the same twice is damage and nobody's work.
+            // With the same extents twice, what is wrong is damage and not the owner's work.
             let extents = Some((snapshot.contents.commit, snapshot.contents.checkpoint));
             if !disturbed || extents == before {
                 return Ok(snapshot);
@@ -140,7 +140,7 @@ impl Snapshot {
         let contents = Contents::read(dir, identity, &mut faults)?;
         let mut disturbed = contents.disturbed;
         if let Some(generation) = contents.too_late {
-            // An owner says so there first.
+            // An owner writes the generation there first.
             if identity::find(dir, &mut Vec::new())? == identity {
                 let expected = format!("generation {generation} at least, as in the logs");
                 let found = format!("generation {}", identity.generation);
@@ -185,12 +185,12 @@ impl Snapshot {
         self.identity.id
     }
 
-    /// How often the store was opened; the largest number found when the file that says so is damaged.
+    /// How often the store was opened; the largest number found when the file with that number is damaged.
     pub fn generation(&self) -> u32 {
         if self.identity.generation == u32::MAX { self.contents.generation } else { self.identity.generation }
     }
 
-    /// When it was opened last, if the checkpoint log still tells.
+    /// When it was opened last, if the checkpoint log still has that record.
     pub fn opened_at(&self) -> Option<SystemTime> {
         self.contents.opened_at.map(clock::wall)
     }
@@ -200,7 +200,7 @@ impl Snapshot {
         self.contents.closed
     }
 
-    /// What is not whole of what opening the store would read, by file and place. [`Snapshot::verify`] reads all.
+    /// The faults in the part that opening the store would read, by file and place. [`Snapshot::verify`] reads everything.
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }
@@ -235,7 +235,7 @@ impl Snapshot {
         topics.collect()
     }
 
-    /// The groups, as the last record left them. What is measured in a running process only is not there.
+    /// The groups, as the last record left them, without what only a running process measures.
     pub fn groups(&self) -> Vec<GroupStats> {
         let consumers = &self.contents.consumers;
         let now = SystemClock::start().now();

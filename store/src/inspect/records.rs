@@ -1,4 +1,4 @@
-//! The records of both logs, one after the other, with the names of what they speak of.
+//! The records of both logs, one after the other, with the names of their topics and groups.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -104,7 +104,7 @@ impl Snapshot {
     }
 }
 
-/// What a reader makes of the next step of a walk; records before `from` are passed over.
+/// The next item of a reader; records before `from` are passed over.
 fn read<T>(
     walk: &mut Walk,
     from: u64,
@@ -131,7 +131,7 @@ fn record_at(at: &FrameAt<'_>, frame: &Frame<'_>) -> RecordAt {
 }
 
 impl CommitReader {
-    /// Goes on behind the end, which may have moved: what was appended since is read next.
+    /// Continues behind the end, which may have moved: records appended since are read next.
     ///
     /// # Errors
     /// The store's files cannot be read.
@@ -161,7 +161,7 @@ impl Iterator for CommitReader {
 }
 
 impl CheckpointReader {
-    /// Goes on behind the end, which may have moved: what was appended since is read next.
+    /// Continues behind the end, which may have moved: records appended since are read next.
     ///
     /// # Errors
     /// The store's files cannot be read.

@@ -1,4 +1,4 @@
-//! The files of the logs and queues: how long, how full, from when, and which groups keep them from going.
+//! The files of the logs and queues: how long, how full, from when, and which groups still need them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub struct SegmentInfo {
     pub created_at: Option<SystemTime>,
     /// The positions of its first and last record, if it has any that can be read.
     pub records: Option<(u64, u64)>,
-    /// When these two were written, as far as they or their neighbours in the segment say so.
+    /// When these two were written, as far as they or their neighbours in the segment hold times.
     pub written_at: Option<(SystemTime, SystemTime)>,
     /// The groups that still need messages of it. Always empty in the checkpoint log.
     pub pinned: Vec<Pinned>,
@@ -63,7 +63,7 @@ impl Snapshot {
         let listed = self.log(&self.dir, log.kind())?;
         let mut segments: BTreeMap<u64, SegmentInfo> = BTreeMap::new();
         for SegmentFile { base, capacity, path, .. } in listed.into_files() {
-            // A file that is gone by now had to go.
+            // A file that is gone by now was deleted by the owner.
             let Ok(found) = std::fs::metadata(&path) else { continue };
             let created_at = Unrecovered::header(&path).map(|header| clock::wall(Time(header.created_at)));
             let info = SegmentInfo { path, base, capacity, bytes: found.len(), created_at, ..SegmentInfo::default() };
@@ -92,7 +92,7 @@ impl Snapshot {
         }
         let (mut files, mut bytes) = (0, 0);
         for entry in std::fs::read_dir(&dir).at("read", &dir)? {
-            // Files come and go while the store is in use.
+            // Files are made and removed while the store is in use.
             if let Ok(found) = entry.at("read", &dir)?.metadata() {
                 files += 1;
                 bytes += found.len();
@@ -107,7 +107,7 @@ impl Snapshot {
     /// The queue's directory cannot be read.
     pub fn queue_files(&self, topic: &str, queue: u32) -> Result<Vec<(PathBuf, u64, u64)>> {
         let Some(id) = self.queue_id(topic, queue) else { return Ok(Vec::new()) };
-        // A file that is gone by now had to go.
+        // A file that is gone by now was deleted by the owner.
         let files = list(self.queue_dir(id))?.into_iter().filter_map(|(first, path)| {
             let bytes = std::fs::metadata(&path).ok()?.len();
             Some((path, first, bytes))

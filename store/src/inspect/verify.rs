@@ -1,4 +1,4 @@
-//! Checking everything: each record of both logs, each entry of the queues, and what they say of each other.
+//! Checking everything: each record of both logs, each entry of the queues, and the rules between them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -19,7 +19,7 @@ use crate::messages::aside::{InTheWay, in_the_way};
 use crate::recover::{Sequence, directory};
 use crate::segment::StoreFile;
 
-/// How many bytes of a queue file are read at once, and of how many queues they are kept.
+/// How many bytes of a queue file are read at once, and of how many queues they stay in memory.
 const CHUNK: usize = 512 * ENTRY;
 const CHUNKS_MAX: usize = 1024;
 const TELL_EVERY: u64 = 1 << 22;
@@ -38,7 +38,7 @@ pub struct Verified {
     pub queue_entries: u64,
     /// Bytes of both logs that were read.
     pub bytes: u64,
-    /// How many faults were told.
+    /// How many faults were reported.
     pub faults: u64,
     /// Writes that were under way at the ends of the logs: recovery cuts them off, and they are no faults.
     pub torn_tails: Vec<Fault>,
@@ -52,7 +52,7 @@ struct Verify<'s, 't> {
     done: Verified,
     queues: HashMap<QueueId, QueueCheck>,
     sequence: Sequence,
-    /// Segments went away while they were read: the owner lets go of them.
+    /// Segments were removed while they were read: the owner deletes them.
     removed: bool,
     /// The queues of which entries are in memory.
     loaded: Vec<QueueId>,
@@ -80,8 +80,8 @@ struct QueueCheck {
 }
 
 impl Snapshot {
-    /// Checks every record of both logs and every entry of the queues. `progress` is told the bytes done and the bytes
-    /// there are, `fault` each fault as it is found. Reading goes on behind a fault.
+    /// Checks every record of both logs and every entry of the queues. `progress` gets the number of bytes done and
+    /// of all, `fault` each fault as it is found. Reading continues behind a fault.
     ///
     /// # Errors
     /// A file cannot be read. Damage is no error.
@@ -118,7 +118,7 @@ impl Snapshot {
 
 impl Verify<'_, '_> {
     fn report(&mut self, fault: Fault) {
-        // What opening found is found again by reading everything.
+        // Reading everything finds again what opening found.
         if self.reported.insert((fault.path.clone(), fault.offset)) {
             self.report_new(&fault);
         }
@@ -129,7 +129,7 @@ impl Verify<'_, '_> {
         (self.report_to)(fault);
     }
 
-    /// What is no file or directory where one of the queues belongs.
+    /// Reports things in the place of queues' files or directories that are none.
     fn in_the_way(&mut self) -> Result<()> {
         if let Err(Error::Format { path, found }) = directory::check_kinds(&self.snapshot.dir) {
             self.report(Fault::new(&path, 0, "11.1", "what opening accepts", found));
@@ -308,7 +308,7 @@ impl Verify<'_, '_> {
                     self.done.checkpoint_records += 1;
                     self.done.bytes += at.len as u64;
                     generation = generation.max(frame.generation);
-                    // What they say of each other was checked when they were read first.
+                    // The rules between records were checked when they were read first.
                     if let Err(rule) = CheckpointRecord::decode(&frame, &mut runs) {
                         self.report(at.payload_fault(rule));
                     }
@@ -324,7 +324,7 @@ impl Verify<'_, '_> {
         Ok(())
     }
 
-    /// What the logs say of each other's messages.
+    /// Checks the rules between the two logs.
     fn references(&mut self) {
         let snapshot = self.snapshot;
         for (topic, state) in &snapshot.contents.topics {

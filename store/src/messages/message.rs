@@ -16,7 +16,7 @@ const KEY_MAX: usize = 1024;
 /// The most bytes of all properties together.
 const PROPERTIES_MAX: usize = 1 << 16;
 
-/// A message to be appended: a body, and if wanted a key, a tag and properties. Borrows what it is made of.
+/// A message to be appended: a body, and optionally a key, a tag and properties. Borrows all of them.
 ///
 /// ```
 /// use popstore::Message;
@@ -109,7 +109,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// No more than this is needed to append a message record.
+/// The most bytes that appending a message record takes.
 pub(crate) fn record_bytes_max(record: &MessageRecord<'_>) -> usize {
     MESSAGE_OVERHEAD_MAX + record.key.len() + record.tag.len() + record.properties.len() + record.body.len()
 }
@@ -158,7 +158,7 @@ struct Part {
     len: u32,
 }
 
-/// Reads messages of a topic. What neighbours share is made once.
+/// Reads messages of a topic. The data that neighbours share is made once.
 pub(crate) struct Reader<'l> {
     log: &'l Log,
     topic: &'l Arc<str>,

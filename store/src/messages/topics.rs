@@ -62,12 +62,12 @@ impl Topic {
         self.slots.used()
     }
 
-    /// Whatever is the same of all its queues, by number; of one that was not used, what is said of an empty one.
+    /// A value for each of its queues, by number; for one that was not used, the value of an empty queue.
     pub(crate) fn of_each<T: Default>(&self, of: impl Fn(&ConsumeQueue) -> T) -> impl Iterator<Item = T> {
         (0..self.count).map(move |queue| self.used(queue).map_or_else(T::default, |queue| of(queue)))
     }
 
-    /// Whose turn it is among its queues: it follows from how many messages there were.
+    /// Whose turn it is among its queues, which follows from the number of messages appended.
     pub(crate) fn turn(&self) -> u64 {
         self.messages.load(Ordering::Relaxed)
     }
@@ -154,7 +154,7 @@ impl Topics {
         if id.0 < u32::MAX { Ok(id) } else { Err(Error::invalid("topic", name, "all numbers of topics are used up")) }
     }
 
-    /// Takes in a topic with this number of queues, in place of what was known of it.
+    /// Takes in a topic with this number of queues, in place of an earlier one of its number.
     pub(crate) fn insert(&self, id: TopicId, name: &str, count: u32) -> Arc<Topic> {
         let mut known = unpoisoned(self.known.write());
         let before = known.by_id.get(&id);

@@ -66,7 +66,7 @@ impl Messages {
         appender.return_front(front);
         let end = appender.finish();
         if end >= self.mark_at.load(Ordering::Relaxed) {
-            // Not again before there is some more.
+            // No other wake-up before this much more is appended.
             self.mark_at.store(end + self.context.options.mark_every_bytes / 8, Ordering::Relaxed);
             let _ = self.context.wakes.maintain.try_send(());
         }

@@ -14,7 +14,7 @@ use crate::format::frame::FRAME_HEADER;
 use crate::ledger::Consumers;
 use crate::log::{FoundLog, FrameAt, Unrecovered, WalkStep};
 
-/// What the checkpoint log tells.
+/// The state that the checkpoint log describes.
 #[derive(Default)]
 pub(crate) struct Replay {
     pub(crate) found: FoundLog,
@@ -27,14 +27,14 @@ pub(crate) struct Replay {
     pub(crate) commit_start: u64,
     /// The last record says that the store was closed, with the commit log's end.
     pub(crate) closed: Option<u64>,
-    /// When the store was opened last, if the log still says so.
+    /// When the store was opened last, if the log still has that record.
     pub(crate) opened_at: Option<Time>,
     pub(crate) next_topic: TopicId,
     pub(crate) snapshot_begin: u64,
     pub(crate) snapshot_bytes: u64,
     /// What a snapshot would write when that one was complete.
     pub(crate) snapshot_live: Told,
-    /// The topics told for a mark that did not come yet.
+    /// The topics read so far of a mark that is not complete.
     pending: BTreeMap<TopicId, MarkedTopic>,
     snapshots: u32,
     /// In the present session a message is durable before it is given to anyone.
@@ -94,7 +94,7 @@ impl Replay {
     /// Takes in the next record, of a frame of that generation.
     ///
     /// # Errors
-    /// It cannot stand there; then it is as if it did not.
+    /// It cannot stand there; then it has no effect.
     fn take(&mut self, record: &CheckpointRecord<'_>, at: &FrameAt<'_>, generation: u32) -> Result<(), Fault> {
         self.check(record, at, generation)?;
         match record {
@@ -107,10 +107,10 @@ impl Replay {
                 }
             }
             CheckpointRecord::Mark { commit, topics } => {
-                let told = std::mem::take(&mut self.pending);
-                if told.len() == *topics as usize {
-                    check_mark(*commit, &told, at)?;
-                    self.mark = FoundMark { commit: *commit, topics: told };
+                let marked = std::mem::take(&mut self.pending);
+                if marked.len() == *topics as usize {
+                    check_mark(*commit, &marked, at)?;
+                    self.mark = FoundMark { commit: *commit, topics: marked };
                 }
                 self.commit_proven = self.commit_proven.max(*commit);
             }
@@ -155,18 +155,18 @@ impl Replay {
                 let place =
                     |index: u64| format!("message {index} of queue {} of topic number {}", queue.queue, queue.topic.0);
                 let expected = format!("{}, which was durable before it was given to a consumer", place(durable.0 - 1));
-                let found = format!("it is older than the consumers' log: the queue ends at {}", end(*queue).0);
+                let found = format!("it is older than the checkpoint log: the queue ends at {}", end(*queue).0);
                 Err(Fault::new(dir, 0, "11.5", expected, found))
             }
         }
     }
 
-    /// Whether what was told of the commit log is true of the one with these segments, which take so many bytes
-    /// of the disk, and which ends there.
+    /// Checks what this log states about the commit log against the one that is there: its segments' bases, the bytes it takes
+    /// of the disk, and its end.
     pub(crate) fn check_against(&self, dir: &Path, bases: &[u64], bytes: u64, end: u64) -> Result<(), Fault> {
         let start = bases.first().copied().unwrap_or(0);
         if start > self.commit_start {
-            // Somebody else says so, or the owner has deleted segments since.
+            // Another check reports that, or the owner has deleted segments since.
             return Ok(());
         }
         if self.commit_start > 0 && !bases.contains(&self.commit_start) {
@@ -183,13 +183,13 @@ impl Replay {
         let relocated = || queues().flat_map(|queue| &queue.relocated);
         if let Some((index, entry)) = relocated().find(|(_, entry)| outside(entry)) {
             let expected = format!("the place of a copy between {start} and {end}");
-            let found = format!("{} for message {}, told by the mark", entry.offset, index.0);
+            let found = format!("{} for message {} in the mark", entry.offset, index.0);
             return Err(Fault::new(dir, 0, "12.4", expected, found));
         }
         Ok(())
     }
 
-    /// Whether the record can stand behind those before it. What it must be of itself its decoder says.
+    /// Whether the record can stand behind those before it. Its decoder has checked the record itself.
     fn check(&self, record: &CheckpointRecord<'_>, at: &FrameAt<'_>, generation: u32) -> Result<(), Fault> {
         match record {
             CheckpointRecord::Group { group, name, .. } => {

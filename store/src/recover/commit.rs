@@ -24,7 +24,7 @@ use crate::messages::sparse::Sparse;
 /// The most entries behind the mark that inspection has in memory; the others are searched for when they are needed.
 const ENTRIES_MAX: usize = 1 << 20;
 
-/// What the commit log says.
+/// The state that the commit log describes.
 #[derive(Clone, Default)]
 pub(crate) struct FoundMessages {
     pub(crate) found: FoundLog,
@@ -72,7 +72,7 @@ impl FoundMessages {
         faults: &mut Faults,
     ) -> Result<(Unrecovered, Self)> {
         let start = log.start().unwrap_or(0);
-        // With a part of the checkpoint log lost, nobody knows where the log should begin.
+        // With a part of the checkpoint log lost, it is not known where the log should begin.
         let known = faults.spare(&log.dir().with_file_name(LogKind::Checkpoint.name()));
         if start > replay.commit_start && known {
             let missing = log.dir().join(segment_name(replay.commit_start));
@@ -113,7 +113,7 @@ impl FoundMessages {
         Ok((log, messages))
     }
 
-    /// What the last mark says, of a log that begins at `start`.
+    /// The state at the last mark, of a log that begins at `start`.
     fn marked(replay: &Replay, start: u64, faults: &Faults) -> Self {
         let mark = replay.mark.commit;
         // Where messages may be missing behind the mark, its names are right all the same.

@@ -37,7 +37,7 @@ pub(crate) fn check_kinds(dir: &Path) -> Result<()> {
     for (name, is_dir) in kinds {
         let path = dir.join(name);
         match std::fs::symlink_metadata(&path) {
-            // What is under construction is made afresh, whatever it is.
+            // A file under construction is made again, whatever it is.
             Ok(found) if found.is_dir() == is_dir && (!found.is_symlink() || name == STORE_NEW) => {}
             Ok(_) => {
                 let found = if is_dir { "it is not a directory" } else { "it is not a regular file" };
@@ -64,7 +64,7 @@ pub(crate) fn identify(dir: &Path, disk: &Disk) -> Result<Identity> {
     }
     // Order matters: all of that was read by name, and what follows is done to the directory that was opened.
     check_place(dir, disk)?;
-    // Nothing was ever appended: whatever a crash left of an earlier attempt is made anew.
+    // Nothing was ever appended: whatever a crash left of an earlier attempt is removed.
     for log in LogKind::BOTH {
         let log_dir = dir.join(log.name());
         disk.make_dir(&log_dir).at("create", &log_dir)?;

@@ -16,11 +16,11 @@ use crate::messages::aside::InTheWay;
 use crate::messages::{ConsumeQueue, Topics};
 use crate::options::Options;
 
-/// A store that was found whole, with all that opening does to it, in this order. The consumers are as that leaves them.
+/// A store that was found whole, with all that opening does to it, in this order. The consumers are those after it.
 pub(crate) struct Judged {
-    /// What stands in place of queues gets other names, before the generation is raised.
+    /// Things in place of queues get other names, before the generation is raised.
     pub(crate) aside: Vec<InTheWay>,
-    /// In its two logs each file has its fate; segments of messages before `replay.commit_start` are removed.
+    /// In its two logs each file has its fate; segments of the commit log before `replay.commit_start` are removed.
     pub(crate) found: FoundStore,
     /// The capacity of new segments of the commit log.
     pub(crate) segment_bytes: u64,
@@ -33,7 +33,7 @@ pub(crate) struct Judged {
     /// Waits begin in the future.
     pub(crate) clock_set_back: bool,
     pub(crate) topics: Topics,
-    /// What was decided of consumers was decided then.
+    /// The time of the decisions about consumers.
     pub(crate) now: Time,
 }
 
@@ -106,7 +106,7 @@ fn apply(consumers: &mut Consumers, change: Change<'_>) -> u64 {
     consumers.apply(&CheckpointRecord::Change(change)).touched
 }
 
-/// Voids what the index says of messages that the commit log does not have.
+/// Voids what the index holds about messages that the commit log does not have.
 fn void(consumers: &mut Consumers, messages: &FoundMessages) -> Vec<Voided> {
     let beyond = consumers.index().beyond(|queue| messages.end_of(queue)).into_iter();
     let voided = beyond.map(|queue| {

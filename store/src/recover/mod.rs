@@ -63,7 +63,7 @@ pub struct Recovery {
     pub tail_bytes_cut: u64,
     /// Places that were void because their messages had been lost with an unsynced tail.
     pub records_voided: u64,
-    /// Consume queues made anew from the commit log.
+    /// Consume queues that were rebuilt from the commit log.
     pub queues_rebuilt: u64,
     /// Dead letters that a crash had left half-way, and that were settled.
     pub dead_letters_completed: u64,
@@ -82,7 +82,7 @@ pub(crate) struct FoundStore {
 }
 
 impl FoundStore {
-    /// Reads a store without changing anything. What is wrong with it goes to `faults`.
+    /// Reads a store without changing anything. Adds what is wrong with it to `faults`.
     pub(crate) fn read(dir: &Path, identity: Identity, faults: &mut Faults) -> Result<Self> {
         let generation = identity.generation;
         let log = find(dir, LogKind::Checkpoint, identity, faults)?;
@@ -148,7 +148,7 @@ pub(crate) fn open(
         }
     }
 
-    // What was judged of its files depends on the length, and the disk had to be asked for that.
+    // The fate of its files depends on the length, which depends on the space that the disk has.
     options.checkpoint_segment_bytes =
         judged.found.checkpoint.segment_bytes(options.checkpoint_segment_bytes, &disk)?;
     judged.found.checkpoint.judge(&judged.found.replay.found, options.checkpoint_segment_bytes, options.ready_bytes)?;
@@ -162,7 +162,7 @@ pub(crate) fn open(
         ready_bytes: options.ready_bytes,
         moves_segments: options.retention.when_done,
         staged: options.durability == Durability::SyncEach,
-        // Files of messages go by what the checkpoint log says, so that is made durable at once.
+        // Files of messages are deleted by records of the checkpoint log, so those are made durable at once.
         lazy: options.durability == Durability::Buffered && kind == LogKind::Commit,
         was_closed,
         poison: Arc::clone(&poison),
@@ -212,7 +212,7 @@ pub(crate) fn open(
     Ok((engine, maintenance, recovery))
 }
 
-/// Puts on record, before anything new happens, what the two logs say only together. The index says so already.
+/// Records, before anything new happens, what follows only from the two logs together. The index has it already.
 fn record(engine: &Engine, voided: &[Voided], completed: &[Completed], set_back: Option<Time>) -> Result<()> {
     let now = engine.context().now();
     let mut consumers = engine.consumers();

@@ -50,7 +50,7 @@ impl Readable {
                 WalkStep::Frame(at, _) if at.position >= end => break,
                 WalkStep::Frame(at, frame) => {
                     if at.position + at.len as u64 > end {
-                        // A mark in the middle of a record is a lie, and what was read from there on is no end.
+                        // A mark in the middle of a record is wrong, and so is an end that was read from there on.
                         let found = format!("a record from {} on", at.position);
                         let expected = format!("a record at {end}, where the mark is");
                         readable.faults.push(Fault::new(at.path, at.offset, "11.3", expected, found));
@@ -93,7 +93,7 @@ impl Readable {
         match ranks.ranges.last_mut() {
             _ if relocated => drop(ranks.moved.insert(index, offset)),
             Some((range, _)) if range.end == index => range.end += 1,
-            // A queue never goes back; whoever says so lies.
+            // Indexes of a queue only grow: a smaller one is damage.
             Some((range, _)) if index < range.end => {}
             _ => ranks.ranges.push((index..index.saturating_add(1), 0)),
         }
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!([4, 5, 7, 8, 10, 11, 12].map(|index| ranks.place(index)), [0, 1, 3, 4, 5, 6, 7].map(Some));
     }
 
-    /// Each copy compared with each range takes hours.
+    /// To compare each copy with each range would take hours.
     #[test]
     fn many_copies_between_many_ranges_get_their_places_in_one_pass() {
         let (done, wait) = std::sync::mpsc::channel();

@@ -19,7 +19,7 @@ use crate::{Failure, Outcome, directory, output};
 pub(super) struct Args {
     /// The directory of the store
     dir: PathBuf,
-    /// The directory of the fresh store; it must be empty or not there
+    /// The directory of the fresh store; it must be empty or missing
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
     /// Print JSON: an object for each fault and each range of lost messages, and one that sums up

@@ -1,4 +1,4 @@
-//! What stands where the files of consume queues belong and is none: a file in place of a directory, a directory, a link
+//! Things in the place of consume queues' files that are none: a file in place of a directory, a directory, a link
 //! or a pipe in place of a file. It is never followed, opened or removed; opening gives it another name beside the old
 //! one, and makes the queue's files again from the commit log.
 
@@ -98,7 +98,7 @@ fn is(kind: FileType, path: &Path, expected: &'static str, found: &mut Vec<InThe
     kind == expected
 }
 
-/// What a directory holds, by name; nothing when it has just gone.
+/// What a directory holds, by name; nothing when it was just removed.
 fn entries(dir: &Path) -> Result<Vec<(PathBuf, FileType)>> {
     let listed = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,11 +1,11 @@
 //! A consume queue: for each message of one queue, where it lies in the commit log.
 //!
-//! Derived data: the commit log can make it anew at any time. Entries are pushed under the commit log's append lock and
-//! stay in memory until a thread writes them to their files; reads of what is no longer in memory go to the files. An
-//! entry may be there before its message can be read; [`ConsumeQueue::visible`] tells how far a reader may go.
+//! Derived data: it can be rebuilt from the commit log at any time. Entries are pushed under the commit log's append lock and
+//! stay in memory until a thread writes them to their files; entries that are no longer in memory are read from the files. An
+//! entry may be there before its message can be read; [`ConsumeQueue::visible`] is the range that a reader may read.
 //!
 //! Files hold a fixed number of entries and are named by the index of their first. Nothing in them is trusted: whoever
-//! follows an entry checks that the message it finds is the one it looked for.
+//! follows an entry checks that it leads to the right message.
 
 pub(crate) mod aside;
 mod files;
@@ -59,18 +59,18 @@ pub(crate) struct ConsumeQueue {
 
 #[derive(Default)]
 struct QueueState {
-    /// The first message that retention left.
+    /// The first message that retention did not delete.
     first: u64,
-    /// The first entry that is kept in files.
+    /// The first entry that the files hold.
     filed_from: u64,
-    /// How far readers may go; everything before is in the commit log to stay.
+    /// The end of what readers may read; the messages before it stay in the commit log.
     visible: u64,
     /// The entries before are in the files.
     flushed: u64,
     /// The entries from `tail_from` to the end of the queue.
     tail: Recent,
     tail_from: u64,
-    /// Messages before `first` that were moved because someone still needs them.
+    /// Messages before `first` that were moved because they are still needed.
     relocated: BTreeMap<u64, Entry>,
     /// The entries that were read last.
     chunk: Chunk,
@@ -78,7 +78,7 @@ struct QueueState {
     unsynced: BTreeSet<u64>,
     /// Damaged messages: the commit log has them nowhere else.
     nowhere: BTreeSet<u64>,
-    /// The last file of which the name is durable. A file that open found may have been made by who was killed before that.
+    /// The last file whose name is durable. A file that opening found may have been made by an owner that was killed before that.
     named: Option<u64>,
 }
 
@@ -135,7 +135,7 @@ impl ConsumeQueue {
         QueueIndex(self.state().end())
     }
 
-    /// The first message that is kept, those that were moved on aside.
+    /// The first message that was not deleted, except for those that were moved on.
     pub(crate) fn first(&self) -> QueueIndex {
         QueueIndex(self.state().first)
     }
@@ -203,7 +203,7 @@ impl ConsumeQueue {
         self.state().nowhere.insert(index.0);
     }
 
-    /// What a mark tells about the queue: how far the files reach.
+    /// The queue as a mark describes it: how far the files reach.
     pub(crate) fn extent(&self) -> Extent {
         let state = self.state();
         Extent {
@@ -225,7 +225,7 @@ impl ConsumeQueue {
         state.flushed_through(first.0);
     }
 
-    /// The messages that were moved and are still held for someone.
+    /// The messages that were moved and are still needed.
     pub(crate) fn relocated(&self) -> Vec<(QueueIndex, Entry)> {
         self.extent().relocated
     }

@@ -15,7 +15,7 @@ const BLOCK: usize = 32;
 pub(super) struct Recent {
     full: VecDeque<Vec<Entry>>,
     last: Vec<Entry>,
-    /// How many entries of the first block are gone.
+    /// How many entries of the first block were dropped.
     gone: usize,
 }
 
@@ -45,12 +45,12 @@ impl Recent {
         self.full.get(at / BLOCK).unwrap_or(&self.last).get(at % BLOCK).filter(|_| at / BLOCK <= self.full.len())
     }
 
-    /// The entries from there on.
+    /// The entries from `at` on.
     pub(super) fn from(&self, at: usize) -> impl Iterator<Item = &Entry> {
         (at..self.len()).map_while(|at| self.get(at))
     }
 
-    /// Lets go of the first entries.
+    /// Drops the first entries.
     pub(super) fn forget(&mut self, count: usize) {
         self.gone += count.min(self.len());
         let blocks = (self.gone / BLOCK).min(self.full.len());

@@ -21,7 +21,7 @@ impl<T: Default> Sparse<T> {
         self.count
     }
 
-    /// There are so many queues at least.
+    /// Raises the number of queues to at least this.
     pub(crate) fn grow(&mut self, count: u32) {
         self.count = self.count.max(count);
     }
