@@ -74,7 +74,7 @@ impl Display for Fault {
     }
 }
 
-/// What a reader finds wrong: whoever opens a store stops at the first fault, whoever inspects one goes on.
+/// The faults that a reader finds: opening stops at the first one, inspection continues.
 pub(crate) struct Faults {
     pub(crate) all: Vec<Fault>,
     goes_on: bool,
@@ -93,7 +93,7 @@ impl Faults {
         self.goes_on
     }
 
-    /// Whether there is none in a directory.
+    /// Whether none of them lies in this directory.
     pub(crate) fn spare(&self, dir: &Path) -> bool {
         self.all.iter().all(|fault| !fault.path.starts_with(dir))
     }

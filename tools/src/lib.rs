@@ -21,7 +21,7 @@ mod streams;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How a command ended that could do what it was asked to.
+/// How a command ended that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Outcome {
@@ -38,7 +38,7 @@ impl Outcome {
     }
 }
 
-/// Why a command could not do what it was asked to: exit code 2.
+/// Why a command could not do its work: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {

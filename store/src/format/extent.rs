@@ -62,7 +62,7 @@ impl MarkPart {
         before + self.queues.len() as u64 <= u64::from(QUEUES_MAX)
     }
 
-    /// Adds the part to those before it. Returns whether it goes on where they end.
+    /// Adds the part to those before it. Returns whether it continues where they end.
     pub(crate) fn add_to(self, queues: &mut Vec<Extent>) -> bool {
         let Some(from) = (self.goes_on as usize).checked_sub(1) else {
             *queues = self.queues;

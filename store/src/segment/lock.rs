@@ -1,6 +1,6 @@
 //! The lock of a store's directory: on the file `lock`, and on the directory itself.
 //!
-//! A file can be removed beside its owner, as cleaners of temporary directories do with old empty ones, and a process
+//! A file can be removed while its owner runs, as cleaners of temporary directories do with old empty ones, and a process
 //! that then makes and locks another has locked nothing. So the directory is locked, too, where the file system can do
 //! that, and the owner checks before it makes a file that the lock file is still the one it locked.
 //!
@@ -30,7 +30,7 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock; the path of what somebody else has locked if that is so.
+    /// Takes the lock. If somebody else holds it, returns the path of the locked file or directory.
     pub(super) fn take(dir: &Arc<Dir>, mode: u32) -> io::Result<Result<Self, PathBuf>> {
         let path = dir.path().join("lock");
         let file = dir.open_file(&path, Access::MakeOrWrite, mode)?;
@@ -56,7 +56,7 @@ impl Lock {
         self.owner.is_here()
     }
 
-    /// Makes sure that nobody else can have the lock.
+    /// Ensures that nobody else can have the lock.
     ///
     /// # Errors
     /// The lock file was removed or replaced, and there may have been another owner since.

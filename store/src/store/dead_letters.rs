@@ -10,7 +10,7 @@ use crate::ledger::GroupEntry;
 use crate::messages::{Topic, dead_letters_of};
 use crate::verbs::redrive::DeadLetter;
 
-/// The dead letters of a group, oldest first, without those that were redriven or finished with. Reads as it goes.
+/// The dead letters of a group, oldest first, without those that were redriven or finished with. Reads each on demand.
 ///
 /// ```
 /// # fn main() -> popstore::Result<()> {

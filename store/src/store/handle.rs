@@ -38,7 +38,7 @@ impl Handle {
         Ok(handle)
     }
 
-    /// Does what the threads would do by now.
+    /// Does the work of the threads that is due.
     pub(super) fn run_pending(&self) {
         let engine = &self.engine;
         if engine.context().check_open().is_ok() {

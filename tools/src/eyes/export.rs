@@ -17,7 +17,7 @@ pub(super) struct Args {
     /// What to print
     #[arg(value_enum)]
     what: What,
-    /// It is JSON anyway; accepted because every verb takes it
+    /// The output is always JSON; accepted because every verb takes it
     #[arg(long)]
     json: bool,
 }

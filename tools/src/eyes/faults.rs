@@ -65,7 +65,7 @@ impl Notes {
     }
 
     pub(super) fn fault(&mut self, fault: &Fault) {
-        // What opening the snapshot found is met again by who reads on.
+        // A reader that reads on meets again what opening the snapshot found.
         if !self.reported.insert((fault.path.clone(), fault.offset)) {
             return;
         }

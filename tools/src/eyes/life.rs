@@ -17,7 +17,7 @@ use crate::{Failure, output};
 /// Topic, queue and index.
 pub(super) type PlaceKey = (Arc<str>, u32, u64);
 
-/// A message and what became of it in each group.
+/// A message and its history in each group.
 pub(super) struct Life {
     message: SnapshotMessage,
     groups: BTreeMap<Arc<str>, GroupHistory>,
@@ -171,7 +171,7 @@ fn take(lives: &mut BTreeMap<PlaceKey, Life>, entry: &CheckpointEntry) {
                 continue;
             }
             let (what, at, until) = match places.state {
-                // History before a snapshot of the index is gone; the snapshot has what it was doing then.
+                // The history before a snapshot of the index is deleted; the snapshot has the state at that time.
                 Some((state, since, until)) => (format!("was {}", state.replace('_', " ")), since, until),
                 None if entry.fields.iter().any(|(_, value)| value == "discarded") => {
                     ("discarded".to_string(), entry.happened_at, entry.until)

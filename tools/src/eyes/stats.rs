@@ -21,7 +21,7 @@ const HOUR: u64 = 3600;
 
 /// Draw histograms: sizes, ages, attempts, pop-to-ack times, redeliveries by hour
 ///
-/// Times and attempts are of what the checkpoint log still has: it forgets what a snapshot of the index made needless.
+/// Times and attempts are those of the records that the checkpoint log still has: snapshots of the index replace older ones.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The directory of the store

@@ -29,7 +29,7 @@ use crate::{Failure, Outcome, output, streams};
 /// A durable message store for shells and scripts.
 ///
 /// Messages are appended to topics. Consumers of a group pop them under a lease, and ack, nack or extend them by the
-/// receipt that pop prints. What is not acked in time is delivered again, and goes to the group's dead letters when it
+/// receipt that pop prints. What is not acked in time is delivered again, and is dead-lettered when it
 /// has used up its deliveries. `popstore work` does all of that for a command that is run once per delivery.
 ///
 /// Times are written as 250ms, 1.5s, 30s, 5m, 12h or 7d; a bare number is seconds.

@@ -1,6 +1,6 @@
 //! `FORMAT.md` held to the code: each example on the page is made from a fixed value and read back to it.
 //!
-//! The page's `bytes` blocks are the golden bytes. `name: hex` begins an example, lines without a name go on with it,
+//! The page's `bytes` blocks are the golden bytes. `name: hex` begins an example, lines without a name continue it,
 //! and `;` begins a remark. An example that nothing here makes fails, and so does a record kind without one.
 
 mod values;
