@@ -12,7 +12,7 @@ use crate::{Failure, Outcome, directory, output};
 
 /// Copy every message that can be read, and the groups' state, into a fresh store
 ///
-/// The store itself is not touched. Messages keep their queues and their order; behind a lost one they move up by one
+/// The store itself is not touched. Messages stay in their queues and their order; behind a lost one they move up by one
 /// place, and so do the places that groups hold. The fresh store does not accept receipts of the old one. Damage to the
 /// checkpoint log is reported as faults: those acts of consumers are lost, and messages may be delivered again.
 #[derive(Debug, clap::Args)]

@@ -11,7 +11,7 @@ use crate::clock::now;
 const PROBE_PAGE: [u8; 4096] = [1; 4096];
 const PROBE_PAGES: u64 = 256;
 const PROBE_FOR: Duration = Duration::from_millis(40);
-/// A store has come to rest when it dirtied nothing for so long; looked at so often at most.
+/// A store has come to rest when it dirtied nothing for this long; checked at most this often.
 const REST: Duration = Duration::from_millis(300);
 const LOOKS_MAX: u32 = 20;
 

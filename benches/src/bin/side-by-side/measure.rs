@@ -126,8 +126,8 @@ impl Bench<'_> {
         for round in 0..self.rounds {
             for turn in 0..entrants.len() {
                 let at = (turn + round) % entrants.len();
-                let tell = format!("{workload} {name}: round {}/{}, {}", round + 1, self.rounds, entrants[at].name);
-                self.bar.set_message(tell);
+                let state = format!("{workload} {name}: round {}/{}, {}", round + 1, self.rounds, entrants[at].name);
+                self.bar.set_message(state);
                 self.bar.tick();
                 let values = self.run_fresh(|dir| run(at, dir));
                 failures[at] += usize::from(values.is_none());

@@ -21,7 +21,7 @@ pub(crate) struct Held {
     pub(crate) touch: Duration,
 }
 
-/// Touches so much memory and gives back all but what keeps it here.
+/// Touches this much memory and gives back all but one page of each MiB, which holds the memory here.
 pub(crate) fn hold(gibibytes: u64) -> std::io::Result<Held> {
     let begun = now();
     let count = gibibytes * EACH_PER_GIB;

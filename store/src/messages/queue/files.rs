@@ -197,7 +197,7 @@ impl ConsumeQueue {
                 Some("retention was about to: the queue begins behind it")
             }
             Some(Name::Segment(file_first)) if file_first % self.per_file != 0 => {
-                Some("it begins where no file of so many entries does: the queue is made again from the log")
+                Some("no file with this number of entries begins there: the queue is rebuilt from the log")
             }
             _ => None,
         };

@@ -22,7 +22,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts one on a free port, which it is told with this option.
+    /// Starts one on a free port, which this option sets.
     pub(crate) fn start(mut command: Command, port_option: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = listener.local_addr().expect("it has an address").port();

@@ -47,7 +47,7 @@ pub(crate) fn run(scene: &Scene) -> Vec<Case> {
     cases
 }
 
-/// When the leases of so many messages can all end, if they are popped from now on.
+/// When the leases of this many messages can all end, if they are popped from now on.
 fn instant(contender: &dyn Contender, count: u64) -> Instant {
     let pops_a_second = if contender.class() == Class::Popstore { 400_000 } else { 25_000 };
     now() + Duration::from_secs(1) + Duration::from_micros(count * 1_000_000 / pops_a_second)
