@@ -104,7 +104,7 @@ impl Context {
         }
     }
 
-    /// Reports that a background task failed, unless the store is closed or poisoned: then everybody knows.
+    /// Reports that a background task failed, unless the store is closed or poisoned, which every call reports.
     pub(crate) fn emit_failure(&self, task: &'static str, done: Result<()>) {
         if let Err(error) = done
             && self.check().is_ok()

@@ -77,20 +77,20 @@ impl Display for Fault {
 /// The faults that a reader finds: opening stops at the first one, inspection continues.
 pub(crate) struct Faults {
     pub(crate) all: Vec<Fault>,
-    goes_on: bool,
+    collects: bool,
 }
 
 impl Faults {
     pub(crate) fn refused() -> Self {
-        Self { all: Vec::new(), goes_on: false }
+        Self { all: Vec::new(), collects: false }
     }
 
     pub(crate) fn collected() -> Self {
-        Self { all: Vec::new(), goes_on: true }
+        Self { all: Vec::new(), collects: true }
     }
 
-    pub(crate) fn go_on(&self) -> bool {
-        self.goes_on
+    pub(crate) fn collects(&self) -> bool {
+        self.collects
     }
 
     /// Whether none of them lies in this directory.
@@ -103,7 +103,7 @@ impl Faults {
     /// # Errors
     /// The reader stops at it.
     pub(crate) fn found(&mut self, fault: Fault) -> Result<()> {
-        let refused = if self.goes_on { Ok(()) } else { Err(fault.refused()) };
+        let refused = if self.collects { Ok(()) } else { Err(fault.refused()) };
         self.all.push(fault);
         refused
     }

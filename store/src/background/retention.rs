@@ -82,18 +82,18 @@ impl RetentionTask {
         let (mut base, mut begins) = (None, Firsts::new());
         for pair in segments.windows(2).take(SEGMENTS_MAX) {
             let (oldest, next) = (&pair[0], &pair[1]);
-            // The log rolls before a staged group is written: what cannot be read yet is neither counted nor deleted.
+            // The log rolls before a staged group is written: a segment that cannot be read yet is neither counted nor deleted.
             if engine.messages().log().written() < next.base {
                 break;
             }
-            let known = match self.know(engine, oldest, next) {
+            let known = match self.survey_oldest(engine, oldest, next) {
                 // The segments before it can be deleted first.
                 Err(_) if base.is_some() => break,
                 known => known?,
             };
             let Some(letters) = self.may_delete(engine, &known)? else { break };
             let moved = match move_on(engine, oldest, next.base, &known.firsts, letters) {
-                // The same; and it makes room for more.
+                // The same; deleting those makes room for more.
                 Err(_) if base.is_some() => false,
                 moved => moved?,
             };
@@ -106,7 +106,7 @@ impl RetentionTask {
         Ok(base.map(|base| (base, begins)))
     }
 
-    fn know(&mut self, engine: &Engine, segment: &Segment, next: &Segment) -> Result<Arc<Oldest>> {
+    fn survey_oldest(&mut self, engine: &Engine, segment: &Segment, next: &Segment) -> Result<Arc<Oldest>> {
         if let Some(known) = self.oldest.as_ref().filter(|known| known.base == segment.base) {
             return Ok(Arc::clone(known));
         }

@@ -76,7 +76,7 @@ impl Threads {
         for (name, body) in bodies {
             let its = Arc::clone(engine);
             let builder = std::thread::Builder::new().name(format!("popstore-{name}"));
-            match builder.spawn(move || live(&its, name, body)) {
+            match builder.spawn(move || run(&its, name, body)) {
                 Ok(started) => threads.0.push(started),
                 Err(source) => {
                     // Closing appends one more record, and no thread makes room for it.
@@ -98,7 +98,7 @@ impl Threads {
 }
 
 /// Runs the work of a thread. A panic in it poisons the store.
-fn live(engine: &Engine, name: &'static str, body: impl FnOnce(&Engine)) {
+fn run(engine: &Engine, name: &'static str, body: impl FnOnce(&Engine)) {
     if catch_unwind(AssertUnwindSafe(|| body(engine))).is_err() {
         engine.give_up(&format!("the thread {name:?} panicked"));
     }

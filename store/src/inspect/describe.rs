@@ -35,8 +35,8 @@ impl Names {
                 entry.field("topic", name);
                 let extents: Vec<String> =
                     part.queues.iter().map(|extent| format!("{}..{}", extent.first.0, extent.end.0)).collect();
-                if part.goes_on > 0 {
-                    entry.field("from", part.goes_on - 1);
+                if part.from > 0 {
+                    entry.field("from", part.from - 1);
                 }
                 entry.field("queues", extents.join(" "));
             }

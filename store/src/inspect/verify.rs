@@ -101,7 +101,7 @@ impl Snapshot {
             gaps: false,
         };
         for (id, topic) in &self.contents.topics {
-            verify.sequence.know(*id, &topic.name, topic.queues.count(), std::iter::empty());
+            verify.sequence.add_known(*id, &topic.name, topic.queues.count(), std::iter::empty());
         }
         self.faults.iter().for_each(|fault| verify.report(fault.clone()));
         let (commit, checkpoint) = (self.commit_extent(), self.checkpoint_extent());

@@ -63,7 +63,7 @@ impl Unrecovered {
     pub(crate) fn find(dir: PathBuf, kind: LogKind, store: u128, faults: &mut Faults) -> Result<Self> {
         let mut log = Self::empty(dir, kind, store);
         let bases = match log.list() {
-            Err(Error::Io { source, .. }) if is_gone(&source) && faults.go_on() => {
+            Err(Error::Io { source, .. }) if is_gone(&source) && faults.collects() => {
                 faults.found(Fault::new(&log.dir, 0, "2", "the directory of a log", "none"))?;
                 return Ok(log);
             }
@@ -79,7 +79,7 @@ impl Unrecovered {
         }
         // What these hold means nothing, but opening refuses what it cannot remove before it changes anything.
         for path in log.unfinished.iter().chain(&log.spares).filter(|path| path.is_dir() && !path.is_symlink()) {
-            if !faults.go_on() {
+            if !faults.collects() {
                 return Err(std::io::Error::from(ErrorKind::IsADirectory)).at("remove", path);
             }
             faults.found(Fault::new(path, 0, "2", "a file", "a directory"))?;
@@ -140,7 +140,7 @@ impl Unrecovered {
                 let Some(window) = Window::open(path, base, self.seed)? else { return Ok(false) };
                 unreadable(window.len(), window.data_bytes())
             }
-            Err(Error::Io { source, .. }) if faults.go_on() => {
+            Err(Error::Io { source, .. }) if faults.collects() => {
                 faults.found(Fault::new(path, 0, "4", "a segment that can be read", source))?;
                 unreadable(0, 0)
             }

@@ -251,7 +251,7 @@ impl Walk {
                 WalkStep::Frame(..) => continue,
                 WalkStep::Removed => {
                     self.found.disturbed = true;
-                    if faults.go_on() {
+                    if faults.collects() {
                         continue;
                     }
                     (self.log.missing(self.found.end, "10.7", "a segment"), true)
@@ -260,7 +260,7 @@ impl Walk {
                 WalkStep::Tail(fault) => (fault, false),
             };
             // Each generation is in the file `store` before its first record is written.
-            if let Some(later) = self.found.too_late.filter(|_| !faults.go_on()) {
+            if let Some(later) = self.found.too_late.filter(|_| !faults.collects()) {
                 let known = format!("{}, as the file \"store\" says", self.generation_max);
                 let what = format!("generation {later} is later than {known}: that file is older than the log");
                 return Err(Error::corrupt(&fault.path, fault.offset, what));

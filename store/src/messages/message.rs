@@ -185,7 +185,7 @@ impl<'l> Reader<'l> {
         let frame = self.log.frame(bytes, position)?;
         let record = match CommitRecord::decode(&frame) {
             Ok(CommitRecord::Message(record)) => record,
-            Ok(_) => return Err(self.log.damaged(position, "the record is no message")),
+            Ok(_) => return Err(self.log.damaged(position, "the record is not a message")),
             Err(rule) => return Err(self.log.damaged(position, rule)),
         };
         let base = bytes.as_ptr() as usize;

@@ -117,14 +117,14 @@ impl FoundMessages {
     fn marked(replay: &Replay, start: u64, faults: &Faults) -> Self {
         let mark = replay.mark.commit;
         // Where messages may be missing behind the mark, its names are right all the same.
-        let has_gap = faults.go_on() && start > mark;
+        let has_gap = faults.collects() && start > mark;
         let sequence = Sequence::beginning_at(if has_gap { start } else { 0 });
-        let entries_left = if faults.go_on() { ENTRIES_MAX } else { usize::MAX };
+        let entries_left = if faults.collects() { ENTRIES_MAX } else { usize::MAX };
         let mut messages = Self { mark: mark.max(start), sequence, entries_left, ..Self::default() };
         for (topic, marked) in &replay.mark.topics {
             let ends = marked.queues.iter().zip(0..).map(|(extent, queue)| (queue, extent.end.0));
             let count = marked.queues.len() as u32;
-            messages.sequence.know(*topic, &marked.name, count, ends.filter(|_| !has_gap));
+            messages.sequence.add_known(*topic, &marked.name, count, ends.filter(|_| !has_gap));
             let mut queues = Sparse::default();
             queues.grow(count);
             for (queue, extent) in (0..).zip(&marked.queues).filter(|(_, extent)| **extent != Extent::default()) {

@@ -110,7 +110,10 @@ fn find(dir: &Path, kind: LogKind, identity: Identity, faults: &mut Faults) -> R
 }
 
 fn next_generation(dir: &Path, identity: Identity) -> Result<u32> {
-    identity.generation.checked_add(1).ok_or_else(|| Error::format(dir, "it was opened too often"))
+    identity
+        .generation
+        .checked_add(1)
+        .ok_or_else(|| Error::format(dir, "it cannot be opened again: its generation is the largest number there is"))
 }
 
 /// Opens the store in a directory that is locked.

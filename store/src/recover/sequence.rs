@@ -57,7 +57,13 @@ impl Sequence {
     }
 
     /// Takes in a topic that is known from elsewhere, with the ends of its queues.
-    pub(crate) fn know(&mut self, topic: TopicId, name: &str, queues: u32, ends: impl Iterator<Item = (u32, u64)>) {
+    pub(crate) fn add_known(
+        &mut self,
+        topic: TopicId,
+        name: &str,
+        queues: u32,
+        ends: impl Iterator<Item = (u32, u64)>,
+    ) {
         let name: Arc<str> = name.into();
         let ends = ends.map(|(queue, end)| (queue, End { next: Some(end), gaps: 0 })).collect();
         self.by_name.insert(Arc::clone(&name), topic);

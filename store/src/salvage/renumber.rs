@@ -41,7 +41,7 @@ impl Readable {
         let mut walk = snapshot.walk_in(snapshot.home(), StoreLog::Commit, 0)?;
         let mut sequence = Sequence::beginning_at(snapshot.commit_extent().0);
         for (id, topic) in snapshot.topic_states() {
-            sequence.know(*id, &topic.name, topic.queues.count(), std::iter::empty());
+            sequence.add_known(*id, &topic.name, topic.queues.count(), std::iter::empty());
         }
         let mut end = snapshot.commit_extent().1;
         let mut batches = Batches::default();

@@ -280,7 +280,7 @@ fn seen<T>(hook: Option<&dyn Hook>, event: Event<'_>, act: impl FnOnce() -> io::
     Ok(done)
 }
 
-/// The permissions of a directory whose files have these: who may read them may search it.
+/// The permissions of a directory whose files have these: whoever may read them may search it.
 fn dir_mode(mode: u32) -> u32 {
     mode | (mode & 0o444) >> 2
 }
@@ -294,7 +294,7 @@ impl StoreFile {
     /// Opens a file only to read it, without a [`Disk`]. To open a pipe would wait for its writer.
     pub(crate) fn read_only(path: PathBuf) -> io::Result<Self> {
         if !fs::symlink_metadata(&path)?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
         Ok(Self { file: File::open(&path)?, path })
     }

@@ -39,7 +39,7 @@ pub(crate) fn may_map_more() -> io::Result<()> {
 }
 
 fn too_many() -> io::Error {
-    io::Error::other("too many segments; longer ones, or retention, make them fewer")
+    io::Error::other("too many segments; use longer ones, or a retention rule")
 }
 
 /// The right to one map (6).
@@ -168,7 +168,7 @@ impl Beside {
             let end = (at + len).min(self.0.len()) / PAGE_MAX * PAGE_MAX;
             if at < end {
                 // SAFETY: the map is shared, so its pages are those of the file (1), and hold what was stored. Nothing is
-                // stored there again (3), nor before; who reads has another map.
+                // stored there again (3), nor before; readers have another map.
                 let _ = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, at, end - at) };
             }
         }

@@ -12,7 +12,7 @@ impl Published {
 
     /// Lets readers see everything before `through`, which was written before this call.
     pub(crate) fn publish(&self, through: usize) {
-        // Only one thread publishes, so nobody comes between.
+        // Only one thread publishes, so no other store comes in between.
         if self.is_before(through) {
             self.0.store(through, Ordering::Release);
         }

@@ -51,7 +51,7 @@ impl DeadLetters {
         Ok(Self { handle: Arc::clone(handle), topic, moved: moved.into_iter(), next, end, finished: None })
     }
 
-    /// Whether a letter waits for somebody. To ask for a block is to ask every group, so that is done once.
+    /// Whether some group has not finished with a letter. A block is asked for once, since that asks every group.
     fn is_listed(&mut self, queue: QueueId, index: QueueIndex) -> bool {
         let consumers = self.handle.engine.consumers();
         let known = self.finished.filter(|(block, _)| *block == index.block());

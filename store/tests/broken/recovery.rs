@@ -317,8 +317,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/log/walk.rs",
-            right: "if let Some(later) = self.found.too_late.filter(|_| !faults.go_on()) {",
-            wrong: "if let Some(later) = self.found.too_late.filter(|_| !faults.go_on() && !BROKEN) {",
+            right: "if let Some(later) = self.found.too_late.filter(|_| !faults.collects()) {",
+            wrong: "if let Some(later) = self.found.too_late.filter(|_| !faults.collects() && !BROKEN) {",
         }],
         caught_by: ("spec", "rules_of_files::a_file_store_that_is_older_than_a_log_is_refused"),
         told: "older than the log",

@@ -81,7 +81,7 @@ pub(crate) fn free_name(path: &Path) -> Result<PathBuf> {
             taken => taken.at("inspect", Path::new(&name)).map(|_| ())?,
         }
     }
-    Err(Error::format(path, "it is in the way, and so is everything that was put aside for it"))
+    Err(Error::format(path, "it is in the way, and every name that it could be moved to is taken"))
 }
 
 /// Whether it is what it should be.

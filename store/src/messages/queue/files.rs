@@ -194,7 +194,7 @@ impl ConsumeQueue {
         // They are named like segments: by a number.
         let why = |path: &PathBuf| match Name::of(path) {
             Some(Name::Segment(file_first)) if file_first.saturating_add(self.per_file) <= first => {
-                Some("retention was about to: the queue begins behind it")
+                Some("retention was about to delete it: the queue begins behind it")
             }
             Some(Name::Segment(file_first)) if file_first % self.per_file != 0 => {
                 Some("no file with this number of entries begins there: the queue is rebuilt from the log")
