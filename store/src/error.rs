@@ -42,8 +42,8 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// Bytes that were durable are not what was written. Nothing was changed on disk. [`crate::inspect::Snapshot`] and
-    /// the command `store-inspect` still read what is whole, and salvage it.
+    /// Durable bytes are not those that were written. Nothing was changed on disk. [`crate::inspect::Snapshot`] and
+    /// the command `store-inspect` still read and salvage the undamaged part.
     #[error(
         "{path:?} is damaged at byte {offset}: {found}{}; store-inspect reads and salvages what is whole",
         in_message(message)

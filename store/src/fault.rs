@@ -1,4 +1,4 @@
-//! A place of a store that is not what was written, as facts: where, which rule, expected, found.
+//! A place of a store whose bytes are wrong, as facts: where, which rule, expected, found.
 
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::Rule;
 use crate::format::frame::{Frame, Seed};
 
-/// A place of a store that is not what was written.
+/// A place of a store whose bytes are not those that were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fault {
@@ -98,7 +98,7 @@ impl Faults {
         self.all.iter().all(|fault| !fault.path.starts_with(dir))
     }
 
-    /// Takes note of a fault.
+    /// Notes a fault.
     ///
     /// # Errors
     /// The reader stops at it.

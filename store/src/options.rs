@@ -25,7 +25,7 @@ pub enum Durability {
     /// Before the call returns: nothing acknowledged is ever lost. Callers that wait share one sync.
     #[default]
     SyncEach,
-    /// A power cut may lose what was acknowledged less than this long, plus one sync, before; a killed process loses
+    /// A power cut may lose operations acknowledged less than this long, plus one sync, before; a killed process loses
     /// nothing.
     SyncEvery(Duration),
     /// A power cut may lose what the operating system had not written by itself; a killed process loses nothing.
@@ -148,7 +148,7 @@ impl Options {
     }
 
     /// How much room for messages to prepare ahead, on disk and in memory, at most 64 segments: a burst of half of it
-    /// never waits. By default it grows with the load: a quarter of what was appended since the store was
+    /// never waits. By default it grows with the load: a quarter of the bytes appended since the store was
     /// opened, 1 MiB to a segment.
     #[must_use]
     pub fn ready_bytes(mut self, bytes: u64) -> Self {

@@ -48,7 +48,7 @@ pub enum Failure {
     /// Only a part was done.
     #[error("stopped after {done}")]
     Partly {
-        /// What was done, and stays done.
+        /// The part that was done, and stays done.
         done: String,
         /// Why the rest was not.
         source: Box<Failure>,
@@ -122,7 +122,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The failure of what came after a part that was done; `count` says how much that was.
+    /// This failure, after a part that was done; `count` is how much that was.
     fn after(self, count: u64, done: impl FnOnce() -> String) -> Self {
         if count == 0 { self } else { Self::Partly { done: done(), source: Box::new(self) } }
     }

@@ -31,7 +31,7 @@ pub(super) struct Ages {
 struct SegmentTimes {
     first: Time,
     last: Time,
-    /// What is not counted between them.
+    /// The time between them that is not counted.
     pauses: Duration,
     /// The earliest of them, each put off by the pauses behind it.
     earliest: Time,
@@ -47,7 +47,7 @@ impl SegmentTimes {
     }
 }
 
-/// What is not counted of the time between two messages.
+/// The part of the time between two messages that is not counted.
 fn pause(before: Time, at: Time, after: Duration) -> Duration {
     Some(at.since(before)).filter(|pause| *pause > after).unwrap_or_default()
 }

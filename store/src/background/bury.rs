@@ -126,7 +126,7 @@ impl Engine {
         let topic = self.messages().make_topic(&name, 1, room)?;
         let buried_at = self.context().now();
         let log = self.messages().log();
-        // Order matters: what has its letter already, or was given up meanwhile, is no longer at its limit then.
+        // Order matters: a message that has its letter already, or was given up meanwhile, is no longer at its limit then.
         self.record_settlements()?;
         let letters = self.still_to_bury(letters);
         if letters.is_empty() {

@@ -21,7 +21,7 @@ use crate::options::{Durability, Options};
 const FLUSHERS: usize = 16;
 const QUEUES_EACH_MIN: usize = 16;
 /// A mark syncs a file of every queue: with more queues than the first number marks are rarer, by the second number
-/// at most, since what lies behind the last one is read again at open.
+/// at most, since the log behind the last one is read again at open.
 const QUEUES_MAX: u64 = 128;
 const TIMES_MAX: u64 = 16;
 /// When nothing is appended, this part of the distance between two marks is enough for one, but at least this many bytes.
@@ -83,7 +83,7 @@ impl Marks {
         if place <= pace.last { Ok(()) } else { self.mark(engine, || place).map(|_| ()) }
     }
 
-    /// The end of the commit log, if a mark there is worth its syncs as soon as nothing is appended. What is appended
+    /// The end of the commit log, if a mark there is worth its syncs as soon as nothing is appended. An append
     /// meanwhile wakes maintenance when a mark is due, or when retention has something to delete.
     pub(crate) fn worth_a_mark(&self, engine: &Engine) -> Option<u64> {
         let (log, options, pace) = (engine.messages().log(), &engine.context().options, pace(engine));
@@ -152,7 +152,7 @@ impl Marks {
             return Ok(None);
         }
         engine.messages().log().sync_through(place)?;
-        // Files may hold more by now than the last mark says. What lies behind this one is read again.
+        // Files may hold more by now than the last mark says. The log behind this one is read again.
         let mut ends = BTreeMap::new();
         for (topic, _, queues) in last.topics {
             ends.extend(queues.iter().zip(0..).map(|(extent, queue)| (QueueId { topic, queue }, extent.end)));

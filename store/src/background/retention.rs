@@ -68,7 +68,7 @@ impl RetentionTask {
                 let queue = engine.messages().topics().queue(id);
                 queue.map_or(Ok(()), |queue| forget_letters(engine, &queue, first))?;
             }
-            // What is left is for the next round: the other tasks come between.
+            // More segments are for the next round: the other tasks come in between.
             let _ = engine.context().wakes.maintain.try_send(());
         }
         Ok(())
@@ -156,7 +156,7 @@ fn forget_letters(engine: &Engine, queue: &ConsumeQueue, first: QueueIndex) -> R
     let moved = relocated.filter(|index| consumers.index().is_redriven(queue.id, *index));
     let runs = Gathered::all(moved.map(|index| Run::one(queue.id, index, 0)));
     let runs_max = engine.ledger().runs_max();
-    // As far as one record can name what was moved on; the rest of the letters are forgotten later.
+    // As many as one record can name; the rest of the letters are forgotten later.
     let (runs, first) = match runs.get(runs_max) {
         Some(next) => (&runs[..runs_max], QueueIndex::of_block(next.block)),
         None => (&runs[..], first),
@@ -167,7 +167,7 @@ fn forget_letters(engine: &Engine, queue: &ConsumeQueue, first: QueueIndex) -> R
     engine.make_records_durable(written.end)
 }
 
-/// What can be read of a segment up to the first frame that is damaged, and where that is or the segment ends.
+/// The readable part of a segment up to the first damaged frame, and where that frame lies or the segment ends.
 fn survey(engine: &Engine, segment: &Segment) -> Result<(Oldest, u64)> {
     let (mut firsts, mut newest, mut appended) = (Firsts::new(), None, None);
     let mut end = segment.base + SEGMENT_HEADER as u64;
@@ -189,7 +189,7 @@ fn survey(engine: &Engine, segment: &Segment) -> Result<(Oldest, u64)> {
     Ok((Oldest { base: segment.base, firsts, newest, appended }, end))
 }
 
-/// The first index of each queue whose message lies behind what cannot be read of a segment, by the queues' entries;
+/// The first index of each queue whose message lies behind the unreadable part of a segment, by the queues' entries;
 /// nothing where these are not borne out by the messages there, or by those that could be read before.
 fn firsts_at(engine: &Engine, unreadable: Range<u64>, read: &Firsts) -> Result<Option<Firsts>> {
     let mut firsts = Firsts::new();

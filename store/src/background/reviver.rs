@@ -18,7 +18,7 @@ impl Engine {
         let next_due = self.revive_all();
         let end = self.ledger().log().appended();
         if end > before {
-            // What was decided is as durable as anything else, so that a backoff does not start over after a kill. A
+            // The decisions are as durable as anything else, so that a backoff does not start over after a kill. A
             // failure poisons the store, and every writer gets the error.
             let _ = self.make_records_durable(end);
         }
@@ -65,7 +65,7 @@ impl Engine {
         let ended = ended.map(|(_, written)| (written.poppable, consumers.take_burials(now, BLOCKS_MAX)));
         drop(consumers);
         self.messages().raise(visible);
-        // After a failure some leases may have ended all the same; what has no record stays due.
+        // After a failure some leases may have ended all the same; those without a record stay due.
         let (poppable, burials) = ended.inspect_err(|_| self.messages().raise_all())?;
         self.messages().raise(poppable);
         Ok(burials)

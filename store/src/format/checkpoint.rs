@@ -57,7 +57,7 @@ pub(crate) enum CheckpointRecord<'a> {
     Opened { generation: u32, at: Time, sync_each: bool },
     /// The store was closed in order: both logs are durable up to here.
     Closed { commit: u64 },
-    /// The commit log starts here; what lies before it may be deleted.
+    /// The commit log starts here; segments before it may be deleted.
     CommitStart { base: u64 },
 }
 

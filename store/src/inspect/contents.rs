@@ -16,7 +16,7 @@ use crate::messages::is_for_letters;
 use crate::recover::{EMPTY, FoundQueue, FoundStore, FoundTopic};
 use crate::verbs::stats::{GroupStats, counted_topics};
 
-/// What is known of a store.
+/// The contents of a store.
 #[derive(Default)]
 pub(super) struct Contents {
     pub(super) consumers: Consumers,
@@ -27,7 +27,7 @@ pub(super) struct Contents {
     pub(super) commit: (u64, u64, u64),
     pub(super) checkpoint: (u64, u64, u64),
     pub(super) mark: u64,
-    /// Where the commit log begins, or will when what lies before is deleted.
+    /// Where the commit log begins, or will when the segments before are deleted.
     pub(super) commit_start: u64,
     /// The largest generation among the records.
     pub(super) generation: u32,

@@ -1,7 +1,7 @@
 //! One message by its place or its offset, by way of the consume queue; and the queue's entries themselves.
 //!
 //! An entry is believed only if it leads to the message of its place. When it does not, the commit log
-//! is read once for that queue, and what was found there is used from then on.
+//! is read once for that queue, and the places found there are used from then on.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ const OPEN_MAX: usize = 32;
 /// How many bytes of a queue file are read at once.
 const CHUNK: usize = 512 * ENTRY;
 
-/// An entry of a consume queue, with what lies where it leads to.
+/// An entry of a consume queue, with the message that it leads to.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct QueueEntry {
@@ -295,7 +295,7 @@ impl Lookup<'_> {
     /// Where a queue without files begins by now.
     fn first_now(&mut self, queue: QueueId) -> Result<u64> {
         if self.firsts.is_none() {
-            // Order matters: what was deleted before the files were listed is known to have been deleted after it.
+            // Order matters: the files are listed before the store is read again, so that each deletion that the lists show is known.
             let snapshot = self.snapshot;
             snapshot.used_queues().try_for_each(|queue| self.list_files(queue))?;
             let without = self.files.iter().filter(|(_, files)| files.is_empty()).map(|(queue, _)| *queue);

@@ -104,7 +104,7 @@ impl StoreLog {
 /// # Ok(()) }
 /// ```
 pub struct Snapshot {
-    /// The directory as it was given, for the paths of what is reported.
+    /// The directory as it was given, for the paths in reports.
     dir: PathBuf,
     /// The same, whatever the working directory is by now.
     home: PathBuf,
@@ -279,7 +279,7 @@ impl Snapshot {
         self.contents.consumers.index().finished(QueueId { topic, queue: 0 }, index.block()) & index.bit() != 0
     }
 
-    /// The files of a log as they are now; what is wrong with them is among the faults already.
+    /// The files of a log as they are now; their faults are among those of the snapshot already.
     fn log(&self, dir: &Path, log: LogKind) -> Result<Unrecovered> {
         Unrecovered::find(dir.join(log.name()), log, self.identity.id, &mut Faults::collected())
     }

@@ -23,8 +23,8 @@ impl Snapshot {
 }
 
 /// The first messages of queues by now: the store's owner may have deleted some since the snapshot was taken. Reads the
-/// store once more, so it is called once for all queues, after their files were listed: what is missing from a list and
-/// lies before these was deleted in order.
+/// store once more, so it is called once for all queues, after their files were listed: files that are missing from a list
+/// and lie before these were deleted in order.
 pub(super) fn firsts_now(snapshot: &Snapshot, queues: impl IntoIterator<Item = QueueId>) -> HashMap<QueueId, u64> {
     let Ok(now) = Snapshot::open(&snapshot.home) else { return HashMap::new() };
     queues.into_iter().filter_map(|id| Some((id, now.contents.queue(id)?.first))).collect()
@@ -47,7 +47,7 @@ pub(super) fn entries_per_file(snapshot: &Snapshot) -> Result<u64> {
 /// The files of a queue by the index of their first entry.
 pub(super) fn list(dir: PathBuf) -> Result<BTreeMap<u64, PathBuf>> {
     let mut files = BTreeMap::new();
-    // Neither a link nor what is no file is followed: opening makes the queue again without it.
+    // Nothing but a file is read, and no link is followed: opening rebuilds the queue without it.
     if !std::fs::symlink_metadata(&dir).is_ok_and(|it| it.is_dir()) {
         return Ok(files);
     }

@@ -24,7 +24,7 @@ const CHUNK: usize = 512 * ENTRY;
 const CHUNKS_MAX: usize = 1024;
 const TELL_EVERY: u64 = 1 << 22;
 
-/// What was checked.
+/// The result of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {
@@ -65,7 +65,7 @@ struct Verify<'s, 't> {
     gaps: bool,
 }
 
-/// What is known of a queue so far.
+/// The state of a queue's check so far.
 #[derive(Default)]
 struct QueueCheck {
     /// The first message seen, and the one that must come next.

@@ -11,7 +11,7 @@ use crate::format::frame::{self, END_FRAME, LEAD, LogKind};
 use crate::format::header::SEGMENT_HEADER;
 use crate::primitives::{Hold, unpoisoned};
 
-/// What fits into a segment of `capacity` bytes at most.
+/// The most bytes that fit into a segment of `capacity` bytes.
 pub(crate) fn room_max(capacity: u64) -> u64 {
     capacity.saturating_sub((SEGMENT_HEADER + END_FRAME) as u64)
 }
@@ -21,7 +21,7 @@ pub(crate) fn room_max(capacity: u64) -> u64 {
 pub(crate) struct Appender<'a> {
     log: &'a Log,
     head: MutexGuard<'a, Head>,
-    /// A frame without what is copied straight into the log.
+    /// A frame without the part that is copied straight into the log.
     front: Vec<u8>,
     /// The place of the next frame, and the end of the room that was asked for.
     position: u64,
@@ -120,7 +120,7 @@ impl Log {
         head = unpoisoned(self.room.wait(head));
         head.waiting -= 1;
         match head.refused.take_if(|(before, _)| *before >= asked) {
-            // What was refused may be room for more than this.
+            // The refusal may have been for more room than this.
             Some((_, refused)) if !head.has_room(bytes, left) => {
                 head.wanted = WantedRoom::default();
                 Err(refused)
@@ -196,7 +196,7 @@ impl Head {
         }
     }
 
-    /// What was put before `end` is part of the log.
+    /// The bytes that were put before `end` are part of the log.
     fn publish(&mut self, end: u64) {
         if let Some(map) = &mut self.map {
             map.publish((end - self.segment.base) as usize);
@@ -263,7 +263,7 @@ impl Appender<'_> {
 }
 
 impl Drop for Appender<'_> {
-    /// Frames that are in the file, or about to be, and not in the log: what is appended next would lie across them.
+    /// Frames that are in the file, or about to be, and not in the log: the next frames would lie across them.
     fn drop(&mut self) {
         if self.position > self.head.end {
             let left = std::io::Error::other("an append ended half-way");

@@ -93,7 +93,7 @@ impl Walk {
         Ok(rest)
     }
 
-    /// Moves to the segment behind the present one, which ended in order. Returns what is wrong when there is none.
+    /// Moves to the segment behind the present one, which ended in order. Returns the fault when there is none.
     pub(super) fn enter_next(&mut self) -> Result<Option<Fault>> {
         if self.at + 1 == self.log.files.len() {
             // It may have been made since.
@@ -114,7 +114,7 @@ impl Walk {
         Ok(self.over.then(|| self.log.missing(here, "10.8", "the segment behind an End frame")))
     }
 
-    /// What is wrong when the walk ends where a segment does: the next one is made before a log continues there.
+    /// The fault when the walk ends where a segment does: the next one is made before a log continues there.
     pub(super) fn end_of_segment(&mut self) -> Option<Fault> {
         let last = self.log.files.get(self.at).filter(|file| !self.over && self.at_end_of(file))?;
         self.over = true;

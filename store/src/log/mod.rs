@@ -8,7 +8,7 @@
 //! - **mapped** (all others): frames are stored through the map and survive the process at once; syncs come later.
 //!
 //! Three marks only move forward: `written <= appended`, and `durable`, which lies at most where the head begins when
-//! that is further. What is written can be read, what is durable has outlived a sync, what is appended has its place.
+//! that is further. Written frames can be read, durable ones have outlived a sync, appended ones have their place.
 
 mod append;
 mod judge;
@@ -217,17 +217,17 @@ struct StagedFrames {
 }
 
 impl Log {
-    /// The end of what has a place in the log.
+    /// The end of the frames that have a place in the log.
     pub(crate) fn appended(&self) -> u64 {
         self.appended.load(Ordering::Acquire)
     }
 
-    /// The end of what can be read.
+    /// The end of the frames that can be read.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Ordering::Acquire)
     }
 
-    /// The end of what outlives a power cut.
+    /// The end of the frames that outlive a power cut.
     pub(crate) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
     }

@@ -16,7 +16,7 @@ use crate::segment::{Beside, Disk, StoreFile, WriteMap};
 
 const STEP_MIN: u64 = 1 << 20;
 const STEP_MAX: u64 = 64 << 20;
-/// What is made at once, at its own multiples.
+/// The bytes that are made at once, at multiples of that.
 pub(super) const FILL: u64 = 1 << 21;
 /// How much of it is written at once: short, so that neither readers nor syncs wait behind it; and small enough that the
 /// system need not search for huge pages, which are quick only while it has some at hand.
@@ -28,7 +28,7 @@ const CHECK_EVERY_MAX: u64 = 1 << 14;
 const CHECKPOINT_STEP: u64 = 2 * PIECE;
 static ZEROES: [u8; PIECE as usize] = [0; PIECE as usize];
 
-/// What is filled next: a piece of one segment.
+/// The next piece to fill, of one segment.
 struct Piece {
     segment: Arc<Segment>,
     map: Option<Beside>,

@@ -41,7 +41,7 @@ impl Log {
     /// The frame in bytes of this log.
     ///
     /// # Errors
-    /// It is not what was written.
+    /// The bytes are not those that were written.
     #[inline(always)]
     pub(crate) fn frame<'a>(&self, bytes: &'a [u8], position: u64) -> Result<Frame<'a>> {
         Frame::decode(bytes, position, self.seed).map_err(|rule| self.damaged(position, rule))

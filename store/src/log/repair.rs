@@ -3,12 +3,13 @@
 //! Order matters, since a crash may come between any two steps and the next open must find the same end:
 //!
 //! 0. the names in the directory are synced: whoever was here before may have been killed between a change of a name and
-//!    the sync of it, and what is built on the name from here on must not be lost with it;
+//!    the sync of it, and later records that depend on the name must not be lost with it;
 //! 1. the first bytes behind the end are zeroed and synced, so that nothing leads beyond it any more;
 //! 2. later segments are removed or become spares, newest first; those that hold nothing stay, to be used next;
 //! 3. everything else behind the end is zeroed;
-//! 4. what is not proven durable is written again before the first sync (`rewrite`). That sync is part of opening; where no append
-//!    promises to be durable (`Durability::Buffered`) it is the first work of `background::maintenance`, and appends do not wait.
+//! 4. bytes that are not proven durable are written again before the first sync (`rewrite`). That sync is part of opening;
+//!    where no append promises to be durable (`Durability::Buffered`) it is the first work of `background::maintenance`, and
+//!    appends do not wait for it.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
@@ -38,7 +39,7 @@ pub(crate) enum Fate {
     /// It lies before the end of the log.
     #[default]
     Stays,
-    /// The log ends in it, and what lies behind the end is wiped.
+    /// The log ends in it, and the bytes behind the end are wiped.
     Ends,
     /// It holds nothing and is the next one.
     Waits,
@@ -174,7 +175,7 @@ impl Unrecovered {
         Segment::new(disk, file, *base, *capacity, end, *is_written)
     }
 
-    /// Zeroes what is not zero. Returns whether there was any.
+    /// Zeroes the bytes that are not zero. Returns whether there were any.
     fn wipe(&self, disk: &Disk, file: &StoreFile, from: u64, end: u64) -> Result<bool> {
         let mut block = vec![0; BLOCK];
         let (mut at, mut wiped) = (from, false);
@@ -193,8 +194,8 @@ impl Unrecovered {
 }
 
 impl Segment {
-    /// The ends of the room and of the space that a segment is found with, behind `end`. What is stored there must have its
-    /// space, and files may have been copied without that of their zeroes. Where a write of the zeroes may have failed they
+    /// The ends of the room and of the space that a segment is found with, behind `end`. Frames that are stored there must
+    /// have their space, and files may have been copied without that of their zeroes. Where a write of zeroes may have failed they
     /// are made afresh (`rewrite`): all but those in the page of the end, which are as durable as that.
     fn room(&self, disk: &Disk, end: u64, was_closed: bool) -> Result<(u64, u64)> {
         let file = self.file(disk).at("open", &self.path)?;

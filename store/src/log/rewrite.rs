@@ -68,7 +68,7 @@ impl Log {
         self.copy(old, &file, SEGMENT_HEADER as u64, copied)?;
         disk.sync_file(&file).at("sync", unnamed)?;
         let mut head = self.head.hold();
-        // What was appended since is not durable yet, in either file.
+        // Frames that were appended since are not durable yet, in either file.
         let end = old.map.published() as u64;
         self.copy(old, &file, copied, end)?;
         let mut new = Segment::new(disk, file, old.base, old.capacity, end, shape.staged)?;

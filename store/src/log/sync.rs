@@ -51,7 +51,7 @@ impl Log {
     /// Returns when everything before `end` is durable.
     ///
     /// # Errors
-    /// A write or sync failed, now or before; then nothing is known about what lies behind the durable mark.
+    /// A write or sync failed, now or before; then the state of the bytes behind the durable mark is unknown.
     pub(crate) fn sync_through(&self, end: u64) -> Result<()> {
         if self.durable() >= end {
             return Ok(());
@@ -136,7 +136,7 @@ impl Log {
             (head.segment.base, std::mem::take(&mut head.outlived))
         };
         // Order matters: the system protects each page that it writes from stores through a map, and interrupts the appender's
-        // core for that. What is not mapped any more needs no protection.
+        // core for that. Pages that are no longer mapped need no protection.
         drop(outlived);
         let (from, target) = (self.durable(), if end <= head_base { head_base } else { self.written() });
         for segment in self.segments() {
@@ -156,8 +156,8 @@ impl Log {
         Ok(())
     }
 
-    /// Syncs a part of the segment that is appended to, and not what lies ready in it: a sync costs the appender a page
-    /// fault for each page that it comes to next.
+    /// Syncs a part of the segment that is appended to, but not the room that is ready in it: a sync costs the appender a
+    /// page fault for each page that it comes to next.
     fn sync_part(&self, segment: &Segment, map: &Beside, part: Range<u64>) -> Result<()> {
         let (at, len) = ((part.start - segment.base) as usize, (part.end - part.start) as usize);
         self.or_poison(segment, self.disk.sync_range(&segment.path, map, at, len))?;

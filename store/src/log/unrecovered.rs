@@ -56,7 +56,7 @@ pub(crate) struct SegmentFile {
 }
 
 impl Unrecovered {
-    /// Lists and describes the files of a log. Adds what is wrong with them to `faults`.
+    /// Lists and describes the files of a log. Adds their faults to `faults`.
     ///
     /// # Errors
     /// A segment is of a newer format; what `faults` refuses.

@@ -1,4 +1,4 @@
-//! The one way to read a log: a walk over its frames, which finds the log's end and what is damaged before it.
+//! The one way to read a log: a walk over its frames, which finds the log's end and the damage before it.
 //!
 //! A frame that is not valid is damage when it is proven durable (FORMAT.md, recovery rule 4); then the walk continues at
 //! the next valid frame. Otherwise it is the log's torn tail, or what a writer is about to write, and the walk is over.
@@ -63,7 +63,7 @@ pub(crate) struct FoundLog {
     pub(crate) tail_bytes: u64,
     /// How many segments behind that of the end are made and hold nothing yet.
     pub(crate) blank: usize,
-    /// What is there instead of the next frame.
+    /// Why the bytes there are not the next frame.
     pub(crate) tail: Option<Rule>,
     /// The generation of the last record.
     pub(crate) generation: u32,
@@ -236,10 +236,10 @@ impl Walk {
         self.base().saturating_add(self.offset)
     }
 
-    /// Walks through to the end. `visit` gets each step, `faults` what is wrong.
+    /// Walks to the end. `visit` gets each step, `faults` each fault.
     ///
     /// # Errors
-    /// A file cannot be read; `faults` refuses what is wrong, or `visit` fails.
+    /// A file cannot be read; `faults` refuses a fault, or `visit` fails.
     pub(crate) fn through(
         mut self,
         faults: &mut Faults,

@@ -9,7 +9,7 @@ use crate::format::Rule;
 use crate::format::frame::{FRAME_HEADER, Frame, Piecewise, Seed};
 use crate::segment::{ReadMap, StoreFile, holes};
 
-/// What is read at once: enough to be quick, little enough to stay in the cache.
+/// The bytes that are read at once: enough to be quick, few enough to stay in the cache.
 const WINDOW: usize = 1 << 18;
 const PAGE: usize = 4096;
 /// A frame that claims more is read in pieces first, and one that claims more than the other no store has written: a body
@@ -42,7 +42,7 @@ impl Window {
         Ok(Some(Self { bytes_of, base, seed, len, ahead: WINDOW, start: 0, bytes: Vec::new() }))
     }
 
-    /// A view of what is written of a segment.
+    /// A view of the written part of a segment.
     pub(super) fn of_map(map: Arc<ReadMap>, base: u64, seed: Seed) -> Self {
         let len = map.published() as u64;
         Self { bytes_of: WindowSource::Map(map), base, seed, len, ahead: 0, start: 0, bytes: Vec::new() }
@@ -57,7 +57,7 @@ impl Window {
         self.len
     }
 
-    /// Forgets what was read: somebody may have written since.
+    /// Forgets the bytes that were read: somebody may have written since.
     pub(crate) fn refresh(&mut self) -> Result<()> {
         self.len = match &self.bytes_of {
             WindowSource::File(file) => file.len().at("inspect", &file.path)?,

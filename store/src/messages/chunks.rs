@@ -71,7 +71,7 @@ impl Chunks {
         Some(chunk.clone())
     }
 
-    /// Inserts what was read, in place of the chunk that was not used for the longest time.
+    /// Inserts a chunk, in place of the one that was not used for the longest time.
     pub(crate) fn insert(&self, queue: QueueId, chunk: &Chunk) {
         let mut cached = self.cached();
         if cached.chunks.len() >= CHUNKS_MAX

@@ -1,4 +1,4 @@
-//! Messages: what is handed in, and what is read back without a copy.
+//! Messages: those to be appended, and those that are read back without a copy.
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -89,7 +89,7 @@ pub(crate) struct Topics {
 struct QueueMaker {
     dir: PathBuf,
     entries_per_file: u64,
-    /// What was read from the files of queues lately.
+    /// Entries that were read from the files of queues lately.
     chunks: Arc<Chunks>,
 }
 
@@ -176,7 +176,7 @@ impl Topics {
         topic
     }
 
-    /// Takes in what was found of a queue before it is used.
+    /// Takes in a queue as it was found, before it is used.
     pub(crate) fn fill(&self, topic: &Topic, queue: u32, extent: &Extent, tail: Vec<Entry>) {
         topic.messages.fetch_add(extent.end.0.saturating_add(tail.len() as u64), Ordering::Relaxed);
         topic.slots.get_or_make(queue, || self.maker.make(topic.id, &topic.name, queue, extent, tail));

@@ -85,7 +85,7 @@ impl Messages {
         Ok(appender)
     }
 
-    /// What messages that are appended in one piece can take. The same for all topics: what fits into one must fit into
+    /// The most bytes of messages that are appended in one piece. The same for all topics: a message of one must fit into
     /// a dead-letter queue, too.
     pub(crate) fn message_room(&self) -> u64 {
         let topic = TOPIC_OVERHEAD_MAX + DEAD_LETTERS.len() + NAME_MAX;

@@ -47,7 +47,7 @@ pub(crate) struct Replay {
     first: u64,
 }
 
-/// The consume queues are durable for what lies before `commit`.
+/// The consume queues are durable for messages before `commit`.
 #[derive(Default)]
 pub(crate) struct FoundMark {
     pub(crate) commit: u64,
@@ -219,7 +219,7 @@ impl Replay {
                 let found = format!("the end of a snapshot that began at {begin}");
                 return Err(at.fault("7", "the place where the last snapshot begins", found));
             }
-            // In a log that begins in its middle, what was marked may lie before it.
+            // In a log that begins in its middle, the mark may lie before it.
             CheckpointRecord::CommitStart { base }
                 if *base > self.commit_proven && (self.first == 0 || self.commit_proven > 0) =>
             {

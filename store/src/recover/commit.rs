@@ -187,7 +187,7 @@ impl FoundMessages {
         QueueIndex(topic.and_then(|topic| topic.queues.get(queue.queue)).map_or(0, |queue| queue.end))
     }
 
-    /// What is in the way of the queues' files.
+    /// The things in the way of the queues' files.
     pub(crate) fn in_the_way(&self, store: &Path) -> Result<Vec<InTheWay>> {
         let topics = self.topics.values().map(|topic| (&*topic.name, topic.queues.count()));
         aside::in_the_way(store, &topics.collect())

@@ -145,7 +145,7 @@ pub(crate) fn overwrite_identity(dir: &Path, disk: &Disk, identity: &Identity) -
     disk.sync_file(&file).at("sync", &file.path)
 }
 
-/// A log without the file `store` beside it belongs to a store that lost it, or what is there is no log: nothing must be
+/// A log without the file `store` beside it belongs to a store that lost it, or is not a log at all: nothing must be
 /// made in its place.
 pub(super) fn refuse_records(log_dir: &Path) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(log_dir) else { return Ok(()) };

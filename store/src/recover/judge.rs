@@ -37,7 +37,7 @@ pub(crate) struct Judged {
     pub(crate) now: Time,
 }
 
-/// What is known of messages that the commit log does not have.
+/// State of messages that the commit log does not have.
 pub(crate) struct Voided {
     pub(crate) queue: QueueId,
     pub(crate) end: QueueIndex,

@@ -47,7 +47,7 @@ pub use plan::{PlannedStep, RecoveryPlan};
 pub(crate) use queue::{EMPTY, FoundQueue};
 pub(crate) use sequence::Sequence;
 
-/// What opening a store did.
+/// The report of an opening: what it found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovery {
@@ -82,7 +82,7 @@ pub(crate) struct FoundStore {
 }
 
 impl FoundStore {
-    /// Reads a store without changing anything. Adds what is wrong with it to `faults`.
+    /// Reads a store without changing anything. Adds its faults to `faults`.
     pub(crate) fn read(dir: &Path, identity: Identity, faults: &mut Faults) -> Result<Self> {
         let generation = identity.generation;
         let log = find(dir, LogKind::Checkpoint, identity, faults)?;

@@ -64,7 +64,7 @@ impl FoundQueue {
         moved.chain(self.first..self.end)
     }
 
-    /// What was marked and the entries behind that, which are handed over.
+    /// The marked extent and the entries behind it, which are handed over.
     pub(super) fn take(&mut self) -> (Extent, Vec<Entry>) {
         let relocated = self.relocated.iter().map(|(index, entry)| (QueueIndex(*index), *entry)).collect();
         let extent = Extent { first: QueueIndex(self.first), end: QueueIndex(self.marked), relocated };

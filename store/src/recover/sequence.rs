@@ -30,7 +30,7 @@ pub(crate) struct Sequence {
 struct SeenTopic {
     name: Arc<str>,
     queues: u32,
-    /// What was seen of its queues.
+    /// The ends of its queues, as far as they were read.
     ends: BTreeMap<u32, End>,
 }
 

@@ -1,6 +1,6 @@
-//! A fresh store from what can be read of a damaged one.
+//! A fresh store from the readable part of a damaged one.
 //!
-//! The first reading of the commit log finds out what is readable, the second one copies it. Indexes are dense, so the
+//! The first reading of the commit log finds the readable messages, the second one copies them. Indexes are dense, so the
 //! messages behind a lost one move up, and so do the places in groups' state. The fresh store has an id of
 //! its own: it does not accept receipts of the old one, and messages in flight come back when their leases end.
 
@@ -35,7 +35,7 @@ const BESIDE: usize = 256;
 /// The copy is made durable, and its memory given back, each time this many bytes were copied.
 const KEEP_EVERY: u64 = 32 << 20;
 
-/// What was copied, and what could not be.
+/// The result of a salvage: what was copied, and what could not be.
 ///
 /// ```
 /// # fn main() -> popstore::Result<()> {
@@ -244,7 +244,7 @@ impl Salvage<'_> {
         Ok(())
     }
 
-    /// Copies what lies elsewhere in the log and comes before a place of its queue.
+    /// Copies messages that lie elsewhere in the log and come before a place of their queue.
     fn copy_moved(&mut self, lookup: &mut Lookup<'_>, queue: QueueId, before: u64) -> Result<()> {
         loop {
             let ranks = self.readable.queues.get_mut(&queue);

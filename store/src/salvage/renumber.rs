@@ -20,7 +20,7 @@ pub(super) struct Readable {
     pub(super) end: u64,
     /// The length of the longest frame.
     pub(super) frame_max: u64,
-    /// What is wrong with records that are whole.
+    /// The faults of records that are whole.
     pub(super) faults: Vec<Fault>,
 }
 

@@ -53,7 +53,7 @@ pub enum Event<'a> {
         /// All of it counts as never written, and reads as zeroes from here on.
         afresh: bool,
     },
-    /// What was written to a file becomes durable.
+    /// The bytes written to a file become durable.
     SyncFile(&'a Path),
     /// Bytes at a place of a mapped file become durable, and those beside them may.
     SyncRange {
@@ -245,7 +245,7 @@ impl Disk {
         self.seen(event, || platform::allocate(&file.file, 0, len))
     }
 
-    /// Makes a file's bytes durable, and of its metadata what is needed to read them.
+    /// Makes a file's bytes durable, and the metadata that is needed to read them.
     pub(crate) fn sync_file(&self, file: &StoreFile) -> io::Result<()> {
         self.seen(Event::SyncFile(&file.path), || file.file.sync_data())
     }

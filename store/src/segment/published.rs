@@ -28,7 +28,7 @@ impl Published {
         end <= self.0.load(Ordering::Acquire)
     }
 
-    /// Whether what lies from `at` on was not published by this thread, which is the only one that does.
+    /// Whether the bytes from `at` on were not published by this thread, which is the only one that does.
     pub(crate) fn is_before(&self, at: usize) -> bool {
         self.0.load(Ordering::Relaxed) <= at
     }

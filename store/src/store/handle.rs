@@ -28,7 +28,7 @@ impl Handle {
         let (engine, maintenance) = (Arc::new(engine), Arc::new(Mutex::new(maintenance)));
         let handle = Arc::new(Self { engine, recovery, maintenance, threads: Arc::default() });
         if handle.engine.context().clock.runs() {
-            // What was due while the store was closed happens before anyone can ask.
+            // Work that fell due while the store was closed is done before the first call.
             handle.engine.revive();
             let (threads, started) = Threads::start(&handle.engine, &handle.maintenance, listen);
             // Order matters: when one could not start, the others end with the handle.

@@ -1,4 +1,4 @@
-//! `store-inspect salvage`: a fresh store from what can be read of a damaged one.
+//! `store-inspect salvage`: a fresh store from the readable part of a damaged one.
 
 use std::io::Write;
 use std::path::PathBuf;

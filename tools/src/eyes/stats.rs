@@ -53,7 +53,7 @@ struct GroupTimes {
     /// By microseconds.
     took: Histogram,
     max: Duration,
-    /// What is in flight, with the time of its pop.
+    /// The messages in flight, with the times of their pops.
     popped: HashMap<(Arc<str>, u32, u64), SystemTime>,
 }
 

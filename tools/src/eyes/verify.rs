@@ -22,7 +22,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// What was checked, for a machine.
+/// The summary, for a machine.
 #[derive(Serialize)]
 struct Sum<'a> {
     faults: u64,

@@ -91,7 +91,7 @@ fn wanted(args: &Args) -> String {
     }
 }
 
-/// Reports what is wrong where the message should be: the record there, or else the queue's entry.
+/// Reports the fault where the message should be: of the record there, or else of the queue's entry.
 fn damaged(args: &Args, snapshot: &Snapshot, notes: &mut Notes) -> Result<(), Failure> {
     let entry = match args.place() {
         Some((topic, queue, index)) => snapshot.lookup().queue_entry(topic, queue, index)?,

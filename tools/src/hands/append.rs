@@ -15,7 +15,7 @@ use crate::{Failure, Outcome, directory, output, signals};
 
 /// A batch is appended when it holds this much, even if it could hold more lines.
 const BATCH_BYTES: usize = 4 << 20;
-/// How much of the input is read at once, and how often ahead of what is appended.
+/// How much of the input is read at once, and how many times that ahead of the appends.
 const CHUNK_BYTES: usize = 64 << 10;
 const CHUNKS_AHEAD: usize = 4;
 

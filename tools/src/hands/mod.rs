@@ -110,7 +110,7 @@ fn say(text: impl std::fmt::Display) {
     streams::say("popstore", text);
 }
 
-/// A list of what lies in a damaged store is not the whole of it.
+/// A list of the contents of a damaged store is not complete.
 fn seen(snapshot: &Snapshot) -> Outcome {
     if let [first, ..] = snapshot.faults() {
         let count = output::counted(snapshot.faults().len() as u64, "damaged place");

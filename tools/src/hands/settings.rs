@@ -28,7 +28,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Changes what was given.
+    /// Changes the settings that were given.
     pub(super) fn change(&self, mut options: GroupOptions) -> GroupOptions {
         if let Some(limit) = self.max_reconsume_times {
             options = limit.change(options);

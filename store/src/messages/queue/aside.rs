@@ -19,7 +19,7 @@ pub(crate) struct InTheWay {
     pub(crate) found: &'static str,
 }
 
-/// Finds what is in the way of the queues of these topics, of which the number of queues is given by name.
+/// Finds things in the way of the queues of these topics, whose numbers of queues are given by name.
 ///
 /// # Errors
 /// A directory cannot be read.
@@ -54,7 +54,7 @@ pub(crate) fn in_the_way(store: &Path, topics: &HashMap<&str, u32>) -> Result<Ve
     Ok(found)
 }
 
-/// Gives new names to what is in the way.
+/// Gives new names to things in the way.
 ///
 /// # Errors
 /// A name cannot be changed. The queues then cannot be written.

@@ -79,10 +79,10 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    /// Makes what was written durable.
+    /// Makes the written entries durable.
     fn sync(&self, open: Option<(u64, StoreFile)>, disk: &Disk) -> Result<()> {
         let mut open = open;
-        // Taken out first: what is written while the sync runs needs another.
+        // Taken out first: entries that are written while the sync runs need another.
         let unsynced = || self.state().unsynced.pop_first();
         while let Some(file_first) = unsynced() {
             let file = open.take_if(|(first, _)| *first == file_first).map(|(_, file)| file);

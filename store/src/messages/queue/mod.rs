@@ -53,7 +53,7 @@ pub(crate) struct ConsumeQueue {
     /// Held by whoever writes or removes files; taken before the state's lock, which appends and reads need.
     files: Mutex<()>,
     state: Mutex<QueueState>,
-    /// What was read from the files of this queue and others.
+    /// Entries that were read from the files of this queue and others.
     chunks: Arc<Chunks>,
 }
 

@@ -1,4 +1,4 @@
-//! What is known of a topic's queues, of which most may be empty: those take no memory.
+//! State of a topic's queues, of which most may be empty: those take no memory.
 
 use std::collections::BTreeMap;
 

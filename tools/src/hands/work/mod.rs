@@ -67,7 +67,7 @@ pub(super) struct Args {
     /// Do not extend the lease while the command runs: a slower one has its message delivered again
     #[arg(long)]
     no_extend: bool,
-    /// What is done anyway
+    /// The default: the lease is extended while the command runs
     #[arg(long = "extend", hide = true, conflicts_with = "no_extend")]
     _extend: bool,
     /// Stop when the topic has nothing left for the group, not even a message that waits for its retry

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 const TURN_EVERY: Duration = Duration::from_millis(200);
 
-/// What was done, as `--json` prints it.
+/// The counts, as `--json` prints them.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Done {
     /// Messages whose command succeeded and whose ack counted.
