@@ -32,7 +32,7 @@ impl<T> Hold for Mutex<T> {
     }
 }
 
-/// What a lock guards, whatever became of those who had it before ([`Hold`]).
+/// The value that a lock guards, whether or not an earlier holder panicked ([`Hold`]).
 #[inline(always)]
 pub(crate) fn unpoisoned<T>(locked: LockResult<T>) -> T {
     locked.unwrap_or_else(PoisonError::into_inner)

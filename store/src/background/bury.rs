@@ -63,9 +63,9 @@ impl Engine {
 
     fn letter_of(&self, burying: &Burying, index: QueueIndex) -> Result<Letter> {
         let Burying { group, run, reason, popped_at } = *burying;
-        let gone = || Error::unknown("topic", &format!("number {}", run.queue.topic.0));
-        let topic = self.messages().topics().by_id(run.queue.topic).ok_or_else(gone)?;
-        let queue = topic.queue(run.queue.queue).ok_or_else(gone)?;
+        let missing = || Error::unknown("topic", &format!("number {}", run.queue.topic.0));
+        let topic = self.messages().topics().by_id(run.queue.topic).ok_or_else(missing)?;
+        let queue = topic.queue(run.queue.queue).ok_or_else(missing)?;
         let original = self.messages().fetch(&topic, queue, index)?;
         let original = original.ok_or_else(|| self.messages().missing(&topic, index))?;
         let settlement = Settlement {

@@ -162,10 +162,10 @@ fn add_needed(
     };
     let relocated: BTreeMap<_, _> = queue.relocated().into_iter().collect();
     for (at, entry) in &relocated {
-        let goes = entry.offset < next_base;
+        let is_deleted = entry.offset < next_base;
         let held = index.groups().any(|group| index.held(group, queue.id, *at).is_some_and(|held| held.attempt > 0));
-        let is_wanted = held || (is_letter(*at) && (letters == Some(LetterRule::Move) || !goes));
-        match (is_wanted, goes) {
+        let is_wanted = held || (is_letter(*at) && (letters == Some(LetterRule::Move) || !is_deleted));
+        match (is_wanted, is_deleted) {
             (false, _) => queue.drop_relocated(*at),
             (true, true) => drop(needed.places.insert((queue.id, *at))),
             (true, false) => needed.moved_bytes += u64::from(entry.size),

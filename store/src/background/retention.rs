@@ -56,7 +56,7 @@ impl RetentionTask {
             // The next round finds the same segments.
             let Some(end) = marks.move_to(engine, base)? else { return Ok(()) };
             engine.ledger().log().sync_through(end)?;
-            // Order matters: a mark from before would lead to files that are gone, and opening would read the whole log.
+            // Order matters: a mark from before would lead to deleted files, and opening would read the whole log.
             for (id, first) in &firsts {
                 if let Some(queue) = engine.messages().topics().queue(*id) {
                     queue.retire_before(engine.messages().disk(), *first)?;
@@ -146,7 +146,7 @@ impl RetentionTask {
     }
 }
 
-/// Records that the redriven letters before `first` are gone, but for those that were moved on.
+/// Records that the redriven letters before `first` are deleted, except for those that were moved on.
 fn forget_letters(engine: &Engine, queue: &ConsumeQueue, first: QueueIndex) -> Result<()> {
     let mut consumers = engine.consumers();
     if !consumers.index().has_redriven_before(queue.id, first) {

@@ -1,4 +1,4 @@
-//! A record of the checkpoint log as names, times and places, for those who read and do not replay.
+//! A record of the checkpoint log as names, times and places, for readers that do not replay it.
 
 use std::sync::Arc;
 

@@ -22,7 +22,7 @@ use crate::segment::StoreFile;
 /// How many bytes of a queue file are read at once, and of how many queues they stay in memory.
 const CHUNK: usize = 512 * ENTRY;
 const CHUNKS_MAX: usize = 1024;
-const TELL_EVERY: u64 = 1 << 22;
+const REPORT_EVERY: u64 = 1 << 22;
 
 /// The result of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,7 +144,7 @@ impl Verify<'_, '_> {
 
     fn commit(&mut self, progress: &mut impl FnMut(u64, u64), total: u64) -> Result<()> {
         let mut walk = self.snapshot.walk(StoreLog::Commit, 0)?;
-        let mut tell_at = TELL_EVERY;
+        let mut report_at = REPORT_EVERY;
         while let Some(step) = walk.step()? {
             match step {
                 WalkStep::Gap(fault) => {
@@ -178,8 +178,8 @@ impl Verify<'_, '_> {
                     }
                 }
             }
-            if self.done.bytes >= tell_at {
-                tell_at = self.done.bytes + TELL_EVERY;
+            if self.done.bytes >= report_at {
+                report_at = self.done.bytes + REPORT_EVERY;
                 progress(self.done.bytes, total);
             }
         }

@@ -70,7 +70,7 @@ impl Ledger {
     pub(crate) fn new(context: Arc<Context>, log: Log, consumers: Consumers, mark: Mark, last: LastSnapshot) -> Self {
         // As many spares as the last snapshot asked for, whatever earlier opens have left.
         let reserve = Reserve::behind(&last);
-        log.keep_spare(reserve.wanted());
+        log.reserve_spares(reserve.wanted());
         let ledger = Self {
             context,
             log,

@@ -160,7 +160,7 @@ impl Log {
     }
 
     /// Sets how much space the log must be able to use when the disk is full.
-    pub(crate) fn keep_spare(&self, bytes: u64) {
+    pub(crate) fn reserve_spares(&self, bytes: u64) {
         let wanted = bytes.div_ceil(self.shape.segment_bytes) as usize;
         {
             let mut spares = self.spares.hold();
@@ -194,8 +194,8 @@ impl Log {
         };
         // One more is what the next segment will be made of.
         if have > wanted + 1 {
-            let gone = self.spares.hold().paths.pop();
-            if let Some(path) = gone {
+            let surplus = self.spares.hold().paths.pop();
+            if let Some(path) = surplus {
                 self.disk.remove(&path).at("remove", &path)?;
             }
             return Ok(true);
@@ -234,7 +234,7 @@ impl Log {
             match if full { self.disk.rename(path, &spare) } else { self.disk.remove(path) } {
                 // An attempt that failed at the sync got that far.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                gone => gone.at(if full { "rename" } else { "remove" }, path)?,
+                removed => removed.at(if full { "rename" } else { "remove" }, path)?,
             }
             self.disk.sync_dir(&self.shape.dir).at("sync", &self.shape.dir)?;
             unpoisoned(self.chain.write()).remove(&oldest.base);

@@ -69,14 +69,14 @@ impl Unrecovered {
         }
         let head = match of(Fate::Ends).next() {
             Some(file) if !file.half_made => self.cut(file, found, &disk, &mut spares)?,
-            made_anew => {
-                let base = made_anew.map_or(0, |file| file.base);
+            half_made => {
+                let base = half_made.map_or(0, |file| file.base);
                 shape.make_segment(&disk, base, shape.segment_bytes, SEGMENT_HEADER as u64)?.0
             }
         };
         let end = found.end.max(SEGMENT_HEADER as u64);
         let log = Log::with_head(shape, disk, head, chain, found.proven.min(end)..end, spares)?;
-        of(Fate::Waits).try_for_each(|file| log.keep_ahead(file))?;
+        of(Fate::Waits).try_for_each(|file| log.take_over(file))?;
         if !log.shape.lazy {
             log.write_again()?;
             log.sync_found()?;
@@ -223,7 +223,7 @@ impl Segment {
 
 impl Log {
     /// Takes over a segment that was made ahead.
-    fn keep_ahead(&self, file: &SegmentFile) -> Result<()> {
+    fn take_over(&self, file: &SegmentFile) -> Result<()> {
         let opened = self.disk.open(file.path.clone()).at("open", &file.path)?;
         if !GROWS_UNDER_MAP {
             zero(&self.disk, &opened, file.len, file.capacity)?;

@@ -38,7 +38,7 @@ impl<'a> Message<'a> {
         Self { body: body.as_ref(), ..Self::default() }
     }
 
-    /// What the message is about. Messages of one key go to one queue, in order.
+    /// What the message is about. Messages of one key are appended to one queue, in order.
     #[must_use]
     pub fn key(mut self, key: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         self.key = key.as_ref();
@@ -60,7 +60,7 @@ impl<'a> Message<'a> {
         self
     }
 
-    /// The queue of the topic it goes to. Without one, the key decides, or else it is the next queue's turn.
+    /// Chooses the queue of the topic. Without this the key chooses it, or else it is the next queue's turn.
     #[must_use]
     pub fn queue(mut self, queue: u32) -> Self {
         self.queue = Some(queue);

@@ -33,7 +33,7 @@ use crate::store::Store;
 const SEGMENT_MIN: u64 = 4096;
 const BESIDE: usize = 256;
 /// The copy is made durable, and its memory given back, each time this many bytes were copied.
-const KEEP_EVERY: u64 = 32 << 20;
+const SYNC_EVERY: u64 = 32 << 20;
 
 /// The result of a salvage: what was copied, and what could not be.
 ///
@@ -216,7 +216,7 @@ impl Salvage<'_> {
 
     fn copy(&mut self, store: &Store, progress: &mut impl FnMut(u64, u64)) -> Result<()> {
         let total = self.readable.end;
-        let mut keep_at = KEEP_EVERY;
+        let mut sync_at = SYNC_EVERY;
         let mut lookup = self.snapshot.lookup();
         let mut walk = self.snapshot.walk_in(self.snapshot.home(), StoreLog::Commit, 0)?;
         while let Some(step) = walk.step()? {
@@ -230,8 +230,8 @@ impl Salvage<'_> {
                 self.copy_moved(&mut lookup, record.queue, record.index.0)?;
                 self.append(&record)?;
             }
-            if self.engine.messages().log().appended() >= keep_at {
-                keep_at = self.engine.messages().log().appended() + KEEP_EVERY;
+            if self.engine.messages().log().appended() >= sync_at {
+                sync_at = self.engine.messages().log().appended() + SYNC_EVERY;
                 store.run_pending();
                 progress(at.position, total);
             }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{Failure, Outcome, output};
 
 /// How many faults are reported in full where they are not what was asked for.
-const TOLD_MAX: u64 = 5;
+const REPORTED_MAX: u64 = 5;
 
 /// A fault, for a machine.
 #[derive(Serialize)]
@@ -70,7 +70,7 @@ impl Notes {
             return;
         }
         self.faults += 1;
-        match self.faults.cmp(&(TOLD_MAX + 1)) {
+        match self.faults.cmp(&(REPORTED_MAX + 1)) {
             std::cmp::Ordering::Less => super::say(format_args!("damaged: {fault}")),
             std::cmp::Ordering::Equal => super::say("and more; `store-inspect verify` lists all"),
             std::cmp::Ordering::Greater => {}

@@ -127,8 +127,8 @@ fn read(mut input: Box<dyn Read + Send>, chunks: &mpsc::SyncSender<Input>) {
                 Input::Chunk(chunk)
             }
         };
-        let goes_on = matches!(more, Input::Chunk(_));
-        if chunks.send(more).is_err() || !goes_on {
+        let continues = matches!(more, Input::Chunk(_));
+        if chunks.send(more).is_err() || !continues {
             return;
         }
     }

@@ -38,7 +38,7 @@ impl Bodies {
     }
 }
 
-/// Reads a body: every byte of it goes into the sum.
+/// Reads a body: every byte of it is added to the sum.
 pub(crate) fn read(body: &[u8]) -> u64 {
     let (words, rest) = body.as_chunks::<8>();
     let words = words.iter().fold(0_u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));

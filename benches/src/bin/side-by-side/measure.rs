@@ -101,7 +101,7 @@ pub(crate) struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Whether a case was asked for: what was given stands in its name, and no number goes on behind it.
+    /// Whether a case was asked for: its name has the given text, and no digit follows that.
     pub(crate) fn wants(&self, workload: &str, name: &str) -> bool {
         let name = format!("{workload} {name}");
         let digit = |byte: char| byte.is_ascii_digit();

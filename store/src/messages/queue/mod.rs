@@ -27,7 +27,7 @@ use crate::primitives::Hold;
 use crate::segment::Disk;
 use recent::Recent;
 
-/// How many written entries stay in memory for those who read close behind the appends.
+/// How many written entries stay in memory for readers close behind the appends.
 const WRITTEN_IN_MEMORY: usize = 256;
 
 /// The end of a queue, while messages are appended to it.
@@ -91,9 +91,9 @@ impl QueueState {
     fn flushed_through(&mut self, end: u64) {
         self.flushed = self.flushed.max(end);
         self.visible = self.visible.max(end);
-        let gone = (self.flushed.saturating_sub(self.tail_from) as usize).saturating_sub(WRITTEN_IN_MEMORY);
-        self.tail.forget(gone);
-        self.tail_from += gone as u64;
+        let dropped = (self.flushed.saturating_sub(self.tail_from) as usize).saturating_sub(WRITTEN_IN_MEMORY);
+        self.tail.forget(dropped);
+        self.tail_from += dropped as u64;
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) const LEASE: Duration = Duration::from_secs(3600);
 /// Lease stores are slower; their work is divided by this.
 pub(crate) const SLOWER: u64 = 4;
 /// A buffered append is too fast to read the clock after each.
-pub(crate) const LOOK_EVERY: usize = 64;
+pub(crate) const CHECK_EVERY: usize = 64;
 /// Durable runs are cut into this many slices, with a probe of the disk between them.
 pub(crate) const SLICES: u32 = 10;
 
@@ -105,7 +105,7 @@ pub(crate) fn append_all(
     threads: usize,
     messages: u64,
     run_max: Duration,
-    look_every: usize,
+    check_every: usize,
 ) -> (u64, Duration) {
     let batch = batches[0].len();
     let appends = (messages as usize).div_ceil(threads * batch);
@@ -113,7 +113,7 @@ pub(crate) fn append_all(
     let (appended, took) = together(threads, prepare, |producer, begun| {
         for at in 0..appends {
             producer.append(at);
-            if at % look_every == look_every - 1 && now() - begun > run_max {
+            if at % check_every == check_every - 1 && now() - begun > run_max {
                 return at + 1;
             }
         }

@@ -1,5 +1,5 @@
 //! W5: opening after kill -9. A child process fills a store, half of it acked, some of the rest leased, and is killed, at rest
-//! or while it goes on appending as fast as it can; what it leaves is copied for each round, so that every open finds the
+//! or while it appends as fast as it can; what it leaves is copied for each round, so that every open finds the
 //! same. The copies are synced and in the page cache. What popstore's recovery had to read is printed beside the time.
 
 use std::io::{BufRead, BufReader};
@@ -16,7 +16,7 @@ use crate::measure::{Case, Metric};
 const MESSAGES: [u64; 2] = [1_000_000, 20_000_000];
 const LEASES: [u64; 3] = [0, 100_000, 1_000_000];
 const METRICS: [Metric; 2] = [Metric::cost("open", "ms"), Metric::cost("records read", "records")];
-/// How long a child goes on appending before it is killed, or comes to rest.
+/// How long a child appends before it is killed, or comes to rest.
 const APPENDS_ON_FOR: Duration = Duration::from_millis(500);
 const RESTS_FOR: Duration = Duration::from_secs(1);
 const READY: &str = "READY";
