@@ -1,7 +1,7 @@
 //! One group pops messages that are not in memory, beside one that pops messages just appended. No message is read under
 //! the lock of the consumers, so the second should have most of the rate that it has alone.
 //!
-//! `cargo bench --bench cold [MIB] [DIR]`: so many MiB of cold messages, 1024 by default, in a directory on a disk.
+//! `cargo bench --bench cold [MIB] [DIR]`: this many MiB of cold messages, 1024 by default, in a directory on a disk.
 #![allow(clippy::disallowed_methods)]
 
 use std::fs::File;

@@ -8,7 +8,7 @@ const GROUP: GroupId = GroupId(1);
 const QUEUE: QueueId = QueueId { topic: TopicId(1), queue: 0 };
 const POP: u32 = 32;
 const LEASES: u64 = 100_000;
-/// The reviver works in steps of so many blocks.
+/// The reviver works in steps of this many blocks.
 const BLOCKS_MAX: usize = 256;
 const DUE: Time = Time(1_000_000);
 

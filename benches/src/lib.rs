@@ -38,7 +38,7 @@ impl Scratch {
         Self { store, _dir: dir }
     }
 
-    /// A store with so many messages in the topic.
+    /// A store with this many messages in the topic.
     pub fn filled(durability: Durability, messages: usize) -> Self {
         let scratch = Self::empty(durability);
         let batch = vec![Message::new(&BODY); PRELOAD_BATCH];

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn exponential_backoff_doubles_up_to_its_cap_and_never_overflows() {
+    fn exponential_backoff_doubles_up_to_its_cap_without_overflow() {
         let second = Duration::from_secs(1);
         let backoff = Backoff::Exponential { first: second, cap: 10 * second };
         let delays: Vec<_> = [1, 2, 3, 4, 5, u32::MAX].map(|attempt| backoff.after(attempt).as_secs()).into();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_rung_of_a_ladder_repeats_and_an_empty_ladder_is_no_delay() {
+    fn the_last_rung_of_a_ladder_repeats_and_no_rung_is_no_delay() {
         let second = Duration::from_secs(1);
         let ladder = Backoff::Ladder(vec![second, 5 * second]);
         assert_eq!([1, 2, 3, 9].map(|attempt| ladder.after(attempt).as_secs()), [1, 5, 5, 5]);

@@ -316,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lowest_bits_takes_the_first_set_ones_and_never_more_than_there_are() {
+    fn lowest_bits_takes_the_first_ones_and_only_as_many_as_are_set() {
         assert_eq!(lowest_bits(0b1011_0100, 2), 0b0001_0100);
         assert_eq!(lowest_bits(u64::MAX, 64), u64::MAX);
         assert_eq!(lowest_bits(0b101, 9), 0b101);

@@ -1,4 +1,4 @@
-//! Every line of a file goes through a store; its workers are slow, fail, and are killed. Nothing is lost.
+//! Every line of a file passes through a store; its workers are slow, fail, and are killed. Nothing is lost.
 //!
 //! `cargo run --release --example quickstart -- FILE`
 //!
@@ -24,13 +24,13 @@ use popstore::{Delivery, Group, GroupOptions, Message, Pop, Receipt, Settled, St
 
 const TOPIC: &str = "lines";
 const GROUP: &str = "workers";
-/// A line is delivered once, and then so many times again at most.
+/// A line is delivered once, and then at most this many times again.
 const MAX_RECONSUME_TIMES: u32 = 3;
 const LEASE: Duration = Duration::from_secs(1);
 const HANDLER: Duration = Duration::from_millis(2);
 const SLOW_LEASE: Duration = Duration::from_millis(150);
 const SLOW_HANDLER: Duration = Duration::from_millis(250);
-/// What is longer is cut; a line of a file without line ends could be as long as the file.
+/// Longer lines are cut; a line of a file without line ends could be as long as the file.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 const BATCH_LINES: usize = 4096;
 const BATCH_BYTES: usize = 4 << 20;
@@ -134,9 +134,9 @@ fn run_workers(dir: &Path, lines: u64, kill_half_way: bool) -> Result<()> {
     let mut command = Command::new(env::current_exe()?);
     command.arg("--worker").arg(dir).arg(lines.to_string()).stdout(Stdio::piped());
     let mut child = command.spawn()?;
-    let mut told = BufReader::new(child.stdout.take().ok_or("the workers have no output")?).lines();
-    // The workers say one thing: that they are half-way.
-    let half_way = told.next().transpose()?.is_some();
+    let mut output = BufReader::new(child.stdout.take().ok_or("the workers have no output")?).lines();
+    // The workers print one line, when they are half-way.
+    let half_way = output.next().transpose()?.is_some();
     if half_way && kill_half_way {
         child.kill()?;
         child.wait()?;
@@ -176,7 +176,7 @@ impl Worker {
         let pop = Pop::up_to(many).invisible_for(if slow { SLOW_LEASE } else { LEASE });
         loop {
             let deliveries = self.group.pop_wait(TOPIC, pop, Duration::from_millis(20))?;
-            // Nothing to be had now; and nothing is left when no other worker holds a line, either.
+            // No line is available now; and none is left when no other worker holds one, either.
             if deliveries.is_empty() && self.group.stats()?.lag == 0 {
                 return Ok(());
             }
@@ -191,7 +191,7 @@ impl Worker {
         let (poisonous, good): (Vec<_>, Vec<_>) =
             deliveries.into_iter().partition(|delivery| is_poisonous(delivery.message().index(), self.lines));
         for delivery in poisonous {
-            // Given back to be tried again at once. At its limit the store puts it to the dead letters instead.
+            // Given back to be tried again at once. At its limit the store dead-letters it instead.
             let _ = self.group.nack(delivery.receipt(), Duration::ZERO)?;
         }
         if good.is_empty() {
@@ -199,7 +199,7 @@ impl Worker {
         }
         let receipts: Vec<Receipt> = good.iter().map(Delivery::receipt).collect();
         let settled = self.group.ack_batch(&receipts)?;
-        // A slow worker is told which of its acks came too late; those lines are somebody else's now.
+        // A slow worker learns which of its acks came too late; those lines are with another worker now.
         let counted = good.into_iter().zip(settled).filter(|(_, settled)| settled.counted());
         let acked: Vec<Delivery> = counted.map(|(delivery, _): (_, Settled)| delivery).collect();
         self.journal.note("acked", &acked)?;
@@ -218,7 +218,7 @@ fn is_poisonous(line: u64, lines: u64) -> bool {
     line % every == every / 2
 }
 
-/// What the workers note on their own, for the check. What was written survives a SIGKILL.
+/// The workers' own notes, for the check. A note that was written survives a SIGKILL.
 struct Journal(File);
 
 impl Journal {
@@ -237,7 +237,7 @@ impl Journal {
 
 // The check.
 
-/// Checks what the store says against the file and the journal. Returns the most deliveries of one line.
+/// Checks the store against the file and the journal. Returns the most deliveries of one line.
 fn check(store: &Store, file: &Path, lines: u64, journal: &str) -> Result<u64> {
     let (group, deliveries_max) = (store.group(GROUP)?, MAX_RECONSUME_TIMES + 1);
     // A pipe cannot be read a second time.

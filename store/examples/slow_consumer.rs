@@ -1,12 +1,12 @@
-//! A handler that is slower than its lease: how often is its message delivered, and who is told what?
+//! A handler that is slower than its lease: how often is its message delivered, and what does the late ack return?
 //!
 //! `cargo run --release --example slow_consumer`
 //!
 //! This is the case of apache/rocketmq #8332: an invisible time of 1 s, `max_reconsume_times` 0, and a handler that
-//! takes 1.5 s. The message must be delivered once, ever. It goes to the dead-letter queue at the end of its lease, and
-//! not before; and the ack that comes half a second later is told so. The same is shown with limits of 1 and 3, and for
-//! handlers that do not merely dawdle but die: each is a process that is killed with SIGKILL during its lease, and the
-//! store is opened again. Each fact is checked; the exit code tells whether all hold.
+//! takes 1.5 s. The message must be delivered exactly once. It is dead-lettered at the end of its lease, and
+//! not before, and the ack that comes half a second later returns that outcome. The same is shown with limits of 1 and 3, and
+//! for handlers that are not slow but die: each is a process that is killed with SIGKILL during its lease, and the
+//! store is opened again. Each fact is checked; the exit code is 0 when all hold.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
@@ -26,7 +26,7 @@ const HANDLER_TAKES: Duration = Duration::from_millis(1500);
 const KILLED_AFTER: Duration = Duration::from_millis(500);
 /// How late something may be on a busy machine; on an idle one it is a few milliseconds.
 const LATE_MAX: Duration = Duration::from_millis(450);
-/// How early, by the store's own books: they hold milliseconds, and a new process has a new clock.
+/// How early, by the store's own records: they hold milliseconds, and a new process has a new clock.
 const JITTER: Duration = Duration::from_millis(2);
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -70,9 +70,11 @@ fn main() -> Result<()> {
         }
     }
     if failed {
-        return Err(format!("not all holds that should; the stores are left in {}", home.keep().display()).into());
+        return Err(format!("not every claim holds; the stores are left in {}", home.keep().display()).into());
     }
-    println!("all of it was checked: as many deliveries as allowed, none early, and every late handler told the truth");
+    println!(
+        "all of it was checked: as many deliveries as allowed, none early, and each late ack returned the true outcome"
+    );
     Ok(())
 }
 
@@ -163,7 +165,7 @@ impl Case {
         let lease_before = dues.last().copied();
         dues.push(due_at);
         claim(
-            "no delivery before the lease before it is over",
+            "no delivery before the previous lease is over",
             lease_before.is_none_or(|end| due_at + JITTER >= end + INVISIBLE),
         )?;
         claim("each redelivery is in time", self.now() <= INVISIBLE * (attempt - 1) + LATE_MAX)
@@ -198,7 +200,7 @@ impl Case {
             Settled::HandedOutAgain { attempt } => !last && attempt > receipt.delivery(),
             _ => false,
         };
-        claim("a late handler is told what became of its message", truth)
+        claim("a late ack returns what happened to its message", truth)
     }
 
     /// The time since the first lease began.

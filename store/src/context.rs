@@ -1,5 +1,5 @@
-//! What all rooms of an open store stand on: which store it is, how it was opened, what time it is, whether it may go
-//! on, and who receives its events.
+//! The base of all rooms of an open store: which store it is, how it was opened, the time, whether it is open and sound,
+//! and the receiver of its events.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::log::Poison;
 use crate::options::{Durability, Options};
 use crate::segment::Lock;
 
-/// Shared by all rooms. Nothing in it changes but whether the store is closed or poisoned.
+/// Shared by all rooms. Only whether the store is closed or poisoned changes.
 pub(crate) struct Context {
     pub(crate) dir: PathBuf,
     pub(crate) identity: Identity,
@@ -30,20 +30,20 @@ pub(crate) struct Context {
     closed: AtomicBool,
 }
 
-/// What wakes the threads. A full channel means that the thread is awake.
+/// The channels that wake the threads. A full channel means that the thread is awake.
 #[derive(Clone)]
 pub(crate) struct Wakes {
     pub(crate) prepare: Sender<()>,
     pub(crate) make: Sender<()>,
     pub(crate) revive: Sender<()>,
-    pub(crate) keep: Sender<()>,
+    pub(crate) maintain: Sender<()>,
     pub(crate) flush: Sender<()>,
 }
 
 impl Wakes {
     pub(crate) fn all(&self) {
-        let Self { prepare, make, revive, keep, flush } = self;
-        for wake in [prepare, make, revive, keep, flush] {
+        let Self { prepare, make, revive, maintain, flush } = self;
+        for wake in [prepare, make, revive, maintain, flush] {
             let _ = wake.try_send(());
         }
     }
@@ -65,7 +65,7 @@ impl Context {
         self.clock.now()
     }
 
-    /// The time, for a verb that would not notice by what it writes that the clock has failed.
+    /// The time, for a verb whose writes would not show that the clock has failed.
     pub(crate) fn time(&self) -> Result<Time> {
         let now = self.now();
         if self.clock.has_failed() { self.poison.check().map(|()| now) } else { Ok(now) }
@@ -111,7 +111,7 @@ impl Context {
         }
     }
 
-    /// Reports that a background task failed, unless the store is closed or poisoned: then everybody knows.
+    /// Reports that a background task failed, unless the store is closed or poisoned, which every call reports.
     pub(crate) fn emit_failure(&self, task: &'static str, done: Result<()>) {
         if let Err(error) = done
             && self.check().is_ok()

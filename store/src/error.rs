@@ -10,8 +10,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why an operation was not done. Expected results, such as a lease that is over, are not errors but
 /// [`crate::Settled`].
 ///
-/// An error of a call on an open store says that what was asked for did not happen, and the call may be repeated. There
-/// are two exceptions. After [`Error::Poisoned`] it is unknown: the record was written, but not made durable, and the
+/// After an error of a call on an open store, the call had no effect and may be repeated. There
+/// are two exceptions. After [`Error::Poisoned`] the effect is unknown: the record was written, but not made durable, and the
 /// next opening finds it or does not; to repeat the call after reopening may do it twice. And a call about more
 /// messages than one record holds ([`crate::Group::ack_batch`]) may have been done for the first of them; a repeated
 /// ack reports those as [`crate::Settled::AlreadySettled`]. An error of [`crate::Store::close`]
@@ -22,7 +22,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// use std::path::Path;
 /// fn advise(error: &Error, dir: &Path) -> String {
 ///     match error {
-///         Error::Full { path, .. } => format!("free space for {}, then go on", path.display()),
+///         Error::Full { path, .. } => format!("free space for {}, then call again", path.display()),
 ///         Error::Poisoned { .. } => "close the store and open it again".into(),
 ///         Error::Corrupt { .. } => format!("store-inspect verify {}", dir.display()),
 ///         other => other.to_string(),
@@ -32,7 +32,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused something.
+    /// The operating system refused a call.
     #[error("could not {action} {path:?}")]
     Io {
         /// What was tried.
@@ -42,8 +42,8 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// Bytes that were durable are not what was written. Nothing was changed on disk. [`crate::inspect::Snapshot`] and
-    /// the command `store-inspect` still read what is whole, and salvage it.
+    /// Durable bytes are not those that were written. Nothing was changed on disk. [`crate::inspect::Snapshot`] and
+    /// the command `store-inspect` still read and salvage the undamaged part.
     #[error(
         "{path:?} is damaged at byte {offset}: {found}{}; store-inspect reads and salvages what is whole",
         in_message(message)
@@ -58,7 +58,7 @@ pub enum Error {
         /// The message that cannot be read, if it is known: what [`crate::Group::skip`] takes.
         message: Option<Box<MessagePlace>>,
     },
-    /// The directory is no store, or of a format this version does not know.
+    /// The directory is not a store, or of a format this version does not know.
     #[error("{path:?} is not a store this version can open: {found}")]
     Format {
         /// The directory or file.
@@ -84,7 +84,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A write or sync failed, a thread of the store or the user's clock panicked: what the disk holds is unknown, and
-    /// so is whether the call that returns this took effect. Nothing more is acknowledged; reads go on. Reopen the
+    /// so is whether the call that returns this took effect. Nothing more is acknowledged; reads continue. Reopen the
     /// store: recovery writes its tail again.
     #[error("the store is poisoned by a failure at {path:?}; reopen it")]
     Poisoned {
@@ -96,7 +96,7 @@ pub enum Error {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
-    /// Something is larger than the options allow.
+    /// An argument is larger than the options allow.
     #[error("{what} of {bytes} bytes is over the limit of {bytes_max}")]
     TooLarge {
         /// What.

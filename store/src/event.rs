@@ -1,8 +1,8 @@
-//! What an operator should know while a store runs.
+//! Events that an operator should know of while a store runs.
 
 use std::time::{Duration, SystemTime};
 
-/// What an operator should know of. Each is also a `tracing` line at level `warn`.
+/// An event that an operator should know of. Each is also a `tracing` line at level `warn`.
 ///
 /// ```
 /// # fn main() -> popstore::Result<()> {
@@ -43,9 +43,9 @@ pub enum StoreEvent {
         reason: String,
     },
     /// Retention by age does not believe when messages were appended: the clock was ahead of those that came behind
-    /// them, or it has gone on by more than the age at once. Their age is counted from another time.
+    /// them, or it advanced by more than the age at once. Their age is counted from another time.
     ImplausibleTime {
-        /// When the newest of a segment were appended, by the clock of then.
+        /// When the newest of a segment were appended, by the clock at that time.
         appended_at: SystemTime,
         /// The time that counts instead.
         counted_from: SystemTime,
@@ -57,7 +57,7 @@ pub enum StoreEvent {
         /// Why.
         reason: String,
     },
-    /// The file `lock` was removed or replaced beside the open store. There is a new one; nobody else came in, since
+    /// The file `lock` was removed or replaced while the store was open. There is a new one; no other owner came in, since
     /// the directory is locked, too.
     LockReplaced,
 }

@@ -1,4 +1,4 @@
-//! A place of a store that is not what was written, as facts: where, which rule, expected, found.
+//! A place of a store whose bytes are wrong, as facts: where, which rule, expected, found.
 
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::Rule;
 use crate::format::frame::{Frame, Seed};
 
-/// A place of a store that is not what was written.
+/// A place of a store whose bytes are not those that were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fault {
@@ -74,36 +74,36 @@ impl Display for Fault {
     }
 }
 
-/// What a reader finds wrong: whoever opens a store stops at the first fault, whoever inspects one goes on.
+/// The faults that a reader finds: opening stops at the first one, inspection continues.
 pub(crate) struct Faults {
     pub(crate) all: Vec<Fault>,
-    goes_on: bool,
+    collects: bool,
 }
 
 impl Faults {
     pub(crate) fn refused() -> Self {
-        Self { all: Vec::new(), goes_on: false }
+        Self { all: Vec::new(), collects: false }
     }
 
     pub(crate) fn collected() -> Self {
-        Self { all: Vec::new(), goes_on: true }
+        Self { all: Vec::new(), collects: true }
     }
 
-    pub(crate) fn go_on(&self) -> bool {
-        self.goes_on
+    pub(crate) fn collects(&self) -> bool {
+        self.collects
     }
 
-    /// Whether there is none in a directory.
+    /// Whether none of them lies in this directory.
     pub(crate) fn spare(&self, dir: &Path) -> bool {
         self.all.iter().all(|fault| !fault.path.starts_with(dir))
     }
 
-    /// Takes note of a fault.
+    /// Notes a fault.
     ///
     /// # Errors
     /// The reader stops at it.
     pub(crate) fn found(&mut self, fault: Fault) -> Result<()> {
-        let refused = if self.goes_on { Ok(()) } else { Err(fault.refused()) };
+        let refused = if self.collects { Ok(()) } else { Err(fault.refused()) };
         self.all.push(fault);
         refused
     }

@@ -13,7 +13,7 @@ use crate::format::{identity, receipt};
 pub fn decode(bytes: &[u8]) {
     let _ = header::SegmentHeader::decode(bytes);
     let _ = identity::Identity::decode(bytes);
-    let _ = receipt::Lease::decode(bytes);
+    let _ = receipt::ReceiptLease::decode(bytes);
     for kind in [LogKind::Commit, LogKind::Checkpoint] {
         let seed = Seed::new(0, kind);
         let _ = Frame::decode(bytes, 64, seed);
@@ -142,7 +142,7 @@ pub fn numbers(payload: &[u8]) -> Vec<(std::ops::Range<usize>, u64)> {
     while at < payload.len() {
         let mut fields = Fields(&payload[at..]);
         let value = fields.u64();
-        // What is no number is stepped over by a byte.
+        // Bytes that are not a number are passed over one by one.
         let end = if value.is_ok() { payload.len() - fields.0.len() } else { at + 1 };
         found.extend(value.into_iter().map(|value| (at..end, value)));
         at = end;
@@ -185,7 +185,7 @@ mod tests {
         let file = with_records(&file, &whole).unwrap();
         assert_eq!(records(&file).as_deref(), Some(&whole[..]));
         assert_eq!(with_records(&file, &whole).as_deref(), Some(&file[..]));
-        // What stands before the snapshot moves it, and its end moves with it.
+        // Records before the snapshot move it, and its end moves with it.
         let longer = [&[record(2, vec![9; 100])], &whole[..]].concat();
         let moved = records(&with_records(&file, &longer).unwrap()).unwrap();
         assert_eq!(moved[3].payload, number(4184 + 121));

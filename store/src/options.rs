@@ -1,4 +1,4 @@
-//! How a store is to be opened.
+//! The options of opening a store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub enum Durability {
     /// Before the call returns: nothing acknowledged is ever lost. Callers that wait share one sync.
     #[default]
     SyncEach,
-    /// A power cut may lose what was acknowledged less than this long, plus one sync, before; a killed process loses
+    /// A power cut may lose operations acknowledged less than this long, plus one sync, before; a killed process loses
     /// nothing.
     SyncEvery(Duration),
     /// A power cut may lose what the operating system had not written by itself; a killed process loses nothing.
@@ -33,7 +33,7 @@ pub enum Durability {
 }
 
 /// When messages are deleted. Always whole segments, in the background, and never one that a lease or a retry still
-/// needs. A segment goes when any of the rules allows it; without rules nothing is deleted.
+/// needs. A segment is deleted when any of the rules allows it; without rules nothing is deleted.
 ///
 /// ```
 /// use popstore::{Retention, Store};
@@ -56,7 +56,7 @@ impl Retention {
 
     /// Segments whose last message is older than this are deleted. A message is at least as old as any behind it,
     /// whatever the clock was when it was appended; and time of more than this age in which nothing was appended does
-    /// not count before the store was opened again, since the clock may have been set
+    /// not count if it lies before this opening of the store, since the clock may have been set
     /// ([`StoreEvent::ImplausibleTime`]).
     #[must_use]
     pub fn after(mut self, age: Duration) -> Self {
@@ -148,7 +148,7 @@ impl Options {
     }
 
     /// How much room for messages to prepare ahead, on disk and in memory, at most 64 segments: a burst of half of it
-    /// never waits. By default it follows the load: a quarter of what was appended since the store was
+    /// never waits. By default it grows with the load: a quarter of the bytes appended since the store was
     /// opened, 1 MiB to a segment.
     #[must_use]
     pub fn ready_bytes(mut self, bytes: u64) -> Self {
@@ -157,7 +157,7 @@ impl Options {
     }
 
     /// The length of new segments of the checkpoint log, 4 KiB to 1 GiB; 2 MiB by default. A store that has no disk
-    /// space for longer ones than it had goes on with those.
+    /// space for longer ones continues with the length it had.
     #[must_use]
     pub fn checkpoint_segment_bytes(mut self, bytes: u64) -> Self {
         self.checkpoint_segment_bytes = bytes;
@@ -187,7 +187,7 @@ impl Options {
     }
 
     /// The permissions of files that the store makes, less those of the process's umask; `0o600` by default: only their
-    /// owner can read messages. Directories can be searched by those who can read files. Files that are there stay as
+    /// owner can read messages. Directories can be searched by those who can read files. Existing files stay as
     /// they are. Unix only.
     #[must_use]
     pub fn file_mode(mut self, mode: u32) -> Self {

@@ -5,13 +5,13 @@ pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub(crate) use std::sync::{Condvar, Mutex};
 use std::sync::{LockResult, MutexGuard, PoisonError};
 
-/// Stands between two sequentially consistent operations of different places whose order matters. They keep it by
+/// Stands between two sequentially consistent operations on different places whose order matters. They are ordered by
 /// themselves; loom, which takes them for acquire and release only, has a fence here.
 #[inline]
 pub(crate) fn in_order() {}
 
 /// Takes a lock, also when a thread panicked while it had it: the store is poisoned then (`threads`, `Engine::held`), so
-/// that nothing is acknowledged from what may be half done, and who waits gets an error and not a panic of its own.
+/// that nothing is acknowledged from state that may be half done, and waiters get an error and not a panic of their own.
 pub(crate) trait Hold {
     type Guard<'l>
     where
@@ -32,7 +32,7 @@ impl<T> Hold for Mutex<T> {
     }
 }
 
-/// What a lock guards, whatever became of those who had it before ([`Hold`]).
+/// The value that a lock guards, whether or not an earlier holder panicked ([`Hold`]).
 #[inline(always)]
 pub(crate) fn unpoisoned<T>(locked: LockResult<T>) -> T {
     locked.unwrap_or_else(PoisonError::into_inner)

@@ -57,7 +57,7 @@ pub(crate) fn check_names(snapshot: &Snapshot, topic: Option<&str>, group: Optio
     }
 }
 
-/// Refuses what is not there or no directory.
+/// Refuses a path that is missing or not a directory.
 pub(crate) fn check_directory(dir: &Path) -> Result<(), Failure> {
     is_store(dir)?;
     if dir.is_dir() { Ok(()) } else { Err(Failure::NoStore { dir: dir.to_path_buf() }) }

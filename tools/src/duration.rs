@@ -27,7 +27,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         .and_then(|number| number.checked_mul(unit))
         .map(|scaled| scaled / 10_u128.pow(decimals.len() as u32));
     let seconds = nanos.and_then(|nanos| u64::try_from(nanos / SECOND).ok());
-    let (Some(nanos), Some(seconds)) = (nanos, seconds) else { return Err("that is too long a time".to_string()) };
+    let (Some(nanos), Some(seconds)) = (nanos, seconds) else { return Err("the time is too long".to_string()) };
     Ok(Duration::new(seconds, (nanos % SECOND) as u32))
 }
 

@@ -21,7 +21,7 @@ mod streams;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How a command ended that could do what it was asked to.
+/// How a command ended that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Outcome {
@@ -38,7 +38,7 @@ impl Outcome {
     }
 }
 
-/// Why a command could not do what it was asked to: exit code 2.
+/// Why a command could not do its work: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
@@ -48,7 +48,7 @@ pub enum Failure {
     /// Only a part was done.
     #[error("stopped after {done}")]
     Partly {
-        /// What was done, and stays done.
+        /// The part that was done, and stays done.
         done: String,
         /// Why the rest was not.
         source: Box<Failure>,
@@ -122,7 +122,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The failure of what came after a part that was done; `count` says how much that was.
+    /// This failure, after a part that was done; `count` is how much that was.
     fn after(self, count: u64, done: impl FnOnce() -> String) -> Self {
         if count == 0 { self } else { Self::Partly { done: done(), source: Box::new(self) } }
     }

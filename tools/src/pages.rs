@@ -35,7 +35,7 @@ pub fn print(page: &Page, command: clap::Command, out: &mut dyn Write) -> Result
         Page::Man => man(command, &mut text)?,
     }
     match out.write_all(&text).and_then(|()| out.flush()) {
-        // A page is no result; who closes it has read enough.
+        // A page is no result; a reader that closes it has read enough.
         Err(error) if !streams::is_closed(&error) => Err(error.into()),
         _ => Ok(Outcome::Fine),
     }

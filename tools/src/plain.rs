@@ -1,6 +1,6 @@
-//! Text that a terminal shows as it stands: what steers a terminal, or hides and reorders what is around it, is escaped.
+//! Text that a terminal shows as it stands: characters that steer it, or hide or reorder their neighbours, are escaped.
 //!
-//! Names, keys, tags and bodies are anybody's; a record may hold any text. Every line and every cell that a command
+//! Names, keys, tags and bodies come from anybody; a record may hold any text. Every line and every cell that a command
 //! writes for people passes [`plain`]. JSON escapes by itself.
 
 /// The text with every character that is not shown as itself written as its escape: `\n`, `\u{1b}`.

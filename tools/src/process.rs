@@ -8,7 +8,7 @@ use crate::{Failure, Outcome, signals, streams};
 /// Exit code of a command that could not do what it was asked to.
 const FAILED: u8 = 2;
 
-/// Reads the arguments of this process, runs the command on them, and says how it ended.
+/// Reads the arguments of this process, runs the command on them, and returns its exit code.
 pub fn run<C: clap::Parser>(
     tool: &str,
     command: impl FnOnce(&C, &mut dyn Write) -> Result<Outcome, Failure>,

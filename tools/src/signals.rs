@@ -1,6 +1,6 @@
 //! The signals that ask a command to stop: SIGINT, SIGTERM and SIGHUP on unix, none elsewhere.
 //!
-//! A verb that has something to bring in order catches them ([`during`]). Every other one may end anywhere, as the system
+//! A verb that must stop in order catches them ([`during`]). Every other one may end anywhere, as the system
 //! does it by default; but the first process of a container has no defaults, so that it must end itself
 //! ([`end_process_one`]).
 

@@ -1,7 +1,7 @@
 //! The standard streams of a command, each of which may be closed while the command works.
 //!
-//! What a command did never depends on whether somebody reads its output: a verb that changes a store, or whose exit
-//! code is a verdict, goes on without an output ([`without_fail`]). A list stops, and says so by its exit code.
+//! The effect of a command never depends on whether somebody reads its output: a verb that changes a store, or whose exit
+//! code is a verdict, continues without an output ([`without_fail`]). A list stops, and its exit code shows that.
 
 use std::io::{self, Write};
 
@@ -10,7 +10,7 @@ use crate::{Failure, Outcome};
 
 /// Writes a line to the standard error, as far as there is one.
 pub(crate) fn say(tool: &str, text: impl std::fmt::Display) {
-    // There is nobody left to hear that this failed.
+    // There is nowhere left to report that this failed.
     let _ = writeln!(io::stderr(), "{}", plain(&format!("{tool}: {text}")));
 }
 
@@ -47,7 +47,7 @@ impl Write for Lossy<'_> {
     }
 }
 
-/// Runs a verb to its end, whatever becomes of its output.
+/// Runs a verb to its end, whatever happens to its output.
 ///
 /// # Errors
 /// Those of the verb; [`Failure::Output`] when it was done, but its output could not be written although nobody had

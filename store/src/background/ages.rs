@@ -1,9 +1,9 @@
 //! How old messages are where the clock that stamped them cannot have been right.
 //!
-//! In one process time goes on by itself, and is believed. Between two processes a clock may have been set, so there the order
+//! Within one process time is trusted. Between two processes a clock may have been set, so there the order
 //! of the log counts: a message is at least as old as any behind it, which bounds one from the future; and where the time
-//! goes on by more than the age that retention asks for, from one message to the next or to the opening of the store, the
-//! clock may have been wrong before: that time is not counted. After a long pause messages stay that much longer.
+//! advances by more than the age that retention asks for, from one message to the next or to the opening of the store, the
+//! clock may have been wrong before: that time is not counted. After a long pause messages are retained longer by the pause.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,27 +17,27 @@ use crate::event::StoreEvent;
 use crate::format::commit::CommitRecord;
 use crate::log::{Log, Segment};
 
-/// When the last message of each segment counts as appended, of the segments that there were.
+/// When the last message of each segment counts as appended, of the segments at the last calculation.
 pub(super) struct Ages {
     opened_at: Time,
     last_base: Option<u64>,
     counted_from: BTreeMap<u64, Time>,
     /// The times of the segments that are closed and wholly written, by base: these do not change.
-    closed: BTreeMap<u64, Option<Times>>,
+    closed: BTreeMap<u64, Option<SegmentTimes>>,
 }
 
 /// The times of the messages of a segment, in their order.
 #[derive(Clone, Copy)]
-struct Times {
+struct SegmentTimes {
     first: Time,
     last: Time,
-    /// What is not counted between them.
+    /// The time between them that is not counted.
     pauses: Duration,
     /// The earliest of them, each put off by the pauses behind it.
     earliest: Time,
 }
 
-impl Times {
+impl SegmentTimes {
     fn add(known: Option<Self>, at: Time, after: Duration) -> Self {
         let Some(Self { first, last, pauses, earliest }) = known else {
             return Self { first: at, last: at, pauses: Duration::ZERO, earliest: at };
@@ -47,16 +47,16 @@ impl Times {
     }
 }
 
-/// What is not counted of the time between two messages.
+/// The part of the time between two messages that is not counted.
 fn pause(before: Time, at: Time, after: Duration) -> Duration {
     Some(at.since(before)).filter(|pause| *pause > after).unwrap_or_default()
 }
 
 /// When the last message of each segment counts as appended, oldest first.
-fn counted_from(segments: &[Option<Times>], opened_at: Time, after: Duration) -> Vec<Time> {
+fn counted_from(segments: &[Option<SegmentTimes>], opened_at: Time, after: Duration) -> Vec<Time> {
     let (mut next, mut pauses, mut bound) = (opened_at, Duration::ZERO, Time::MAX);
     let counted = segments.iter().rev().map(|times| {
-        let Some(Times { first, last, pauses: inside, earliest }) = times else { return bound };
+        let Some(SegmentTimes { first, last, pauses: inside, earliest }) = times else { return bound };
         pauses = pauses.saturating_add(pause(*last, next, after));
         let counted = last.after(pauses).min(bound);
         bound = bound.min(earliest.after(pauses));
@@ -113,8 +113,8 @@ impl Ages {
     fn times(
         &mut self,
         segments: &[(u64, bool)],
-        mut read: impl FnMut(usize) -> Result<Option<Times>>,
-    ) -> Result<Vec<Option<Times>>> {
+        mut read: impl FnMut(usize) -> Result<Option<SegmentTimes>>,
+    ) -> Result<Vec<Option<SegmentTimes>>> {
         if let Some((first, _)) = segments.first() {
             self.closed = self.closed.split_off(first);
         }
@@ -133,13 +133,13 @@ impl Ages {
     }
 }
 
-fn times(log: &Log, segment: &Segment, after: Duration) -> Result<Option<Times>> {
+fn times(log: &Log, segment: &Segment, after: Duration) -> Result<Option<SegmentTimes>> {
     let mut times = None;
     log.frames(segment.base, segment.end().min(log.written()), |_, frame| {
         if let Ok(CommitRecord::Message(record)) = CommitRecord::decode(frame)
             && !record.relocated
         {
-            times = Some(Times::add(times.take(), record.appended_at, after));
+            times = Some(SegmentTimes::add(times.take(), record.appended_at, after));
         }
         Ok(())
     })?;
@@ -154,8 +154,9 @@ mod tests {
     const AFTER: Duration = Duration::from_micros(10);
 
     fn counted(segments: &[&[u64]], opened_at: u64) -> Vec<u64> {
-        let times =
-            segments.iter().map(|of| of.iter().fold(None, |known, at| Some(Times::add(known, Time(*at), AFTER))));
+        let times = segments
+            .iter()
+            .map(|of| of.iter().fold(None, |known, at| Some(SegmentTimes::add(known, Time(*at), AFTER))));
         counted_from(&times.collect::<Vec<_>>(), Time(opened_at), AFTER).into_iter().map(|time| time.0).collect()
     }
 
@@ -166,11 +167,11 @@ mod tests {
     }
 
     #[test]
-    fn pauses_of_more_than_a_duration_holds_are_as_long_as_it_can_be() {
-        let long = Times { first: Time(1), last: Time(9), pauses: Duration::MAX, earliest: Time(1) };
-        let added = Times::add(Some(long), Time(5000), AFTER);
+    fn pauses_longer_than_any_duration_are_the_longest_duration() {
+        let long = SegmentTimes { first: Time(1), last: Time(9), pauses: Duration::MAX, earliest: Time(1) };
+        let added = SegmentTimes::add(Some(long), Time(5000), AFTER);
         assert_eq!(added.pauses, Duration::MAX);
-        let counted = counted_from(&[Some(added), Some(Times::add(None, Time(1), AFTER))], Time(9000), AFTER);
+        let counted = counted_from(&[Some(added), Some(SegmentTimes::add(None, Time(1), AFTER))], Time(9000), AFTER);
         assert_eq!(counted.len(), 2);
     }
 
@@ -181,7 +182,7 @@ mod tests {
         let mut rounds = |segments: &[(u64, bool)]| {
             let read = |at: usize| {
                 reads.push(segments[at].0);
-                Ok(Some(Times::add(None, Time(segments[at].0), AFTER)))
+                Ok(Some(SegmentTimes::add(None, Time(segments[at].0), AFTER)))
             };
             let firsts = ages.times(segments, read).unwrap().into_iter().map(|times| times.unwrap().first.0);
             assert_eq!(firsts.collect::<Vec<_>>(), segments.iter().map(|(base, _)| *base).collect::<Vec<_>>());
@@ -204,7 +205,7 @@ mod tests {
     fn time_in_which_nothing_was_appended_or_opened_does_not_count() {
         assert_eq!(counted(&[&[1, 3], &[4]], 5000), [4999, 5000]);
         assert_eq!(counted(&[&[1, 3], &[4, 5000]], 5001), [4999, 5000]);
-        // The clock fell back to its beginning for one message: younger than they are does no harm.
+        // The clock fell back to its beginning for one message: to count messages as younger than they are does no harm.
         assert_eq!(counted(&[&[4998], &[4999, 1, 5000]], 5001), [5000, 5000]);
     }
 }

@@ -1,11 +1,11 @@
-//! Dead letters are written: what has used up its deliveries is copied to the dead-letter queue of its group.
+//! Writes dead letters: a message that has used up its deliveries is copied to the dead-letter queue of its group.
 //!
 //! The copy in the commit log names its origin and thereby settles it: there is no moment at which a crash could find
 //! the letter written and the original still due, or the other way round. The record in the checkpoint log that
-//! follows only saves recovery the look.
+//! follows only saves recovery the search.
 //!
-//! On a full disk letters have the room that is kept for what the store writes by itself, but only those of the oldest
-//! segment: it alone can go, which makes space for all others, and it must not find that room used up.
+//! On a full disk letters may use the room that is reserved for the store's own records, but only those of the oldest
+//! segment: it alone can be deleted, which makes space for all others, and the room must not be used up before that.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::messages::{StoredMessage, dead_letters_of, record_bytes_max};
 const LETTERS_MAX: usize = 1024;
 const LETTER_BYTES_MAX: u64 = 1 << 20;
 
-/// What cannot be buried now, and why.
+/// The messages that cannot be buried now, and why.
 type Late = Vec<(Burying, String)>;
 
 /// A letter about to be written.
@@ -32,7 +32,7 @@ struct Letter {
 }
 
 impl Engine {
-    /// Copies messages to their groups' dead-letter queues and settles them there. What cannot be done now is due
+    /// Copies messages to their groups' dead-letter queues and settles them there. Those that cannot be buried now are due
     /// again later.
     pub(crate) fn bury(&self, burials: &[Burying]) {
         let bytes_max = LETTER_BYTES_MAX.min(self.messages().message_room()) as usize;
@@ -63,9 +63,9 @@ impl Engine {
 
     fn letter_of(&self, burying: &Burying, index: QueueIndex) -> Result<Letter> {
         let Burying { group, run, uncounted, reason, popped_at } = *burying;
-        let gone = || Error::unknown("topic", &format!("number {}", run.queue.topic.0));
-        let topic = self.messages().topics().by_id(run.queue.topic).ok_or_else(gone)?;
-        let queue = topic.queue(run.queue.queue).ok_or_else(gone)?;
+        let missing = || Error::unknown("topic", &format!("number {}", run.queue.topic.0));
+        let topic = self.messages().topics().by_id(run.queue.topic).ok_or_else(missing)?;
+        let queue = topic.queue(run.queue.queue).ok_or_else(missing)?;
         let original = self.messages().fetch(&topic, queue, index)?;
         let original = original.ok_or_else(|| self.messages().missing(&topic, index))?;
         let settlement = Settlement {
@@ -86,10 +86,10 @@ impl Engine {
         letters.sort_by_key(|(burying, letter)| (burying.group, letter.original.position()));
         let oldest_end = self.messages().log().oldest_end();
         for of_group in letters.chunk_by(|one, other| one.0.group == other.0.group) {
-            // Only the oldest segment can go. What others need must not use up what it needs for that.
+            // Only the oldest segment can be deleted. The letters of others must not use up the room that this takes.
             let (oldest, others) =
                 of_group.split_at(of_group.partition_point(|(_, letter)| letter.original.position() < oldest_end));
-            self.bury_what_fits(oldest, Room::Kept, late);
+            self.bury_what_fits(oldest, Room::Reserved, late);
             self.bury_what_fits(others, Room::Free, late);
         }
     }
@@ -127,7 +127,7 @@ impl Engine {
         let topic = self.messages().make_topic(&name, 1, room)?;
         let buried_at = self.context().now();
         let log = self.messages().log();
-        // Order matters: what has its letter already, or was given up meanwhile, is no longer at its limit then.
+        // Order matters: a message that has its letter already, or was given up meanwhile, is no longer at its limit then.
         self.record_settlements()?;
         let letters = self.still_to_bury(letters);
         if letters.is_empty() {

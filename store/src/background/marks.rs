@@ -2,8 +2,8 @@
 //!
 //! A mark is made in two steps. First the messages and the queues' files are made durable, which needs disk space;
 //! then the records are written, which does not. On a full disk the last mark can thus be written again, and the
-//! checkpoint log goes on living from its reserve. Retention only moves the last mark on to where the commit log is to
-//! begin, so that what fills the disk can go.
+//! checkpoint log continues in its reserve. Retention only moves the last mark on to where the commit log is to
+//! begin, so that segments can be deleted when the disk is full.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use crate::options::{Durability, Options};
 /// How many threads sync the files of many queues, and how many queues are worth a thread.
 const FLUSHERS: usize = 16;
 const QUEUES_EACH_MIN: usize = 16;
-/// A mark syncs a file of every queue: with more than so many of them marks come less often, but not more than so many
-/// times less, since what lies behind the last one is read again at open.
+/// A mark syncs a file of every queue: with more queues than the first number marks are rarer, by the second number
+/// at most, since the log behind the last one is read again at open.
 const QUEUES_MAX: u64 = 128;
 const TIMES_MAX: u64 = 16;
-/// When nothing is appended, this part of what is between two marks is enough for one, and not less than so many bytes.
+/// When nothing is appended, this part of the distance between two marks is enough for one, but at least this many bytes.
 const QUIET_PART: u64 = 32;
 const QUIET_BYTES_MIN: u64 = 1 << 20;
 
@@ -34,7 +34,7 @@ pub(crate) struct Marks {
     flushed: u64,
 }
 
-/// When marks are due, behind the last one, with so many queues in the store.
+/// When marks are due behind the last one, with this number of queues in the store.
 struct Pace<'o> {
     last: u64,
     options: &'o Options,
@@ -60,7 +60,7 @@ fn pace(engine: &Engine) -> Pace<'_> {
     Pace { last: engine.ledger().marked_through(), options: &engine.context().options, queues }
 }
 
-/// What a mark says of topics, with these extents of their queues.
+/// The topics as a mark describes them, with these extents of their queues.
 fn marked(topics: &[Arc<Topic>], extent: impl Fn(&ConsumeQueue) -> Extent) -> MarkedTopics {
     let extents = |topic: &Topic| topic.of_each(&extent).collect();
     topics.iter().map(|topic| (topic.id, Arc::clone(&topic.name), extents(topic))).collect()
@@ -69,7 +69,7 @@ fn marked(topics: &[Arc<Topic>], extent: impl Fn(&ConsumeQueue) -> Extent) -> Ma
 impl Marks {
     /// The task in a store whose queues have files up to this place of the commit log.
     pub(crate) fn behind(flushed: u64, engine: &Engine) -> Self {
-        engine.messages().wake_keeper_at(pace(engine).next_quiet());
+        engine.messages().wake_maintenance_at(pace(engine).next_quiet());
         Self { flushed }
     }
 
@@ -83,26 +83,26 @@ impl Marks {
         if place <= pace.last { Ok(()) } else { self.mark(engine, || place).map(|_| ()) }
     }
 
-    /// The end of the commit log, if a mark there is worth its syncs as soon as nothing is appended. What is appended
-    /// meanwhile wakes the keeper when a mark is due, or when retention has something to delete.
+    /// The end of the commit log, if a mark there is worth its syncs as soon as nothing is appended. An append
+    /// meanwhile wakes maintenance when a mark is due, or when retention has something to delete.
     pub(crate) fn worth_a_mark(&self, engine: &Engine) -> Option<u64> {
         let (log, options, pace) = (engine.messages().log(), &engine.context().options, pace(engine));
         let (end, quiet) = (log.appended(), pace.next_quiet());
         let mark = if end < quiet { quiet } else { pace.next() };
-        // What is over the limit already could not go.
+        // Segments over the limit could not be deleted last time.
         let over = |bytes| log.start().saturating_add(bytes).max(end + options.mark_every_bytes / 8);
         let retain = options.retention.bytes.map_or(u64::MAX, over);
-        engine.messages().wake_keeper_at(mark.min(retain));
+        engine.messages().wake_maintenance_at(mark.min(retain));
         Some(end).filter(|end| *end >= quiet)
     }
 
-    /// Marks all there is, and makes that durable, so that the next open has little to read.
+    /// Marks the whole log, and makes the mark durable, so that the next open has little to read.
     pub(crate) fn mark_in_the_quiet(&mut self, engine: &Engine) -> Result<()> {
         let end = self.mark_all(engine)?;
         engine.ledger().log().sync_through(end)
     }
 
-    /// Marks all there is; on a full disk the last mark is written again. Returns the end of the checkpoint log.
+    /// Marks the whole log; on a full disk writes the last mark again. Returns the end of the checkpoint log.
     pub(crate) fn mark_all_or_again(&mut self, engine: &Engine) -> Result<u64> {
         match self.mark_all(engine) {
             Err(Error::Full { .. }) => engine.ledger().write_mark_again(),
@@ -127,7 +127,7 @@ impl Marks {
     }
 
     /// Makes messages and consume queues durable up to a place, or up to a settlement that is under way before it, and
-    /// says so. Returns the end of the checkpoint log.
+    /// writes that mark. Returns the end of the checkpoint log.
     fn mark(&mut self, engine: &Engine, place: impl FnOnce() -> u64) -> Result<u64> {
         let commit = engine.mark_bound(place)?;
         let messages = engine.messages();
@@ -142,8 +142,8 @@ impl Marks {
         write(engine, mark)
     }
 
-    /// Moves the last mark on to `base`, where the log will begin and with it all queues. The entries of what goes need
-    /// no place in their files, so that this takes no space: else what fills the disk could not go. Returns the end of the
+    /// Moves the last mark on to `base`, where the log will begin and with it all queues. The entries of deleted messages need
+    /// no place in their files, so that this takes no space: else a full disk could not be freed. Returns the end of the
     /// checkpoint log; nothing when a settlement is under way before `base`.
     pub(crate) fn move_to(&mut self, engine: &Engine, base: u64) -> Result<Option<u64>> {
         let last = engine.ledger().last_mark();
@@ -152,7 +152,7 @@ impl Marks {
             return Ok(None);
         }
         engine.messages().log().sync_through(place)?;
-        // Files may hold more by now than the last mark says. What lies behind this one is read again.
+        // Files may hold more by now than the last mark says. The log behind this one is read again.
         let mut ends = BTreeMap::new();
         for (topic, _, queues) in last.topics {
             ends.extend(queues.iter().zip(0..).map(|(extent, queue)| (QueueId { topic, queue }, extent.end)));
@@ -168,7 +168,7 @@ impl Marks {
 
 fn write(engine: &Engine, mark: Mark) -> Result<u64> {
     let end = engine.ledger().write_mark(mark)?;
-    engine.messages().wake_keeper_at(pace(engine).next_quiet());
+    engine.messages().wake_maintenance_at(pace(engine).next_quiet());
     Ok(end)
 }
 
@@ -184,7 +184,7 @@ fn flush(messages: &Messages, queues: &[&Arc<ConsumeQueue>], commit: u64) -> Res
             let named = std::thread::Builder::new().name("popstore-marks".to_string());
             match named.spawn_scoped(threads, move || flush(some)) {
                 Ok(other) => others.push(other),
-                // No thread can be had: it takes longer.
+                // The system gives no thread: it takes longer.
                 Err(_) => left.push(some),
             }
         }
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_come_less_often_the_more_queues_each_must_sync_up_to_a_limit() {
+    fn marks_are_rarer_the_more_queues_each_syncs_up_to_a_limit() {
         let options = &Options::default().mark_every_bytes(100);
         let next = [0, 1, 128, 129, 1000, 10_000, 1 << 40].map(|queues| Pace { last: 1000, options, queues }.next());
         assert_eq!(next, [1100, 1100, 1100, 1200, 1800, 2600, 2600]);

@@ -1,9 +1,9 @@
 //! What runs behind a store, a file for each task: the threads, the reviver, dead letters, marks, retention. A task owns
-//! what it remembers from one step to the next.
+//! what it remembers between its steps.
 
 mod ages;
 mod bury;
-pub(crate) mod keeper;
+pub(crate) mod maintenance;
 pub(crate) mod marks;
 mod relocation;
 pub(crate) mod retention;

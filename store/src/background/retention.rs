@@ -1,8 +1,8 @@
-//! Retention: whole segments of the commit log go, oldest first, and what somebody still needs is moved on
+//! Retention: deletes whole segments of the commit log, oldest first, and moves messages that are still needed on
 //! (`relocation`).
 //!
-//! Order matters, for a crash between any two steps: what is still needed is copied and the copies are durable; the
-//! queues' first indexes move; a mark tells both, and where the log will begin; then the files are removed, those of the
+//! Order matters, for a crash between any two steps: the needed messages are copied and the copies are durable; the
+//! queues' first indexes move; a mark records both, and where the log will begin; then the files are removed, those of the
 //! queues too. An open that finds a file before that place removes it.
 
 use std::ops::Range;
@@ -12,7 +12,7 @@ use popstore_revive::{Command, Gathered, QueueIndex, Run, Time};
 
 use crate::background::ages::Ages;
 use crate::background::marks::Marks;
-use crate::background::relocation::{Firsts, Letters, move_on};
+use crate::background::relocation::{Firsts, LetterRule, move_on};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::commit::CommitRecord;
@@ -21,11 +21,11 @@ use crate::format::header::SEGMENT_HEADER;
 use crate::log::Segment;
 use crate::messages::ConsumeQueue;
 
-/// How many segments go by one mark.
+/// How many segments one mark releases.
 const SEGMENTS_MAX: usize = 16;
 
 /// The task that deletes segments.
-pub(crate) struct Retention {
+pub(crate) struct RetentionTask {
     /// What is known of the oldest segment.
     oldest: Option<Arc<Oldest>>,
     ages: Ages,
@@ -41,7 +41,7 @@ struct Oldest {
     appended: Option<Time>,
 }
 
-impl Retention {
+impl RetentionTask {
     pub(crate) fn of_store_opened_at(opened_at: Time) -> Self {
         Self { oldest: None, ages: Ages::of_store_opened_at(opened_at) }
     }
@@ -56,44 +56,44 @@ impl Retention {
             // The next round finds the same segments.
             let Some(end) = marks.move_to(engine, base)? else { return Ok(()) };
             engine.ledger().log().sync_through(end)?;
-            // Order matters: a mark from before would lead to files that are gone, and opening would read the whole log.
+            // Order matters: a mark from before would lead to deleted files, and opening would read the whole log.
             for (id, first) in &firsts {
                 if let Some(queue) = engine.messages().topics().queue(*id) {
                     queue.retire_before(engine.messages().disk(), *first)?;
                 }
             }
             engine.messages().log().retire_before(base)?;
-            // Order matters: only now, for a full disk may have no room for a record, and gets it by what is deleted.
+            // Order matters: only now, for a full disk may have no room for a record before the files are deleted.
             for (id, first) in firsts {
                 let queue = engine.messages().topics().queue(id);
                 queue.map_or(Ok(()), |queue| forget_letters(engine, &queue, first))?;
             }
-            // What is left is for the next round: the other tasks of the keeper come between.
-            let _ = engine.context().wakes.keep.try_send(());
+            // More segments are for the next round: the other tasks come in between.
+            let _ = engine.context().wakes.maintain.try_send(());
         }
         Ok(())
     }
 
     /// Makes all that depends on the oldest segments independent of them, as far as no rule retains them. Returns
-    /// where the log will begin then, and the queues. One mark tells of many segments: each tells of all queues, and one for
+    /// where the log will begin then, and the queues. One mark is for many segments: each describes all queues, and one for
     /// each segment would fall behind the appends.
     fn release(&mut self, engine: &Engine) -> Result<Option<(u64, Firsts)>> {
         let segments = engine.messages().log().segments();
         let (mut base, mut begins) = (None, Firsts::new());
         for pair in segments.windows(2).take(SEGMENTS_MAX) {
             let (oldest, next) = (&pair[0], &pair[1]);
-            // The log rolls before a staged group is written: what cannot be read yet is neither counted nor deleted.
+            // The log rolls before a staged group is written: a segment that cannot be read yet is neither counted nor deleted.
             if engine.messages().log().written() < next.base {
                 break;
             }
-            let known = match self.know(engine, oldest, next) {
-                // What lies before it can go first.
+            let known = match self.survey_oldest(engine, oldest, next) {
+                // The segments before it can be deleted first.
                 Err(_) if base.is_some() => break,
                 known => known?,
             };
-            let Some(letters) = self.may_go(engine, &known)? else { break };
+            let Some(letters) = self.may_delete(engine, &known)? else { break };
             let moved = match move_on(engine, oldest, next.base, &known.firsts, letters) {
-                // The same; and it makes room for more.
+                // The same; deleting those makes room for more.
                 Err(_) if base.is_some() => false,
                 moved => moved?,
             };
@@ -106,7 +106,7 @@ impl Retention {
         Ok(base.map(|base| (base, begins)))
     }
 
-    fn know(&mut self, engine: &Engine, segment: &Segment, next: &Segment) -> Result<Arc<Oldest>> {
+    fn survey_oldest(&mut self, engine: &Engine, segment: &Segment, next: &Segment) -> Result<Arc<Oldest>> {
         if let Some(known) = self.oldest.as_ref().filter(|known| known.base == segment.base) {
             return Ok(Arc::clone(known));
         }
@@ -116,19 +116,19 @@ impl Retention {
         let closing = closing.and_then(|closing| engine.messages().log().frame(closing, end).ok());
         if closing.is_none_or(|closing| closing.kind != KIND_END) {
             let damaged = engine.messages().log().damaged(end, "a frame behind which nothing can be read");
-            // Of what lies behind it the queues' entries tell, and that it came before what the next segment holds.
+            // Of the part behind it the queues' entries are known, and that it came before what the next segment holds.
             let (firsts, newest) =
                 (firsts_at(engine, end..next.base, &known.firsts)?, survey(engine, next)?.0.appended);
             let (Some(firsts), Some(newest)) = (firsts, newest) else { return Err(damaged) };
             (known.firsts, known.newest) = (firsts, known.newest.max(Some(newest)));
-            engine.context().emit_failure("look into the oldest segment", Err(damaged));
+            engine.context().emit_failure("read the oldest segment", Err(damaged));
         }
         Ok(Arc::clone(self.oldest.insert(Arc::new(known))))
     }
 
-    /// Whether the rules release the oldest segment, and then what becomes of the dead letters in it. Whether the groups are
-    /// done with it, where that counts, is checked when it goes.
-    fn may_go(&mut self, engine: &Engine, oldest: &Oldest) -> Result<Option<Letters>> {
+    /// Whether the rules release the oldest segment, and then the rule for the dead letters in it. Whether the groups are
+    /// done with it, where that matters, is checked when it is deleted.
+    fn may_delete(&mut self, engine: &Engine, oldest: &Oldest) -> Result<Option<LetterRule>> {
         let rules = &engine.context().options.retention;
         let is_over_bytes =
             rules.bytes.is_some_and(|bytes| engine.messages().log().written().saturating_sub(oldest.base) > bytes);
@@ -141,13 +141,13 @@ impl Retention {
             (None, _) => false,
         };
         if is_over_bytes || is_older {
-            return Ok(Some(Letters::Go));
+            return Ok(Some(LetterRule::Delete));
         }
-        Ok(rules.when_done.then_some(Letters::Stay))
+        Ok(rules.when_done.then_some(LetterRule::Move))
     }
 }
 
-/// Records that the redriven letters before `first` are gone, but for those that were moved on.
+/// Records that the redriven letters before `first` are deleted, except for those that were moved on.
 fn forget_letters(engine: &Engine, queue: &ConsumeQueue, first: QueueIndex) -> Result<()> {
     let mut consumers = engine.consumers();
     if !consumers.index().has_redriven_before(queue.id, first) {
@@ -157,7 +157,7 @@ fn forget_letters(engine: &Engine, queue: &ConsumeQueue, first: QueueIndex) -> R
     let moved = relocated.filter(|index| consumers.index().is_redriven(queue.id, *index));
     let runs = Gathered::all(moved.map(|index| Run::one(queue.id, index, 0)));
     let runs_max = engine.ledger().runs_max();
-    // As far as one record can name what was moved on; the rest of the letters are forgotten later.
+    // As many as one record can name; the rest of the letters are forgotten later.
     let (runs, first) = match runs.get(runs_max) {
         Some(next) => (&runs[..runs_max], QueueIndex::of_block(next.block)),
         None => (&runs[..], first),
@@ -168,7 +168,7 @@ fn forget_letters(engine: &Engine, queue: &ConsumeQueue, first: QueueIndex) -> R
     engine.make_records_durable(written.end)
 }
 
-/// What can be read of a segment up to the first frame that is damaged, and where that is or the segment ends.
+/// The readable part of a segment up to the first damaged frame, and where that frame lies or the segment ends.
 fn survey(engine: &Engine, segment: &Segment) -> Result<(Oldest, u64)> {
     let (mut firsts, mut newest, mut appended) = (Firsts::new(), None, None);
     let mut end = segment.base + SEGMENT_HEADER as u64;
@@ -190,7 +190,7 @@ fn survey(engine: &Engine, segment: &Segment) -> Result<(Oldest, u64)> {
     Ok((Oldest { base: segment.base, firsts, newest, appended }, end))
 }
 
-/// The first index of each queue whose message lies behind what cannot be read of a segment, by the queues' entries;
+/// The first index of each queue whose message lies behind the unreadable part of a segment, by the queues' entries;
 /// nothing where these are not borne out by the messages there, or by those that could be read before.
 fn firsts_at(engine: &Engine, unreadable: Range<u64>, read: &Firsts) -> Result<Option<Firsts>> {
     let mut firsts = Firsts::new();

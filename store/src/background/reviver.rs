@@ -1,4 +1,4 @@
-//! The reviver: asks the index what is due, records what it decided, buries what has used up its deliveries.
+//! The reviver: asks the index what is due, records what it decided, buries messages that have used up their deliveries.
 
 use popstore_revive::{Burying, Command, Time};
 
@@ -12,14 +12,14 @@ const BLOCKS_MAX: usize = 256;
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Engine {
-    /// Does everything that is due and returns when to come back.
+    /// Does everything that is due and returns when there is more to do.
     pub(crate) fn revive(&self) -> Option<Time> {
         let before = self.ledger().log().appended();
         let next_due = self.revive_all();
         let end = self.ledger().log().appended();
         if end > before {
-            // What was decided is as durable as anything else, so that a backoff does not start over after a kill. A
-            // failure poisons the store, and everybody who writes gets to know.
+            // The decisions are as durable as anything else, so that a backoff does not start over after a kill. A
+            // failure poisons the store, and every writer gets the error.
             let _ = self.make_records_durable(end);
         }
         next_due
@@ -57,7 +57,7 @@ impl Engine {
         }
     }
 
-    /// Ends the leases that are over, wakes who waits for what became visible, and returns what is to be buried.
+    /// Ends the leases that are over, wakes waiters for messages that became visible, and returns what is to be buried.
     fn revive_some(&self, now: Time) -> Result<Vec<Burying>> {
         let mut consumers = self.consumers();
         let visible = consumers.became_visible(now);
@@ -65,7 +65,7 @@ impl Engine {
         let ended = ended.map(|(_, written)| (written.poppable, consumers.take_burials(now, BLOCKS_MAX)));
         drop(consumers);
         self.messages().raise(visible);
-        // After a failure some leases may have ended all the same; what has no record stays due.
+        // After a failure some leases may have ended all the same; those without a record stay due.
         let (poppable, burials) = ended.inspect_err(|_| self.messages().raise_all())?;
         self.messages().raise(poppable);
         Ok(burials)

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use popstore_revive::Time;
 
-use crate::background::keeper::Keeper;
+use crate::background::maintenance::Maintenance;
 use crate::context::Wakes;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// How often retention checks the clock at least and at most.
 const RETAIN_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
-/// A log to which nothing was appended for so long is marked.
+/// A log to which nothing was appended for this long is marked.
 const QUIET: Duration = Duration::from_millis(50);
 
 /// The ends of the channels the threads listen on.
@@ -31,7 +31,7 @@ pub(crate) struct Listen {
     prepare: Receiver<()>,
     make: Receiver<()>,
     revive: Receiver<()>,
-    keep: Receiver<()>,
+    maintain: Receiver<()>,
     flush: Receiver<()>,
 }
 
@@ -40,10 +40,10 @@ pub(crate) fn channels() -> (Wakes, Listen) {
     let (prepare, prepared) = bounded(1);
     let (make, made) = bounded(1);
     let (revive, revived) = bounded(1);
-    let (keep, kept) = bounded(1);
+    let (maintain, maintained) = bounded(1);
     let (flush, flushed) = bounded(1);
-    let wakes = Wakes { prepare, make, revive, keep, flush };
-    (wakes, Listen { prepare: prepared, make: made, revive: revived, keep: kept, flush: flushed })
+    let wakes = Wakes { prepare, make, revive, maintain, flush };
+    (wakes, Listen { prepare: prepared, make: made, revive: revived, maintain: maintained, flush: flushed })
 }
 
 /// The running threads.
@@ -51,31 +51,35 @@ pub(crate) struct Threads(Vec<JoinHandle<()>>);
 
 impl Threads {
     /// Starts them all, or those before the first that the system refuses.
-    pub(crate) fn start(engine: &Arc<Engine>, keeper: &Arc<Mutex<Keeper>>, listen: Listen) -> (Self, Result<()>) {
+    pub(crate) fn start(
+        engine: &Arc<Engine>,
+        maintenance: &Arc<Mutex<Maintenance>>,
+        listen: Listen,
+    ) -> (Self, Result<()>) {
         type Body = Box<dyn FnOnce(&Engine) + Send>;
         type Bodies = Vec<(&'static str, Body)>;
-        let Listen { prepare, make, revive, keep, flush } = listen;
-        let keeper = Arc::clone(keeper);
+        let Listen { prepare, make, revive, maintain, flush } = listen;
+        let maintenance = Arc::clone(maintenance);
         let mut bodies: Bodies = vec![
             ("prepare", Box::new(move |engine| prepare_ahead(engine, &prepare))),
             ("make", Box::new(move |engine| make_ahead(engine, &make))),
             ("revive", Box::new(move |engine| revive_on_time(engine, &revive))),
-            ("keep", Box::new(move |engine| keep_house(engine, &keeper, &keep))),
+            ("maintain", Box::new(move |engine| run_maintenance(engine, &maintenance, &maintain))),
         ];
         if let Durability::SyncEvery(every) = engine.context().options.durability {
             bodies.push(("flush", Box::new(move |engine| sync_every(engine, &flush, every))));
         }
-        // Order matters: from here on appends wait for the thread, which prepares the consumers' log first. An append
+        // Order matters: from here on appends wait for the thread, which prepares the checkpoint log first. An append
         // that made its own room could take the last of the disk before.
-        [engine.ledger().log(), engine.messages().log()].iter().for_each(|log| log.attend(true));
+        [engine.ledger().log(), engine.messages().log()].iter().for_each(|log| log.prepare_in_background(true));
         let mut threads = Self(Vec::new());
         for (name, body) in bodies {
             let its = Arc::clone(engine);
             let builder = std::thread::Builder::new().name(format!("popstore-{name}"));
-            match builder.spawn(move || live(&its, name, body)) {
+            match builder.spawn(move || run(&its, name, body)) {
                 Ok(started) => threads.0.push(started),
                 Err(source) => {
-                    // Closing appends once more, and no thread makes its room.
+                    // Closing appends one more record, and no thread makes room for it.
                     engine.let_appends_prepare();
                     return (threads, Err(Error::io("start a thread for", Path::new(name), source)));
                 }
@@ -93,8 +97,8 @@ impl Threads {
     }
 }
 
-/// Runs the work of a thread. The store does not go on without it.
-fn live(engine: &Engine, name: &'static str, body: impl FnOnce(&Engine)) {
+/// Runs the work of a thread. A panic in it poisons the store.
+fn run(engine: &Engine, name: &'static str, body: impl FnOnce(&Engine)) {
     if catch_unwind(AssertUnwindSafe(|| body(engine))).is_err() {
         engine.give_up(&format!("the thread {name:?} panicked"));
     }
@@ -106,12 +110,12 @@ fn is_open(engine: &Engine) -> bool {
 
 fn prepare_ahead(engine: &Engine, wake: &Receiver<()>) {
     while is_open(engine) {
-        // In turns: the consumers do not wait for all the room that messages may want, nor the other way round.
+        // In turns: consumers do not wait for all the room that messages may want, nor the other way round.
         let mut steps = [Some(true); 2];
         while steps.contains(&Some(true)) && is_open(engine) {
             let [checkpoint, commit] = &mut steps;
             *checkpoint = checkpoint.and_then(|_| done(engine, engine.ledger().log().prepare()));
-            // Order matters: only now, since the last of the disk is for the consumers' log.
+            // Order matters: only now, since the last space of the disk is for the checkpoint log.
             let _ = engine.context().wakes.make.try_send(());
             *commit = commit.and_then(|_| done(engine, engine.messages().log().fill_ahead()));
         }
@@ -155,7 +159,7 @@ fn revive_on_time(engine: &Engine, wake: &Receiver<()>) {
     }
 }
 
-fn keep_house(engine: &Engine, keeper: &Mutex<Keeper>, wake: &Receiver<()>) {
+fn run_maintenance(engine: &Engine, maintenance: &Mutex<Maintenance>, wake: &Receiver<()>) {
     let rules = &engine.context().options.retention;
     let every = match rules.after {
         Some(after) => Some((after / 10).clamp(RETAIN_EVERY.0, RETAIN_EVERY.1)),
@@ -165,12 +169,12 @@ fn keep_house(engine: &Engine, keeper: &Mutex<Keeper>, wake: &Receiver<()>) {
     let mut quiet = Quiet::default();
     while is_open(engine) {
         let worth_a_mark = {
-            let mut keeper = keeper.hold();
-            keeper.step(engine);
-            keeper.worth_a_mark(engine)
+            let mut maintenance = maintenance.hold();
+            maintenance.step(engine);
+            maintenance.worth_a_mark(engine)
         };
         match quiet.next(worth_a_mark, engine.context().now()) {
-            Some(Duration::ZERO) => keeper.hold().mark_in_the_quiet(engine),
+            Some(Duration::ZERO) => maintenance.hold().mark_in_the_quiet(engine),
             left => match left.or(every) {
                 Some(wait) => drop(wake.recv_timeout(wait)),
                 None => drop(wake.recv()),
@@ -201,8 +205,8 @@ impl Quiet {
     }
 }
 
-/// Syncs both logs so long after the first append that needs it. The commit log goes first: what the checkpoint log
-/// speaks of is then durable before it.
+/// Syncs both logs this long after the first append that needs it. The commit log comes first: messages that the checkpoint
+/// log names are then durable before it.
 fn sync_every(engine: &Engine, wake: &Receiver<()>, every: Duration) {
     while is_open(engine) {
         let _ = wake.recv();
@@ -212,7 +216,7 @@ fn sync_every(engine: &Engine, wake: &Receiver<()>, every: Duration) {
         }
         // Appends from here on ask again.
         while wake.try_recv().is_ok() {}
-        // A failure poisons the store, and everybody who writes gets to know.
+        // A failure poisons the store, and every writer gets the error.
         let _ = engine.messages().log().sync_all().and_then(|()| engine.ledger().log().sync_all());
     }
 }

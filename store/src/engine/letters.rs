@@ -21,12 +21,12 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What is under way.
 #[derive(Default)]
 pub(crate) struct Letters {
-    state: Mutex<State>,
+    state: Mutex<Settlements>,
     ended: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct Settlements {
     /// Where the messages lie at least, by the number of their settlement.
     from: BTreeMap<u64, u64>,
     next: u64,
@@ -36,7 +36,7 @@ struct State {
     unrecorded: Vec<Unrecorded>,
 }
 
-impl State {
+impl Settlements {
     fn record_all<E>(&mut self, record: &mut impl FnMut(&Unrecorded) -> Result<(), E>) -> Result<(), E> {
         while let Some(settled) = self.unrecorded.last() {
             record(settled)?;
@@ -93,7 +93,7 @@ impl Letters {
 
     fn begin_in(
         &self,
-        mut state: std::sync::MutexGuard<'_, State>,
+        mut state: std::sync::MutexGuard<'_, Settlements>,
         places: Vec<(QueueId, QueueIndex)>,
         log_end: impl FnOnce() -> u64,
     ) -> Settling<'_> {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_record_gets_one_before_a_mark_or_there_is_no_mark() {
+    fn an_unrecorded_settlement_is_recorded_before_any_mark() {
         let letters = Letters::default();
         let settled = |at| Unrecorded { group: None, at: Time(at), runs: Vec::new() };
         letters.add_unrecorded(settled(1));

@@ -16,7 +16,7 @@ pub(crate) use letters::{Letters, RETRY_AFTER, Unrecorded};
 
 /// An open store.
 ///
-/// Locks are taken in this order: the keeper's, those of the letters, of the ledger, of the messages.
+/// Locks are taken in this order: that of maintenance, those of the letters, of the ledger, of the messages.
 pub(crate) struct Engine {
     context: Arc<Context>,
     messages: Messages,
@@ -64,7 +64,7 @@ impl Engine {
 
     /// Appends that need room make it themselves from here on.
     pub(crate) fn let_appends_prepare(&self) {
-        [self.ledger.log(), self.messages.log()].iter().for_each(|log| log.attend(false));
+        [self.ledger.log(), self.messages.log()].iter().for_each(|log| log.prepare_in_background(false));
     }
 
     /// Refuses what makes the live state grow when the space for it is not certain.
@@ -80,7 +80,7 @@ impl Engine {
     /// Makes records that were written as durable as was promised, and keeps the room for those to come.
     pub(crate) fn make_records_durable(&self, end: u64) -> Result<()> {
         if self.ledger.is_snapshot_due(end) {
-            let _ = self.context.wakes.keep.try_send(());
+            let _ = self.context.wakes.maintain.try_send(());
         }
         self.ensure_checkpoint_room();
         self.sync(self.ledger.log(), end)

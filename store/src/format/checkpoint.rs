@@ -53,11 +53,11 @@ pub(crate) enum CheckpointRecord<'a> {
     MarkTopic { topic: TopicId, name: &'a str, part: MarkPart },
     /// The consume queues of the `topics` topics just before are durable for all messages before `commit`.
     Mark { commit: u64, topics: u32 },
-    /// The store was opened, and each append is durable before anyone is given the message, or not.
+    /// The store was opened, and `sync_each` is whether each append is durable before its message is given to a consumer.
     Opened { generation: u32, at: Time, sync_each: bool },
     /// The store was closed in order: both logs are durable up to here.
     Closed { commit: u64 },
-    /// The commit log starts here; what lies before it may be deleted.
+    /// The commit log starts here; segments before it may be deleted.
     CommitStart { base: u64 },
 }
 

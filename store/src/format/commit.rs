@@ -174,7 +174,7 @@ fn decode_message(mut fields: Fields<'_>) -> Result<MessageRecord<'_>, Rule> {
     let appended_at = Time(fields.u64()?.saturating_mul(1000));
     let (queue, index) = (limits::queue(&mut fields)?, limits::index(&mut fields)?);
     let flags = fields.u64()?;
-    // Who does not know what a delivery time means must not deliver early.
+    // A reader that does not know delivery times must not deliver early.
     if flags & !FLAGS_KNOWN != 0 || flags & FLAG_DELIVER_AT != 0 {
         return Err(Rule::Field("message flags"));
     }

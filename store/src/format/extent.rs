@@ -13,7 +13,7 @@ use super::varint::{Fields, VARINT_MAX, put};
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct MarkPart {
     /// 0 for the first part, or else the first queue's number and one: a part of that queue may have come before.
-    pub(crate) goes_on: u32,
+    pub(crate) from: u32,
     pub(crate) queues: Vec<Extent>,
 }
 
@@ -49,7 +49,7 @@ impl MarkPart {
                         break;
                     }
                 }
-                parts.push(Self { goes_on: number as u32 + 1, queues: Vec::new() });
+                parts.push(Self { from: number as u32 + 1, queues: Vec::new() });
                 left = bytes_max;
             }
         }
@@ -58,13 +58,13 @@ impl MarkPart {
 
     /// Whether the topic has no more queues than a topic can have, this part included.
     pub(crate) fn fits(&self) -> bool {
-        let before = u64::from(self.goes_on.saturating_sub(1));
+        let before = u64::from(self.from.saturating_sub(1));
         before + self.queues.len() as u64 <= u64::from(QUEUES_MAX)
     }
 
-    /// Adds the part to those before it. Returns whether it goes on where they end.
+    /// Adds the part to those before it. Returns whether it continues where they end.
     pub(crate) fn add_to(self, queues: &mut Vec<Extent>) -> bool {
-        let Some(from) = (self.goes_on as usize).checked_sub(1) else {
+        let Some(from) = (self.from as usize).checked_sub(1) else {
             *queues = self.queues;
             return true;
         };
@@ -85,16 +85,16 @@ impl MarkPart {
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) {
-        put(out, u64::from(self.goes_on));
+        put(out, u64::from(self.from));
         put(out, self.queues.len() as u64);
         self.queues.iter().for_each(|queue| put_extent(queue, out));
     }
 
     pub(super) fn take(fields: &mut Fields<'_>) -> Result<Self, Rule> {
-        let goes_on = fields.u32()?;
+        let from = fields.u32()?;
         let count = fields.count(3)?;
         let queues = (0..count).map(|_| extent(fields)).collect::<Result<_, _>>()?;
-        Some(Self { goes_on, queues }).filter(Self::fits).ok_or(Rule::Field("number of queues"))
+        Some(Self { from, queues }).filter(Self::fits).ok_or(Rule::Field("number of queues"))
     }
 }
 

@@ -85,7 +85,7 @@ impl Seed {
     /// something behind it.
     ///
     /// What a checksum begins with is the same as a change of the first bytes after it, and without that zeroes at the
-    /// front count for nothing.
+    /// front would change nothing.
     fn checksum_of(self, buffer: &mut [u8], rest: &[u8]) -> u32 {
         let first = LE::read_u32(&buffer[BLOCK..]);
         LE::write_u32(&mut buffer[BLOCK..], first ^ !self.0);

@@ -18,7 +18,7 @@ const FLAG_WRITTEN: u16 = 1;
 pub(crate) const SEGMENT_HEADER: usize = 64;
 const _: () = assert!(AT_CRC + size_of::<u32>() <= SEGMENT_HEADER);
 
-/// What a segment file says about itself.
+/// The header of a segment file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) store: u128,

@@ -36,7 +36,7 @@ pub(crate) enum Rule {
     Length,
     /// The checksum does not fit the bytes.
     Checksum,
-    /// The record is of an earlier generation than what comes before it, or of a later one than the store.
+    /// The record is of an earlier generation than the one before it, or of a later one than the store.
     Generation,
     /// The record's kind is unknown.
     Kind(u8),

@@ -19,7 +19,7 @@ const _: () = assert!(RECEIPT == 48);
 
 /// One lease of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Lease {
+pub(crate) struct ReceiptLease {
     pub(crate) store: u128,
     pub(crate) generation: u32,
     pub(crate) group: GroupId,
@@ -28,7 +28,7 @@ pub(crate) struct Lease {
     pub(crate) delivery: u32,
 }
 
-impl Lease {
+impl ReceiptLease {
     pub(crate) fn encode(&self) -> [u8; RECEIPT] {
         let mut out = [0; RECEIPT];
         LE::write_u128(&mut out[AT_STORE..], self.store);

@@ -97,7 +97,7 @@ impl<'a> Fields<'a> {
         u32::try_from(self.u64()?).map_err(|_| Rule::Field("varint"))
     }
 
-    /// A count of things that take at least `each` bytes of what is left, so that it can be trusted for allocation.
+    /// A count of things that take at least `each` of the bytes left, so that it can be trusted for allocation.
     #[inline(always)]
     pub(crate) fn count(&mut self, each: usize) -> Result<usize, Rule> {
         let count = usize::try_from(self.u64()?).map_err(|_| Rule::Length)?;

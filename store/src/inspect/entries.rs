@@ -31,7 +31,7 @@ pub struct RecordAt {
 pub enum Inspected<R> {
     /// A whole record.
     Record(R),
-    /// Damage; reading goes on behind it.
+    /// Damage; reading continues behind it.
     Fault(Fault),
     /// Writes that were under way at the end of the log; recovery cuts them off.
     TornTail(Fault),
@@ -126,7 +126,7 @@ pub struct CheckpointEntry {
     pub kind: &'static str,
     /// The group it is about.
     pub group: Option<Arc<str>>,
-    /// When it happened, if it says so.
+    /// When it happened, if the record holds that.
     pub happened_at: Option<SystemTime>,
     /// The end of the lease, or when the messages become visible.
     pub until: Option<SystemTime>,
@@ -148,7 +148,7 @@ pub struct Places {
     pub delivery: u32,
     /// Their places in the queue.
     pub indexes: Vec<u64>,
-    /// What an image says that they are doing, since when, and until when.
+    /// The state that an image gives them, since when, and until when.
     pub state: Option<(&'static str, Option<SystemTime>, Option<SystemTime>)>,
 }
 

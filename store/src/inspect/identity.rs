@@ -1,4 +1,4 @@
-//! Which store a directory holds, also when the file that says so is damaged or gone.
+//! Which store a directory holds, also when the file with its id is damaged or missing.
 
 use std::path::Path;
 
@@ -17,9 +17,9 @@ use crate::recover::directory;
 /// The directory is no store, or one of another format version.
 pub(super) fn find(dir: &Path, faults: &mut Vec<Fault>) -> Result<Identity> {
     let path = dir.join(directory::STORE);
-    let told = directory::look_at_identity(dir)?;
+    let identity = directory::decode_identity(dir)?;
     let ids = ids_of_segments(dir)?;
-    match told {
+    match identity {
         // Where segments are of this version and the checksum does not fit, the file's number is damaged.
         Err(rule @ Rule::Version(_)) if ids.is_empty() || directory::identity_fits(dir)? => {
             Err(Error::format(&path, rule))

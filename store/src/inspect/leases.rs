@@ -1,4 +1,4 @@
-//! Every message that a group holds: in flight, waiting for its next delivery, or on its way out.
+//! Every message that a group holds: in flight, waiting for its next delivery, or about to be buried.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,7 +12,7 @@ use crate::clock;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeldMessage {
-    /// Whose.
+    /// The group.
     pub group: Arc<str>,
     /// The topic.
     pub topic: Arc<str>,
@@ -20,7 +20,7 @@ pub struct HeldMessage {
     pub queue: u32,
     /// Its place in the queue.
     pub index: u64,
-    /// What it is doing.
+    /// Its state.
     pub state: HeldState,
     /// The attempt of its last delivery.
     pub attempt: u32,
@@ -32,7 +32,7 @@ pub struct HeldMessage {
     pub due_at: SystemTime,
 }
 
-/// What an unsettled message is doing.
+/// The state of an unsettled message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeldState {
@@ -48,10 +48,10 @@ impl Snapshot {
     /// The messages that groups hold, by group, queue and place: as the records left them, so that a lease that ended
     /// since is still in flight here.
     pub fn leases(&self) -> impl Iterator<Item = HeldMessage> + '_ {
-        let index = self.state.consumers.index();
+        let index = self.contents.consumers.index();
         let queues = index.groups().flat_map(|group| index.positions(group).map(move |(queue, _)| (group, queue)));
         queues.flat_map(|(group, queue)| {
-            let (whose, topic) = (self.state.group_name(group), self.state.topic_name(queue.topic));
+            let (whose, topic) = (self.contents.group_name(group), self.contents.topic_name(queue.topic));
             index.unsettled(group, queue).flat_map(move |(block, cohort)| {
                 let (group, topic) = (Arc::clone(&whose), Arc::clone(&topic));
                 cohort.indexes(block).map(move |index| HeldMessage {

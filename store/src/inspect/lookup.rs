@@ -1,7 +1,7 @@
 //! One message by its place or its offset, by way of the consume queue; and the queue's entries themselves.
 //!
-//! An entry is believed only if the message at its offset is the one that is looked for. When it is not, the commit log
-//! is read once for that queue, and what was found there is used from then on.
+//! An entry is believed only if it leads to the message of its place. When it does not, the commit log
+//! is read once for that queue, and the places found there are used from then on.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -17,15 +17,15 @@ use crate::fault::Fault;
 use crate::format::commit::{CommitRecord, MessageRecord};
 use crate::format::entry::{ENTRY, Entry};
 use crate::format::frame::{Frame, LogKind};
-use crate::log::{LARGE, Step, Window};
+use crate::log::{LARGE, WalkStep, Window};
 use crate::segment::StoreFile;
 
-/// How many files are kept open.
+/// How many files are open at once.
 const OPEN_MAX: usize = 32;
 /// How many bytes of a queue file are read at once.
 const CHUNK: usize = 512 * ENTRY;
 
-/// An entry of a consume queue, with what lies where it leads to.
+/// An entry of a consume queue, with the message that it leads to.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct QueueEntry {
@@ -45,7 +45,7 @@ pub struct QueueEntry {
     pub fault: Option<Fault>,
 }
 
-/// Finds messages. Keeps files open and remembers what it read, so keep it for more than one question.
+/// Finds messages. It holds files open and remembers what it read: use one for many questions.
 ///
 /// ```
 /// # fn main() -> popstore::Result<()> {
@@ -92,8 +92,8 @@ impl Snapshot {
 
     /// The messages of a topic that can be read, by queue and index.
     pub fn messages(&self, topic: &str) -> impl Iterator<Item = Result<SnapshotMessage>> + '_ {
-        let id = self.state.topic(topic);
-        let queues = id.and_then(|id| self.state.topics.get(&id)).into_iter().flat_map(|topic| topic.queues.used());
+        let id = self.contents.topic(topic);
+        let queues = id.and_then(|id| self.contents.topics.get(&id)).into_iter().flat_map(|topic| topic.queues.used());
         let places = queues.flat_map(move |(queue, state)| {
             let id = QueueId { topic: id.unwrap_or_default(), queue };
             state.indexes().map(move |index| (id, index))
@@ -103,8 +103,8 @@ impl Snapshot {
     }
 
     pub(super) fn queue_id(&self, topic: &str, queue: u32) -> Option<QueueId> {
-        let id = QueueId { topic: self.state.topic(topic)?, queue };
-        self.state.queue(id).map(|_| id)
+        let id = QueueId { topic: self.contents.topic(topic)?, queue };
+        self.contents.queue(id).map(|_| id)
     }
 }
 
@@ -149,9 +149,9 @@ impl Lookup<'_> {
             Some((path, (index - first).saturating_mul(ENTRY as u64)))
         });
         let message = self.at_entry(id, index, entry)?;
-        // The files reach as far as the mark says. Behind it they may lack what is not remembered from the log either:
-        // the owner of the store is far ahead of its marks, or let go of it meanwhile.
-        let marked = self.snapshot.state.queue(id).map_or(0, |state| state.marked);
+        // The files reach as far as the mark. Behind it they may lack entries that are not remembered from the log either:
+        // the owner of the store is far ahead of its marks, or has deleted the messages meanwhile.
+        let marked = self.snapshot.contents.queue(id).map_or(0, |state| state.marked);
         let not_there_yet = entry == Entry::default() && index >= marked;
         if message.is_none() && (not_there_yet || self.is_gone(entry)) {
             return Ok(None);
@@ -187,7 +187,7 @@ impl Lookup<'_> {
 
     /// The entry of a place as it is, and the name of the file that it lies in.
     pub(super) fn entry(&mut self, queue: QueueId, index: u64) -> Result<Option<(Entry, Option<u64>)>> {
-        let Some(state) = self.snapshot.state.queue(queue) else { return Ok(None) };
+        let Some(state) = self.snapshot.contents.queue(queue) else { return Ok(None) };
         if let Some(entry) = state.entry(index) {
             return Ok(Some((entry, None)));
         }
@@ -276,7 +276,7 @@ impl Lookup<'_> {
         Ok(self.open.get_mut(base).map(|window| (*base, window)))
     }
 
-    /// Whether an entry leads to a segment that the owner of the store let go of.
+    /// Whether an entry leads to a segment that the owner of the store has deleted.
     fn is_gone(&self, entry: Entry) -> bool {
         let before = self.segments.partition_point(|(base, _)| *base <= entry.offset);
         match before.checked_sub(1).map(|at| &self.segments[at]) {
@@ -295,7 +295,7 @@ impl Lookup<'_> {
     /// Where a queue without files begins by now.
     fn first_now(&mut self, queue: QueueId) -> Result<u64> {
         if self.firsts.is_none() {
-            // Order matters: what was deleted before the files were listed is known to have been deleted after it.
+            // Order matters: the files are listed before the store is read again, so that each deletion that the lists show is known.
             let snapshot = self.snapshot;
             snapshot.used_queues().try_for_each(|queue| self.list_files(queue))?;
             let without = self.files.iter().filter(|(_, files)| files.is_empty()).map(|(queue, _)| *queue);
@@ -309,7 +309,7 @@ impl Lookup<'_> {
         let mut misled = HashMap::new();
         let mut walk = self.snapshot.walk(StoreLog::Commit, 0)?;
         while let Some(step) = walk.step()? {
-            if let Step::Frame(at, frame) = step
+            if let WalkStep::Frame(at, frame) = step
                 && let Ok(CommitRecord::Message(record)) = CommitRecord::decode(&frame)
                 && let Some((entry, _)) = self.entry(record.queue, record.index.0)?
                 && (entry.offset, entry.size) != (at.position, at.len as u32)

@@ -2,9 +2,11 @@
 //! is damaged.
 //!
 //! [`Snapshot::open`] reads what an open of the store would read: the checkpoint log, and the commit log behind the last
-//! mark. Everything that is whole is taken in, every place that is not becomes a [`Fault`]. What needs more than that
-//! (every message, every entry) is read as it goes, so memory follows the leases and groups, not the store's size.
+//! mark. Everything that is whole is taken in, every place that is not becomes a [`Fault`]. Everything else
+//! (every message, every entry) is read on demand, so memory grows with the leases and groups, not with the store's size.
 
+mod contents;
+mod describe;
 mod entries;
 mod identity;
 mod leases;
@@ -12,8 +14,6 @@ mod lookup;
 mod queue_files;
 mod records;
 mod segments;
-mod state;
-mod tell;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ pub use records::{CheckpointReader, CommitReader};
 pub use segments::{Pinned, SegmentInfo};
 pub use verify::Verified;
 
-use state::State;
+use contents::Contents;
 
 /// How often reading starts over when the store's owner removes files under it.
 const RETRIES: usize = 32;
@@ -104,13 +104,13 @@ impl StoreLog {
 /// # Ok(()) }
 /// ```
 pub struct Snapshot {
-    /// The directory as it was given, for the paths of what is reported.
+    /// The directory as it was given, for the paths in reports.
     dir: PathBuf,
     /// The same, whatever the working directory is by now.
     home: PathBuf,
     identity: Identity,
     faults: Vec<Fault>,
-    state: State,
+    contents: Contents,
 }
 
 impl Snapshot {
@@ -124,8 +124,8 @@ impl Snapshot {
         let mut before = None;
         for _ in 0..RETRIES {
             let (snapshot, disturbed) = Self::read(dir)?;
-            // What looks the same twice is damage and nobody's work.
-            let extents = Some((snapshot.state.commit, snapshot.state.checkpoint));
+            // With the same extents twice, what is wrong is damage and not the owner's work.
+            let extents = Some((snapshot.contents.commit, snapshot.contents.checkpoint));
             if !disturbed || extents == before {
                 return Ok(snapshot);
             }
@@ -137,10 +137,10 @@ impl Snapshot {
     fn read(dir: &Path) -> Result<(Self, bool)> {
         let mut faults = Faults::collected();
         let identity = identity::find(dir, &mut faults.all)?;
-        let state = State::read(dir, identity, &mut faults)?;
-        let mut disturbed = state.disturbed;
-        if let Some(generation) = state.too_late {
-            // An owner says so there first.
+        let contents = Contents::read(dir, identity, &mut faults)?;
+        let mut disturbed = contents.disturbed;
+        if let Some(generation) = contents.too_late {
+            // An owner writes the generation there first.
             if identity::find(dir, &mut Vec::new())? == identity {
                 let expected = format!("generation {generation} at least, as in the logs");
                 let found = format!("generation {}", identity.generation);
@@ -153,15 +153,15 @@ impl Snapshot {
         let by_place = |one: &Fault, other: &Fault| (&one.path, one.offset).cmp(&(&other.path, other.offset));
         faults.all.sort_by(by_place);
         let home = std::path::absolute(dir).at("read", dir)?;
-        Ok((Self { dir: dir.to_path_buf(), home, identity, faults: faults.all, state }, disturbed))
+        Ok((Self { dir: dir.to_path_buf(), home, identity, faults: faults.all, contents }, disturbed))
     }
 
     pub(crate) fn consumers(&self) -> &Consumers {
-        &self.state.consumers
+        &self.contents.consumers
     }
 
     pub(crate) fn topic_states(&self) -> &BTreeMap<TopicId, FoundTopic> {
-        &self.state.topics
+        &self.contents.topics
     }
 
     /// The directory.
@@ -185,101 +185,101 @@ impl Snapshot {
         self.identity.id
     }
 
-    /// How often the store was opened; the largest number found when the file that says so is damaged.
+    /// How often the store was opened; the largest number found when the file with that number is damaged.
     pub fn generation(&self) -> u32 {
-        if self.identity.generation == u32::MAX { self.state.generation } else { self.identity.generation }
+        if self.identity.generation == u32::MAX { self.contents.generation } else { self.identity.generation }
     }
 
-    /// When it was opened last, if the checkpoint log still tells.
+    /// When it was opened last, if the checkpoint log still has that record.
     pub fn opened_at(&self) -> Option<SystemTime> {
-        self.state.opened_at.map(clock::wall)
+        self.contents.opened_at.map(clock::wall)
     }
 
     /// Whether it was closed in order after that, with nothing written since.
     pub fn is_closed(&self) -> bool {
-        self.state.closed
+        self.contents.closed
     }
 
-    /// What is not whole of what opening the store would read, by file and place. [`Snapshot::verify`] reads all.
+    /// The faults in the part that opening the store would read, by file and place. [`Snapshot::verify`] reads everything.
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }
 
     /// Writes that were under way at the ends of the logs: recovery cuts them off, and nothing acknowledged is lost.
     pub fn torn_tails(&self) -> &[Fault] {
-        &self.state.tails
+        &self.contents.tails
     }
 
     /// The commit offset where the log begins, where it ends, and through which it is known to be durable.
     pub fn commit_extent(&self) -> (u64, u64, u64) {
-        self.state.commit
+        self.contents.commit
     }
 
     /// The same of the checkpoint log.
     pub fn checkpoint_extent(&self) -> (u64, u64, u64) {
-        self.state.checkpoint
+        self.contents.checkpoint
     }
 
     /// The queue files are durable for all messages before this commit offset: the last mark.
     pub fn mark(&self) -> u64 {
-        self.state.mark
+        self.contents.mark
     }
 
     /// The topics, dead-letter queues included, in the order they were made.
     pub fn topics(&self) -> Vec<TopicStats> {
         let topics = self
-            .state
+            .contents
             .topics
             .values()
             .map(|topic| TopicStats { name: topic.name.to_string(), queues: topic.extents().collect() });
         topics.collect()
     }
 
-    /// The groups, as the last record left them. What is measured in a running process only is not there.
+    /// The groups, as the last record left them, without what only a running process measures.
     pub fn groups(&self) -> Vec<GroupStats> {
-        let consumers = &self.state.consumers;
+        let consumers = &self.contents.consumers;
         let now = SystemClock::start().now();
         let groups = consumers.groups().values().map(|entry| {
             let oldest_lease_for = consumers.index().oldest_lease(entry.id).map(|popped_at| now.since(popped_at));
-            GroupStats { oldest_lease_for, ..self.state.group(entry.id, &entry.name, now) }
+            GroupStats { oldest_lease_for, ..self.contents.group(entry.id, &entry.name, now) }
         });
         groups.collect()
     }
 
     /// The settings of a group.
     pub fn group_options(&self, group: &str) -> Option<GroupOptions> {
-        let entry = self.state.consumers.group(group).ok()?;
-        let policy = self.state.consumers.index().policy(entry.id)?.clone();
+        let entry = self.contents.consumers.group(group).ok()?;
+        let policy = self.contents.consumers.index().policy(entry.id)?.clone();
         Some(GroupOptions { policy, invisible_for: entry.invisible_for, ..GroupOptions::default() })
     }
 
     /// The next new message of a queue for a group, if the group ever read from the topic.
     pub fn position(&self, group: &str, topic: &str, queue: u32) -> Option<u64> {
-        let group = self.state.consumers.group(group).ok()?.id;
-        let queue = QueueId { topic: self.state.topic(topic)?, queue };
-        self.state.consumers.index().position(group, queue).map(|position| position.0)
+        let group = self.contents.consumers.group(group).ok()?.id;
+        let queue = QueueId { topic: self.contents.topic(topic)?, queue };
+        self.contents.consumers.index().position(group, queue).map(|position| position.0)
     }
 
     /// The places of a queue that have a message: those that retention moved on since a group still needs them, and
     /// then those from the queue's first on.
     pub fn places(&self, topic: &str, queue: u32) -> impl Iterator<Item = u64> + '_ {
-        let queue = self.queue_id(topic, queue).and_then(|queue| self.state.queue(queue));
+        let queue = self.queue_id(topic, queue).and_then(|queue| self.contents.queue(queue));
         queue.into_iter().flat_map(FoundQueue::indexes)
     }
 
     /// Whether a dead letter was put back to where it came from.
     pub fn is_redriven(&self, letters: &str, index: u64) -> bool {
-        let Some(topic) = self.state.topic(letters) else { return false };
-        self.state.consumers.index().is_redriven(QueueId { topic, queue: 0 }, QueueIndex(index))
+        let Some(topic) = self.contents.topic(letters) else { return false };
+        self.contents.consumers.index().is_redriven(QueueId { topic, queue: 0 }, QueueIndex(index))
     }
 
     /// Whether the groups that read a dead-letter queue have finished with a letter; see [`crate::Group::dead_letters`].
     pub fn is_finished(&self, letters: &str, index: u64) -> bool {
-        let (Some(topic), index) = (self.state.topic(letters), QueueIndex(index)) else { return false };
-        self.state.consumers.index().finished(QueueId { topic, queue: 0 }, index.block()) & index.bit() != 0
+        let (Some(topic), index) = (self.contents.topic(letters), QueueIndex(index)) else { return false };
+        self.contents.consumers.index().finished(QueueId { topic, queue: 0 }, index.block()) & index.bit() != 0
     }
 
-    /// The files of a log as they are now; what is wrong with them is among the faults already.
+    /// The files of a log as they are now; their faults are among those of the snapshot already.
     fn log(&self, dir: &Path, log: LogKind) -> Result<Unrecovered> {
         Unrecovered::find(dir.join(log.name()), log, self.identity.id, &mut Faults::collected())
     }

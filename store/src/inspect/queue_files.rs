@@ -12,22 +12,22 @@ use crate::options::Options;
 
 impl Snapshot {
     pub(super) fn queue_dir(&self, queue: QueueId) -> PathBuf {
-        self.dir.join("queues").join(&*self.state.topic_name(queue.topic)).join(queue.queue.to_string())
+        self.dir.join("queues").join(&*self.contents.topic_name(queue.topic)).join(queue.queue.to_string())
     }
 
     /// All queues that have or had messages.
     pub(super) fn used_queues(&self) -> impl Iterator<Item = QueueId> + '_ {
-        let topics = self.state.topics.iter();
+        let topics = self.contents.topics.iter();
         topics.flat_map(|(id, topic)| topic.queues.used().map(|(queue, _)| QueueId { topic: *id, queue }))
     }
 }
 
 /// The first messages of queues by now: the store's owner may have deleted some since the snapshot was taken. Reads the
-/// store once more, so it is called once for all queues, after their files were listed: what is missing from a list and
-/// lies before these was deleted in order.
+/// store once more, so it is called once for all queues, after their files were listed: files that are missing from a list
+/// and lie before these were deleted in order.
 pub(super) fn firsts_now(snapshot: &Snapshot, queues: impl IntoIterator<Item = QueueId>) -> HashMap<QueueId, u64> {
     let Ok(now) = Snapshot::open(&snapshot.home) else { return HashMap::new() };
-    queues.into_iter().filter_map(|id| Some((id, now.state.queue(id)?.first))).collect()
+    queues.into_iter().filter_map(|id| Some((id, now.contents.queue(id)?.first))).collect()
 }
 
 /// How many entries a full queue file holds, as far as the files' names show.
@@ -47,7 +47,7 @@ pub(super) fn entries_per_file(snapshot: &Snapshot) -> Result<u64> {
 /// The files of a queue by the index of their first entry.
 pub(super) fn list(dir: PathBuf) -> Result<BTreeMap<u64, PathBuf>> {
     let mut files = BTreeMap::new();
-    // Neither a link nor what is no file is followed: opening makes the queue again without it.
+    // Nothing but a file is read, and no link is followed: opening rebuilds the queue without it.
     if !std::fs::symlink_metadata(&dir).is_ok_and(|it| it.is_dir()) {
         return Ok(files);
     }

@@ -1,4 +1,4 @@
-//! The records of both logs, one after the other, with the names of what they speak of.
+//! The records of both logs, one after the other, with the names of their topics and groups.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::format::Rule;
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::CommitRecord;
 use crate::format::frame::Frame;
-use crate::log::{FrameAt, Step, Walk};
+use crate::log::{FrameAt, Walk, WalkStep};
 use crate::recover::directory;
 
 /// Reads the commit log, record by record.
@@ -88,23 +88,23 @@ impl Snapshot {
 
     /// The same by another name of the store's directory.
     pub(crate) fn walk_in(&self, dir: &Path, log: StoreLog, from: u64) -> Result<Walk> {
-        let looked = self.log(dir, log.kind())?;
+        let listed = self.log(dir, log.kind())?;
         let (begin, _, proven) = match log {
-            StoreLog::Commit => self.state.commit,
-            StoreLog::Checkpoint => self.state.checkpoint,
+            StoreLog::Commit => self.contents.commit,
+            StoreLog::Checkpoint => self.contents.checkpoint,
         };
-        let start = looked.segment_start(from.max(begin));
-        Ok(looked.walk(start, proven, self.identity.generation))
+        let start = listed.segment_start(from.max(begin));
+        Ok(listed.walk(start, proven, self.identity.generation))
     }
 
     pub(super) fn names(&self) -> Names {
-        let topics = self.state.topics.iter().map(|(id, topic)| (*id, Arc::clone(&topic.name)));
-        let groups = self.state.consumers.groups().iter().map(|(id, entry)| (*id, Arc::clone(&entry.name)));
+        let topics = self.contents.topics.iter().map(|(id, topic)| (*id, Arc::clone(&topic.name)));
+        let groups = self.contents.consumers.groups().iter().map(|(id, entry)| (*id, Arc::clone(&entry.name)));
         Names { topics: topics.collect(), groups: groups.collect() }
     }
 }
 
-/// What a reader makes of the next step of a walk; records before `from` are passed over.
+/// The next item of a reader; records before `from` are passed over.
 fn read<T>(
     walk: &mut Walk,
     from: u64,
@@ -112,10 +112,10 @@ fn read<T>(
 ) -> Result<Option<Inspected<T>>> {
     while let Some(step) = walk.step()? {
         let (at, frame) = match step {
-            Step::Gap(fault) => return Ok(Some(Inspected::Fault(fault))),
-            Step::Tail(tail) => return Ok(Some(Inspected::TornTail(tail))),
-            Step::Frame(at, frame) if at.position >= from => (at, frame),
-            Step::Frame(..) | Step::Removed => continue,
+            WalkStep::Gap(fault) => return Ok(Some(Inspected::Fault(fault))),
+            WalkStep::Tail(tail) => return Ok(Some(Inspected::TornTail(tail))),
+            WalkStep::Frame(at, frame) if at.position >= from => (at, frame),
+            WalkStep::Frame(..) | WalkStep::Removed => continue,
         };
         let fault = |rule| at.payload_fault(rule);
         let met = record(&at, &frame).map_or_else(|rule| Inspected::Fault(fault(rule)), Inspected::Record);
@@ -131,7 +131,7 @@ fn record_at(at: &FrameAt<'_>, frame: &Frame<'_>) -> RecordAt {
 }
 
 impl CommitReader {
-    /// Goes on behind the end, which may have moved: what was appended since is read next.
+    /// Continues behind the end, which may have moved: records appended since are read next.
     ///
     /// # Errors
     /// The store's files cannot be read.
@@ -161,7 +161,7 @@ impl Iterator for CommitReader {
 }
 
 impl CheckpointReader {
-    /// Goes on behind the end, which may have moved: what was appended since is read next.
+    /// Continues behind the end, which may have moved: records appended since are read next.
     ///
     /// # Errors
     /// The store's files cannot be read.
@@ -172,7 +172,7 @@ impl CheckpointReader {
 
 fn again(walk: &mut Walk, dir: &Path) -> Result<()> {
     // The store may have been opened again, which raises its generation.
-    let identity = directory::look_at_identity(dir)?;
+    let identity = directory::decode_identity(dir)?;
     walk.again(identity.map_or(u32::MAX, |identity| identity.generation))
 }
 
@@ -185,14 +185,14 @@ impl Iterator for CheckpointReader {
             let record = CheckpointRecord::decode(frame, runs)?;
             let entry = CheckpointEntry {
                 at: record_at(at, frame),
-                kind: super::tell::record_name(&record),
+                kind: super::describe::record_name(&record),
                 group: None,
                 happened_at: None,
                 until: None,
                 places: Vec::new(),
                 fields: Vec::new(),
             };
-            Ok(names.tell(&record, entry))
+            Ok(names.describe(&record, entry))
         })
         .transpose()
     }

@@ -1,4 +1,4 @@
-//! The files of the logs and queues: how long, how full, from when, and which groups keep them from going.
+//! The files of the logs and queues: how long, how full, from when, and which groups still need them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,15 +7,15 @@ use std::time::SystemTime;
 
 use popstore_revive::{GroupId, QueueId, QueueIndex, Time};
 
+use super::describe::happened_at;
 use super::queue_files::list;
-use super::tell::happened_at;
 use super::{Snapshot, StoreLog};
 use crate::clock;
 use crate::error::{At, Result};
 use crate::format::checkpoint::CheckpointRecord;
 use crate::format::frame::{END_FRAME, LogKind};
 use crate::format::header::SEGMENT_HEADER;
-use crate::log::{SegmentFile, Step, Unrecovered};
+use crate::log::{SegmentFile, Unrecovered, WalkStep};
 
 /// A segment of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct SegmentInfo {
     pub created_at: Option<SystemTime>,
     /// The positions of its first and last record, if it has any that can be read.
     pub records: Option<(u64, u64)>,
-    /// When these two were written, as far as they or their neighbours in the segment say so.
+    /// When these two were written, as far as they or their neighbours in the segment hold times.
     pub written_at: Option<(SystemTime, SystemTime)>,
     /// The groups that still need messages of it. Always empty in the checkpoint log.
     pub pinned: Vec<Pinned>,
@@ -60,10 +60,10 @@ impl Snapshot {
     /// # Errors
     /// A file cannot be read.
     pub fn segments(&self, log: StoreLog) -> Result<Vec<SegmentInfo>> {
-        let looked = self.log(&self.dir, log.kind())?;
+        let listed = self.log(&self.dir, log.kind())?;
         let mut segments: BTreeMap<u64, SegmentInfo> = BTreeMap::new();
-        for SegmentFile { base, capacity, path, .. } in looked.into_files() {
-            // A file that is gone by now had to go.
+        for SegmentFile { base, capacity, path, .. } in listed.into_files() {
+            // A file that is gone by now was deleted by the owner.
             let Ok(found) = std::fs::metadata(&path) else { continue };
             let created_at = Unrecovered::header(&path).map(|header| clock::wall(Time(header.created_at)));
             let info = SegmentInfo { path, base, capacity, bytes: found.len(), created_at, ..SegmentInfo::default() };
@@ -92,7 +92,7 @@ impl Snapshot {
         }
         let (mut files, mut bytes) = (0, 0);
         for entry in std::fs::read_dir(&dir).at("read", &dir)? {
-            // Files come and go while the store is in use.
+            // Files are made and removed while the store is in use.
             if let Ok(found) = entry.at("read", &dir)?.metadata() {
                 files += 1;
                 bytes += found.len();
@@ -107,7 +107,7 @@ impl Snapshot {
     /// The queue's directory cannot be read.
     pub fn queue_files(&self, topic: &str, queue: u32) -> Result<Vec<(PathBuf, u64, u64)>> {
         let Some(id) = self.queue_id(topic, queue) else { return Ok(Vec::new()) };
-        // A file that is gone by now had to go.
+        // A file that is gone by now was deleted by the owner.
         let files = list(self.queue_dir(id))?.into_iter().filter_map(|(first, path)| {
             let bytes = std::fs::metadata(&path).ok()?.len();
             Some((path, first, bytes))
@@ -127,8 +127,8 @@ impl Snapshot {
     fn fill_commit(&self, segments: &mut BTreeMap<u64, SegmentInfo>) -> Result<()> {
         let mut pins: BTreeMap<(u64, GroupId), (u64, u64)> = BTreeMap::new();
         let mut lookup = self.lookup();
-        for (topic, state) in &self.state.topics {
-            let readers: Vec<GroupId> = self.state.consumers.index().readers(*topic).collect();
+        for (topic, state) in &self.contents.topics {
+            let readers: Vec<GroupId> = self.contents.consumers.index().readers(*topic).collect();
             for (queue, state) in state.queues.used() {
                 let queue = QueueId { topic: *topic, queue };
                 for index in state.indexes() {
@@ -148,14 +148,14 @@ impl Snapshot {
             }
         }
         for ((base, group), (messages, bytes)) in pins {
-            let pinned = Pinned { group: self.state.group_name(group), messages, bytes };
+            let pinned = Pinned { group: self.contents.group_name(group), messages, bytes };
             segments.get_mut(&base).map(|segment| segment.pinned.push(pinned)).unwrap_or_default();
         }
         let newest = segments.keys().next_back().copied();
         for segment in segments.values_mut() {
             let room = segment.bytes.saturating_sub(segment.used);
             match newest == Some(segment.base) {
-                true => segment.used = self.state.commit.1.saturating_sub(segment.base).min(segment.bytes),
+                true => segment.used = self.contents.commit.1.saturating_sub(segment.base).min(segment.bytes),
                 false => segment.used += room.min(END_FRAME as u64),
             }
             let Some((first, last)) = segment.records else { continue };
@@ -166,7 +166,7 @@ impl Snapshot {
     }
 
     fn needs(&self, group: GroupId, queue: QueueId, index: QueueIndex) -> bool {
-        let consumers = self.state.consumers.index();
+        let consumers = self.contents.consumers.index();
         let position = consumers.position(group, queue).unwrap_or_default();
         index >= position || consumers.held(group, queue, index).is_some()
     }
@@ -175,7 +175,7 @@ impl Snapshot {
         let mut walk = self.walk(StoreLog::Checkpoint, 0)?;
         let mut runs = Vec::new();
         while let Some(step) = walk.step()? {
-            let Step::Frame(at, frame) = step else { continue };
+            let WalkStep::Frame(at, frame) = step else { continue };
             let Some(segment) = segments.get_mut(&(at.position - at.offset)) else { continue };
             let first = segment.records.map_or(at.position, |(first, _)| first);
             segment.records = Some((first, at.position));

@@ -1,4 +1,4 @@
-//! Checking everything: each record of both logs, each entry of the queues, and what they say of each other.
+//! Checking everything: each record of both logs, each entry of the queues, and the rules between them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -14,17 +14,17 @@ use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{CommitRecord, MessageRecord};
 use crate::format::entry::{ENTRY, Entry, tag_hash};
 use crate::format::frame::LogKind;
-use crate::log::{FrameAt, Step};
+use crate::log::{FrameAt, WalkStep};
 use crate::messages::aside::{InTheWay, in_the_way};
 use crate::recover::{Sequence, directory};
 use crate::segment::StoreFile;
 
-/// How many bytes of a queue file are read at once, and of how many queues they are kept.
+/// How many bytes of a queue file are read at once, and of how many queues they stay in memory.
 const CHUNK: usize = 512 * ENTRY;
 const CHUNKS_MAX: usize = 1024;
-const TELL_EVERY: u64 = 1 << 22;
+const REPORT_EVERY: u64 = 1 << 22;
 
-/// What was checked.
+/// The result of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {
@@ -38,7 +38,7 @@ pub struct Verified {
     pub queue_entries: u64,
     /// Bytes of both logs that were read.
     pub bytes: u64,
-    /// How many faults were told.
+    /// How many faults were reported.
     pub faults: u64,
     /// Writes that were under way at the ends of the logs: recovery cuts them off, and they are no faults.
     pub torn_tails: Vec<Fault>,
@@ -47,12 +47,12 @@ pub struct Verified {
 /// A check under way.
 struct Verify<'s, 't> {
     snapshot: &'s Snapshot,
-    tell: &'t mut dyn FnMut(&Fault),
-    told: HashSet<(PathBuf, u64)>,
+    report_to: &'t mut dyn FnMut(&Fault),
+    reported: HashSet<(PathBuf, u64)>,
     done: Verified,
     queues: HashMap<QueueId, QueueCheck>,
     sequence: Sequence,
-    /// Segments went away while they were read: the owner lets go of them.
+    /// Segments were removed while they were read: the owner deletes them.
     removed: bool,
     /// The queues of which entries are in memory.
     loaded: Vec<QueueId>,
@@ -65,7 +65,7 @@ struct Verify<'s, 't> {
     gaps: bool,
 }
 
-/// What is known of a queue so far.
+/// The state of a queue's check so far.
 #[derive(Default)]
 struct QueueCheck {
     /// The first message seen, and the one that must come next.
@@ -80,16 +80,16 @@ struct QueueCheck {
 }
 
 impl Snapshot {
-    /// Checks every record of both logs and every entry of the queues. `progress` is told the bytes done and the bytes
-    /// there are, `fault` each fault as it is found. Reading goes on behind a fault.
+    /// Checks every record of both logs and every entry of the queues. `progress` gets the number of bytes done and
+    /// of all, `fault` each fault as it is found. Reading continues behind a fault.
     ///
     /// # Errors
     /// A file cannot be read. Damage is no error.
     pub fn verify(&self, mut progress: impl FnMut(u64, u64), mut fault: impl FnMut(&Fault)) -> Result<Verified> {
         let mut verify = Verify {
             snapshot: self,
-            tell: &mut fault,
-            told: HashSet::new(),
+            report_to: &mut fault,
+            reported: HashSet::new(),
             done: Verified::default(),
             queues: HashMap::new(),
             sequence: Sequence::beginning_at(self.commit_extent().0),
@@ -100,10 +100,10 @@ impl Snapshot {
             mark_is_whole: false,
             gaps: false,
         };
-        for (id, topic) in &self.state.topics {
-            verify.sequence.know(*id, &topic.name, topic.queues.count(), std::iter::empty());
+        for (id, topic) in &self.contents.topics {
+            verify.sequence.add_known(*id, &topic.name, topic.queues.count(), std::iter::empty());
         }
-        self.faults.iter().for_each(|fault| verify.tell(fault.clone()));
+        self.faults.iter().for_each(|fault| verify.report(fault.clone()));
         let (commit, checkpoint) = (self.commit_extent(), self.checkpoint_extent());
         let total = (commit.1 - commit.0).saturating_add(checkpoint.1 - checkpoint.0);
         verify.in_the_way()?;
@@ -117,48 +117,48 @@ impl Snapshot {
 }
 
 impl Verify<'_, '_> {
-    fn tell(&mut self, fault: Fault) {
-        // What opening found is found again by reading everything.
-        if self.told.insert((fault.path.clone(), fault.offset)) {
-            self.tell_anew(&fault);
+    fn report(&mut self, fault: Fault) {
+        // Reading everything finds again what opening found.
+        if self.reported.insert((fault.path.clone(), fault.offset)) {
+            self.report_new(&fault);
         }
     }
 
-    fn tell_anew(&mut self, fault: &Fault) {
+    fn report_new(&mut self, fault: &Fault) {
         self.done.faults += 1;
-        (self.tell)(fault);
+        (self.report_to)(fault);
     }
 
-    /// What is no file or directory where one of the queues belongs.
+    /// Reports things in the place of queues' files or directories that are none.
     fn in_the_way(&mut self) -> Result<()> {
         if let Err(Error::Format { path, found }) = directory::check_kinds(&self.snapshot.dir) {
-            self.tell(Fault::new(&path, 0, "11.1", "what opening accepts", found));
+            self.report(Fault::new(&path, 0, "11.1", "what opening accepts", found));
         }
-        let topics = self.snapshot.state.topics.values();
+        let topics = self.snapshot.contents.topics.values();
         let topics = topics.map(|topic| (&*topic.name, topic.queues.count())).collect();
         for InTheWay { path, expected, found } in in_the_way(&self.snapshot.dir, &topics)? {
-            self.tell(Fault::new(&path, 0, "2", expected, found));
+            self.report(Fault::new(&path, 0, "2", expected, found));
         }
         Ok(())
     }
 
     fn commit(&mut self, progress: &mut impl FnMut(u64, u64), total: u64) -> Result<()> {
         let mut walk = self.snapshot.walk(StoreLog::Commit, 0)?;
-        let mut tell_at = TELL_EVERY;
+        let mut report_at = REPORT_EVERY;
         while let Some(step) = walk.step()? {
             match step {
-                Step::Gap(fault) => {
+                WalkStep::Gap(fault) => {
                     self.sequence.gap(fault.len);
                     self.gaps = true;
-                    self.tell(fault);
+                    self.report(fault);
                 }
-                Step::Removed => {
+                WalkStep::Removed => {
                     self.sequence.removed();
                     self.removed = true;
                     self.queues.values_mut().for_each(|check| check.next = None);
                 }
-                Step::Tail(tail) => self.done.torn_tails.push(tail),
-                Step::Frame(at, frame) => {
+                WalkStep::Tail(tail) => self.done.torn_tails.push(tail),
+                WalkStep::Frame(at, frame) => {
                     self.done.commit_records += 1;
                     self.done.bytes += at.len as u64;
                     self.generation = self.generation.max(frame.generation);
@@ -168,18 +168,18 @@ impl Verify<'_, '_> {
                     match CommitRecord::decode(&frame) {
                         Ok(record) => {
                             if let Err(fault) = self.sequence.take(&record, &at) {
-                                self.tell(fault);
+                                self.report(fault);
                             }
                             if let CommitRecord::Message(message) = record {
                                 self.message(&message, &at)?;
                             }
                         }
-                        Err(rule) => self.tell(at.payload_fault(rule)),
+                        Err(rule) => self.report(at.payload_fault(rule)),
                     }
                 }
             }
-            if self.done.bytes >= tell_at {
-                tell_at = self.done.bytes + TELL_EVERY;
+            if self.done.bytes >= report_at {
+                report_at = self.done.bytes + REPORT_EVERY;
                 progress(self.done.bytes, total);
             }
         }
@@ -195,8 +195,8 @@ impl Verify<'_, '_> {
         let check = self.queues.entry(queue).or_default();
         check.first = check.first.or(Some(index));
         check.next = check.next.max(Some(index.saturating_add(1)));
-        let (begin, mark) = (self.snapshot.state.commit_start, self.snapshot.mark());
-        let marked = self.snapshot.state.queue(queue).map_or(0..0, |state| state.first..state.marked);
+        let (begin, mark) = (self.snapshot.contents.commit_start, self.snapshot.mark());
+        let marked = self.snapshot.contents.queue(queue).map_or(0..0, |state| state.first..state.marked);
         if marked.contains(&index) {
             let wanted = Entry { offset: at.position, size: at.len as u32, tag: tag_hash(message.tag.as_bytes()) };
             return self.entry(queue, index, wanted);
@@ -204,7 +204,7 @@ impl Verify<'_, '_> {
         if (begin..mark).contains(&at.position) {
             let expected = format!("a message of {} to {}, as the mark at {mark} says", marked.start, marked.end);
             let fault = Fault::new(at.path, at.offset, "11.8", expected, format!("message {index} of its queue"));
-            self.tell(fault.of_len(at.len as u64));
+            self.report(fault.of_len(at.len as u64));
         }
         Ok(())
     }
@@ -222,7 +222,7 @@ impl Verify<'_, '_> {
         let (Entry { offset, size, tag }, path, at) = found;
         let expected = format!("offset {}, size {}, tag hash {:08x}", wanted.offset, wanted.size, wanted.tag);
         let found = format!("offset {offset}, size {size}, tag hash {tag:08x}");
-        self.tell(Fault::new(&path, at, "8", expected, found).of_len(ENTRY as u64));
+        self.report(Fault::new(&path, at, "8", expected, found).of_len(ENTRY as u64));
         Ok(())
     }
 
@@ -258,7 +258,7 @@ impl Verify<'_, '_> {
             (Some(entry), Some((path, at))) => Ok(Some((entry, path, at))),
             _ => {
                 // A file is missing or short; the next one may be there.
-                let marked = self.snapshot.state.queue(queue).map_or(0, |state| state.marked);
+                let marked = self.snapshot.contents.queue(queue).map_or(0, |state| state.marked);
                 let end = check.files.range(index.saturating_add(1)..).next().map_or(marked, |(first, _)| *first);
                 check.missing.insert(index, end.min(marked));
                 self.missing.push((queue, index..end.min(marked)));
@@ -290,7 +290,7 @@ impl Verify<'_, '_> {
                 false => "no such file".to_string(),
             };
             let fault = Fault::new(&path, at, "8", format!("entries to {}", end - 1), found);
-            self.tell(fault.of_len((end - index).saturating_mul(ENTRY as u64)));
+            self.report(fault.of_len((end - index).saturating_mul(ENTRY as u64)));
         }
         Ok(())
     }
@@ -301,16 +301,16 @@ impl Verify<'_, '_> {
         let mut generation = 0;
         while let Some(step) = walk.step()? {
             match step {
-                Step::Gap(fault) => self.tell(fault),
-                Step::Removed => self.removed = true,
-                Step::Tail(tail) => self.done.torn_tails.push(tail),
-                Step::Frame(at, frame) => {
+                WalkStep::Gap(fault) => self.report(fault),
+                WalkStep::Removed => self.removed = true,
+                WalkStep::Tail(tail) => self.done.torn_tails.push(tail),
+                WalkStep::Frame(at, frame) => {
                     self.done.checkpoint_records += 1;
                     self.done.bytes += at.len as u64;
                     generation = generation.max(frame.generation);
-                    // What they say of each other was checked when they were read first.
+                    // The rules between records were checked when they were read first.
                     if let Err(rule) = CheckpointRecord::decode(&frame, &mut runs) {
-                        self.tell(at.payload_fault(rule));
+                        self.report(at.payload_fault(rule));
                     }
                 }
             }
@@ -319,15 +319,15 @@ impl Verify<'_, '_> {
         if self.generation > generation && !self.removed {
             let dir = self.snapshot.dir.join(StoreLog::Checkpoint.name());
             let expected = format!("records of generation {}, as in the commit log", self.generation);
-            self.tell(Fault::new(&dir, 0, "11.3", expected, format!("none after generation {generation}")));
+            self.report(Fault::new(&dir, 0, "11.3", expected, format!("none after generation {generation}")));
         }
         Ok(())
     }
 
-    /// What the logs say of each other's messages.
+    /// Checks the rules between the two logs.
     fn references(&mut self) {
         let snapshot = self.snapshot;
-        for (topic, state) in &snapshot.state.topics {
+        for (topic, state) in &snapshot.contents.topics {
             for (number, queue) in state.queues.used() {
                 let id = QueueId { topic: *topic, queue: number };
                 let seen = self.queues.get(&id);
@@ -338,7 +338,7 @@ impl Verify<'_, '_> {
                 if let Some(index) = missing.filter(|_| !self.removed) {
                     let dir = snapshot.dir.join(StoreLog::Commit.name());
                     let expected = format!("message {}/{number}/{index}", state.name);
-                    self.tell_anew(&Fault::new(&dir, 0, "11.8", expected, "none in the whole log"));
+                    self.report_new(&Fault::new(&dir, 0, "11.8", expected, "none in the whole log"));
                 }
             }
         }
@@ -346,17 +346,17 @@ impl Verify<'_, '_> {
         let begins = |at| snapshot.segment_files(LogKind::Commit).iter().any(|(base, _)| *base == at);
         if !(self.mark_is_whole || self.removed || self.gaps || mark == 0 || begins(mark)) {
             let dir = snapshot.dir.join(StoreLog::Commit.name());
-            self.tell_anew(&Fault::new(&dir, 0, "11.3", format!("a record at {mark}, where the mark is"), "none"));
+            self.report_new(&Fault::new(&dir, 0, "11.3", format!("a record at {mark}, where the mark is"), "none"));
         }
         for held in snapshot.leases() {
-            let queue = snapshot.queue_id(&held.topic, held.queue).and_then(|id| snapshot.state.queue(id));
+            let queue = snapshot.queue_id(&held.topic, held.queue).and_then(|id| snapshot.contents.queue(id));
             let there =
                 queue.is_some_and(|queue| held.index >= queue.first || queue.relocated.contains_key(&held.index));
             if !there {
                 let dir = snapshot.dir.join(StoreLog::Commit.name());
                 let expected =
                     format!("message {}/{}/{}, which group {} holds", held.topic, held.queue, held.index, held.group);
-                self.tell_anew(&Fault::new(&dir, 0, "12.4", expected, "none"));
+                self.report_new(&Fault::new(&dir, 0, "12.4", expected, "none"));
             }
         }
     }

@@ -70,7 +70,7 @@ impl Ledger {
     pub(crate) fn new(context: Arc<Context>, log: Log, consumers: Consumers, mark: Mark, last: LastSnapshot) -> Self {
         // As many spares as the last snapshot asked for, whatever earlier opens have left.
         let reserve = Reserve::behind(&last);
-        log.keep_spare(reserve.wanted());
+        log.reserve_spares(reserve.wanted());
         let ledger = Self {
             context,
             log,
@@ -132,7 +132,7 @@ impl Locked<'_> {
         let scratch = &mut self.consumers.scratch;
         scratch.clear();
         record.encode(scratch);
-        let mut appender = self.ledger.log.reserve(scratch.len() - LEAD, Room::Kept)?;
+        let mut appender = self.ledger.log.reserve(scratch.len() - LEAD, Room::Reserved)?;
         let place = appender.push(scratch, &[]);
         appender.finish();
         Ok(place)

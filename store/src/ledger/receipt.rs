@@ -7,7 +7,7 @@ use popstore_revive::GroupId;
 
 use crate::callback;
 use crate::error::Error;
-use crate::format::receipt::{Lease, RECEIPT};
+use crate::format::receipt::{RECEIPT, ReceiptLease};
 
 /// Names one lease of one message: store, generation, group, place and delivery, with a checksum. It is good for that
 /// one delivery; a later delivery of the same message has another. It stays good across a restart.
@@ -30,7 +30,7 @@ use crate::format::receipt::{Lease, RECEIPT};
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Receipt {
-    pub(crate) lease: Lease,
+    pub(crate) lease: ReceiptLease,
 }
 
 impl Receipt {
@@ -44,7 +44,7 @@ impl Receipt {
     /// # Errors
     /// [`Error::Invalid`] when the bytes are not a whole receipt.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        match Lease::decode(bytes) {
+        match ReceiptLease::decode(bytes) {
             Ok(lease) => Ok(Self { lease }),
             Err(rule) => {
                 let value = bytes.iter().take(RECEIPT).map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -57,12 +57,12 @@ impl Receipt {
     /// The receipt of a lease.
     pub(crate) fn of(store: u128, group: GroupId, lease: popstore_revive::Lease) -> Self {
         let popstore_revive::Lease { queue, index, delivery, generation } = lease;
-        Self { lease: Lease { store, generation, group, queue, index, delivery } }
+        Self { lease: ReceiptLease { store, generation, group, queue, index, delivery } }
     }
 
     /// The lease, as its group knows it.
     pub(crate) fn lease(&self) -> popstore_revive::Lease {
-        let Lease { queue, index, delivery, generation, .. } = self.lease;
+        let ReceiptLease { queue, index, delivery, generation, .. } = self.lease;
         popstore_revive::Lease { queue, index, delivery, generation }
     }
 
@@ -80,7 +80,7 @@ impl fmt::Display for Receipt {
 
 impl fmt::Debug for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Lease { queue, index, delivery, group, .. } = &self.lease;
+        let ReceiptLease { queue, index, delivery, group, .. } = &self.lease;
         write!(f, "Receipt(group {}, {}/{}/{}, delivery {delivery})", group.0, queue.topic.0, queue.queue, index.0)
     }
 }
@@ -109,7 +109,8 @@ mod tests {
     #[test]
     fn a_receipt_comes_back_from_text_unless_a_digit_is_changed() {
         let queue = QueueId { topic: TopicId(3), queue: 1 };
-        let lease = Lease { store: 99, generation: 2, group: GroupId(7), queue, index: QueueIndex(65), delivery: 4 };
+        let lease =
+            ReceiptLease { store: 99, generation: 2, group: GroupId(7), queue, index: QueueIndex(65), delivery: 4 };
         let receipt = Receipt { lease };
         let text = receipt.to_string();
         assert_eq!(text.parse::<Receipt>().unwrap(), receipt);
@@ -126,7 +127,8 @@ mod tests {
     #[test]
     fn a_sign_is_no_digit_of_a_receipt() {
         let queue = QueueId { topic: TopicId(3), queue: 1 };
-        let lease = Lease { store: 99, generation: 2, group: GroupId(7), queue, index: QueueIndex(65), delivery: 4 };
+        let lease =
+            ReceiptLease { store: 99, generation: 2, group: GroupId(7), queue, index: QueueIndex(65), delivery: 4 };
         let text = Receipt { lease }.to_string();
         for at in (0..text.len()).step_by(2).filter(|at| &text[*at..=*at] == "0") {
             let mut signed = text.clone();

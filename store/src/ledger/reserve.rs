@@ -109,7 +109,7 @@ impl Ledger {
         reserve.estimate_at.store(log.appended() + next, Ordering::Relaxed);
         let margin = reserve.live() / 2;
         if log.space_at_once().is_some_and(|(space, _)| !self.is_enough(space.saturating_sub(margin))) {
-            log.keep_spare(reserve.wanted());
+            log.reserve_spares(reserve.wanted());
         }
     }
 

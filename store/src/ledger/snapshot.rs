@@ -70,7 +70,7 @@ impl Ledger {
         self.schedule_snapshot(&last);
         self.log.retire_before(begin)?;
         self.reserve.note_snapshot(&last);
-        self.log.keep_spare(self.reserve.wanted());
+        self.log.reserve_spares(self.reserve.wanted());
         Ok(())
     }
 

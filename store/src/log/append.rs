@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
-use super::{Chunk, Head, Log, Next, Wanted};
+use super::{Head, Log, Next, StagedFrames, WantedRoom};
 use crate::error::{Error, Result};
 use crate::format::frame::{self, END_FRAME, LEAD, LogKind};
 use crate::format::header::SEGMENT_HEADER;
 use crate::primitives::{Hold, unpoisoned};
 
-/// What fits into a segment of `capacity` bytes at most.
+/// The most bytes that fit into a segment of `capacity` bytes.
 pub(crate) fn room_max(capacity: u64) -> u64 {
     capacity.saturating_sub((SEGMENT_HEADER + END_FRAME) as u64)
 }
@@ -21,9 +21,9 @@ pub(crate) fn room_max(capacity: u64) -> u64 {
 pub(crate) struct Appender<'a> {
     log: &'a Log,
     head: MutexGuard<'a, Head>,
-    /// A frame without what is copied straight into the log.
+    /// A frame without the part that is copied straight into the log.
     front: Vec<u8>,
-    /// Where the next frame goes, and the end of the room that was asked for.
+    /// The place of the next frame, and the end of the room that was asked for.
     position: u64,
     room_end: u64,
     durable_through: u64,
@@ -32,16 +32,16 @@ pub(crate) struct Appender<'a> {
 /// Which room an append may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// What is not kept.
+    /// All but the reserved room.
     Free,
-    /// All of it: for what the store writes by itself, to be able to let go of what fills the disk.
-    Kept,
+    /// All of it: for the store's own records, without which nothing that fills the disk could be deleted.
+    Reserved,
 }
 
-/// How much room is kept at most, and which part of a segment, where retention moves little. With a first step of room it is
+/// How much room is reserved at most, and which part of a segment, where retention moves little. With a first step of room it is
 /// just less than what is made at once.
-const KEPT_MAX: u64 = 960 << 10;
-const KEPT_PART: u64 = 8;
+const RESERVED_MAX: u64 = 960 << 10;
+const RESERVED_PART: u64 = 8;
 
 /// How many closed segments have their files open until they are synced.
 const OPEN_MAX: usize = 64;
@@ -53,9 +53,9 @@ impl Log {
     /// The disk is full, the log is poisoned, or no segment could ever hold that much.
     #[inline(always)]
     pub(crate) fn reserve(&self, bytes: usize, room: Room) -> Result<Appender<'_>> {
-        let (bytes, left) = (bytes as u64, if room == Room::Free { self.kept() } else { 0 });
+        let (bytes, left) = (bytes as u64, if room == Room::Free { self.reserved() } else { 0 });
         let mut head = self.head.hold();
-        // The rest of the check is for who does not find room at once.
+        // The rest of the check is for appends that find no room at once.
         if head.shut || head.waiting > 0 || self.shape.poison.is_set() || !head.has_room(bytes, left) {
             head = self.find_room(head, bytes, left)?;
         }
@@ -64,11 +64,11 @@ impl Log {
         Ok(Appender { log: self, head, front, position, room_end: position + bytes, durable_through })
     }
 
-    /// How much room appends that may only use what is free leave behind them. Consumers have a reserve of their own.
-    pub(super) fn kept(&self) -> u64 {
+    /// How much room appends with [`Room::Free`] leave unused. The checkpoint log has a reserve of its own.
+    pub(super) fn reserved(&self) -> u64 {
         match self.shape.kind {
             LogKind::Commit if self.shape.moves_segments => room_max(self.shape.segment_bytes),
-            LogKind::Commit => (self.shape.segment_bytes / KEPT_PART).min(KEPT_MAX),
+            LogKind::Commit => (self.shape.segment_bytes / RESERVED_PART).min(RESERVED_MAX),
             LogKind::Checkpoint => 0,
         }
     }
@@ -96,7 +96,7 @@ impl Log {
             head = self.wait_for_room(head, bytes, left, asked)?;
         }
         if head.waiting == 0 {
-            head.wanted = Wanted::default();
+            head.wanted = WantedRoom::default();
         }
         Ok(head)
     }
@@ -109,7 +109,7 @@ impl Log {
         asked: u64,
     ) -> Result<MutexGuard<'a, Head>> {
         head.wanted.add(bytes + END_FRAME as u64, left);
-        if head.unattended {
+        if head.prepares_inline {
             drop(head);
             self.prepare()?;
             return Ok(self.head.hold());
@@ -120,16 +120,16 @@ impl Log {
         head = unpoisoned(self.room.wait(head));
         head.waiting -= 1;
         match head.refused.take_if(|(before, _)| *before >= asked) {
-            // What was refused may be room for more than this.
+            // The refusal may have been for more room than this.
             Some((_, refused)) if !head.has_room(bytes, left) => {
-                head.wanted = Wanted::default();
+                head.wanted = WantedRoom::default();
                 Err(refused)
             }
             _ => Ok(head),
         }
     }
 
-    /// Closes the head and goes on in the next segment.
+    /// Closes the head and continues in the next segment.
     fn roll(&self, head: &mut Head) -> Result<()> {
         let Some(next) = head.ahead.pop_front() else { return Ok(()) };
         let mut end = Vec::with_capacity(LEAD + END_FRAME);
@@ -151,7 +151,7 @@ impl Log {
         if head.open.len() > OPEN_MAX
             && let Some(oldest) = head.open.pop_front().and_then(|oldest| oldest.upgrade())
         {
-            // Its map keeps what the system knows of it: a write that fails meanwhile is an error of its sync all the same.
+            // Its map holds the file's error state: a write that fails meanwhile is an error of its sync all the same.
             oldest.close_file();
         }
         head.end = base + SEGMENT_HEADER as u64;
@@ -160,7 +160,7 @@ impl Log {
 }
 
 impl Head {
-    /// Whether there is room for so much, and so much more behind it: in this segment, or at the beginning of the next.
+    /// Whether there is room for `bytes`, and for `left` more behind them: in this segment, or at the beginning of the next.
     /// Room for the end frame is never given away, so that a segment can always be closed.
     #[inline(always)]
     fn has_room(&self, bytes: u64, left: u64) -> bool {
@@ -187,16 +187,16 @@ impl Head {
         match &mut self.map {
             Some(map) => map.copy_in((at - self.segment.base) as usize, bytes),
             None => match self.staged.last_mut() {
-                Some(chunk) if chunk.segment.base == self.segment.base => chunk.bytes.extend_from_slice(bytes),
+                Some(last) if last.segment.base == self.segment.base => last.bytes.extend_from_slice(bytes),
                 _ => {
                     let segment = Arc::clone(&self.segment);
-                    self.staged.push(Chunk { segment, at, bytes: bytes.to_vec() });
+                    self.staged.push(StagedFrames { segment, at, bytes: bytes.to_vec() });
                 }
             },
         }
     }
 
-    /// What was put before `end` is part of the log.
+    /// The bytes that were put before `end` are part of the log.
     fn publish(&mut self, end: u64) {
         if let Some(map) = &mut self.map {
             map.publish((end - self.segment.base) as usize);
@@ -255,15 +255,15 @@ impl Appender<'_> {
         }
         log.appended.store(end, Ordering::Release);
         self.head.scratch = std::mem::take(&mut self.front);
-        if end >= self.head.look_at {
-            log.look_ahead(&mut self.head);
+        if end >= self.head.check_at {
+            log.check_ahead(&mut self.head);
         }
         end
     }
 }
 
 impl Drop for Appender<'_> {
-    /// Frames that are in the file, or about to be, and not in the log: what is appended next would lie across them.
+    /// Frames that are in the file, or about to be, and not in the log: the next frames would lie across them.
     fn drop(&mut self) {
         if self.position > self.head.end {
             let left = std::io::Error::other("an append ended half-way");
@@ -282,9 +282,9 @@ impl Log {
         self.room.notify_all();
     }
 
-    /// Whether a thread prepares ahead from here on, or appends make their room themselves.
-    pub(crate) fn attend(&self, attended: bool) {
-        self.head.hold().unattended = !attended;
+    /// Sets whether a thread prepares room ahead from here on, or appends make their room themselves.
+    pub(crate) fn prepare_in_background(&self, in_background: bool) {
+        self.head.hold().prepares_inline = !in_background;
         self.room.notify_all();
     }
 }

@@ -9,7 +9,7 @@ use crate::format::Rule;
 use crate::format::header::SEGMENT_HEADER;
 
 /// What an invalid frame is.
-pub(super) enum Judged {
+pub(super) enum Invalid {
     ReadAgain,
     Gap(Fault),
     Tail(Option<Fault>),
@@ -17,14 +17,14 @@ pub(super) enum Judged {
 
 impl Walk {
     /// Decides what an invalid frame at the present place is.
-    pub(super) fn judge(&mut self, rule: Rule) -> Result<Judged> {
+    pub(super) fn judge(&mut self, rule: Rule) -> Result<Invalid> {
         let (position, offset) = (self.position(), self.offset);
         if self.found.proven <= position && self.rest.is_none() {
             self.rest = Some(self.search_rest()?);
-            return Ok(Judged::ReadAgain);
+            return Ok(Invalid::ReadAgain);
         }
         let (path, seed) = (self.log.files[self.at].path.clone(), self.log.seed);
-        let Some(window) = self.window.as_mut() else { return Ok(Judged::Tail(None)) };
+        let Some(window) = self.window.as_mut() else { return Ok(Invalid::Tail(None)) };
         let fault = Fault::of_frame(&path, offset, rule, window.frame(offset)?, position, seed);
         let mut budget = window.search_budget();
         let rest = self.rest.as_ref().filter(|rest| rest.position == position);
@@ -37,7 +37,7 @@ impl Walk {
                 None => window.search(offset, &mut budget, |_, _| false)?.dirty_end - offset,
             };
             let expected = format!("the end of the log, or {}", fault.expected);
-            return Ok(Judged::Tail((dirty > 0).then(|| Fault { expected, ..fault.of_len(dirty) })));
+            return Ok(Invalid::Tail((dirty > 0).then(|| Fault { expected, ..fault.of_len(dirty) })));
         }
         let expected = match self.rest.as_ref().and_then(|rest| rest.proof) {
             _ if exhausted => format!("{}, or fewer false records behind it", fault.expected),
@@ -54,7 +54,7 @@ impl Walk {
                 self.enter(self.at + 1);
             }
         }
-        Ok(Judged::Gap(Fault { expected, ..fault.of_len(end - offset) }))
+        Ok(Invalid::Gap(Fault { expected, ..fault.of_len(end - offset) }))
     }
 
     /// Searches all that follows for a frame that says that the log was durable beyond this place, and measures it.
@@ -85,7 +85,7 @@ impl Walk {
             self.found.tail_bytes += dirty_end - begin;
             if behind == 0 {
                 rest.dirty = dirty_end - begin;
-            // Only those that follow at once: behind another nothing stays.
+            // Only those that follow directly: files behind any other are removed.
             } else if dirty_end == begin && !file.half_made && self.found.blank + 1 == behind {
                 self.found.blank += 1;
             }
@@ -93,7 +93,7 @@ impl Walk {
         Ok(rest)
     }
 
-    /// Goes to the segment behind the present one, which ended in order. Returns what is wrong when there is none.
+    /// Moves to the segment behind the present one, which ended in order. Returns the fault when there is none.
     pub(super) fn enter_next(&mut self) -> Result<Option<Fault>> {
         if self.at + 1 == self.log.files.len() {
             // It may have been made since.
@@ -114,7 +114,7 @@ impl Walk {
         Ok(self.over.then(|| self.log.missing(here, "10.8", "the segment behind an End frame")))
     }
 
-    /// What is wrong when the walk ends where a segment does: the next one is made before a log goes on there.
+    /// The fault when the walk ends where a segment does: the next one is made before a log continues there.
     pub(super) fn end_of_segment(&mut self) -> Option<Fault> {
         let last = self.log.files.get(self.at).filter(|file| !self.over && self.at_end_of(file))?;
         self.over = true;

@@ -5,7 +5,7 @@
 //! whatever else is being written to it, so room in the segments that are there is made meanwhile, by another thread.
 //!
 //! Where appends are durable, that room is zeroes on the disk before the segment has its name. Where they are not, it is
-//! zeroed behind that, like all other room, and what is appended soon goes to the disk in one with the zeroes.
+//! zeroed behind that, like all other room, and frames that are appended soon reach the disk in one write with the zeroes.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -19,17 +19,17 @@ use crate::format::header::{SEGMENT_HEADER, SegmentHeader};
 use crate::primitives::{Hold, unpoisoned};
 use crate::segment::{Disk, GROWS_UNDER_MAP, ReadMap, StoreFile, WriteMap, may_map_more};
 
-/// Long segments are made so many steps of room before they are needed, but no more than so many of them: a disk that is
+/// Long segments are made this many steps of room before they are needed, but at most this many of them: a disk that is
 /// busy takes its time to name one. A short one has space for all its room, so it comes with the step that needs it.
 const STEPS_BEFORE: u64 = 4;
 const MADE_BEFORE: u64 = 2;
 const LONG: u64 = 8 * FILL;
 
-/// Segments of the past kept for the future: they need no space when the disk is full.
+/// Files of former segments that become later ones: they need no space when the disk is full.
 #[derive(Default)]
 pub(super) struct Spares {
     paths: Vec<PathBuf>,
-    /// How many to keep, made in time if there are less.
+    /// How many there should be; missing ones are made in time.
     wanted: usize,
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn segment_name(base: u64) -> String {
     format!("{base:020}")
 }
 
-/// What the names of spare files begin with, and how those go on that the end of a log was cut from.
+/// What the names of spare files begin with, and what follows in those that the end of a log was cut from.
 pub(crate) const SPARE: &str = "spare-";
 pub(super) const CUT: &str = "cut-";
 /// The end of the names of files under construction.
@@ -60,7 +60,7 @@ pub(crate) enum Name {
 }
 
 impl Name {
-    /// What a file is by its name, unless it is somebody else's.
+    /// What a file is by its name, unless it is not ours.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let made = name.strip_suffix(UNDER_CONSTRUCTION).unwrap_or(name);
@@ -95,13 +95,13 @@ impl Log {
         let made = self.note_space(self.make(base));
         // There is a new file to make room in.
         self.wake_preparer();
-        self.tell_who_waits(made, asked, |head| head.end + head.wanted.bytes + head.wanted.left > head.segment.end())
+        self.answer_waiting(made, asked, |head| head.end + head.wanted.bytes + head.wanted.left > head.segment.end())
     }
 
     /// Where the segment begins that should be made now.
     pub(super) fn next_base(&self, head: &Head) -> Option<u64> {
         let last = head.ahead.back().map_or(head.segment.end(), |last| last.segment.end());
-        // The consumers' log always has the next one, since a full disk must not stop them, and no more: it is told anew.
+        // The checkpoint log always has the next one, since a full disk must not stop consumers, and no more: snapshots shorten it.
         if self.shape.kind == LogKind::Checkpoint {
             return head.ahead.is_empty().then_some(last);
         }
@@ -144,7 +144,7 @@ impl Log {
         self.mapped(made, base + ready)
     }
 
-    /// Gives a spare a new life under a new name. Zeroing it needs no space, since its blocks are its own.
+    /// Makes a segment of a spare. Zeroing it needs no space, since its blocks are its own.
     fn recycle(&self, base: u64, path: PathBuf) -> Result<Next> {
         let file = self.disk.open(path.clone()).at("open", &path)?;
         let capacity = file.len().at("inspect", &file.path)?;
@@ -159,8 +159,8 @@ impl Log {
         Ok(Next { segment, map, ready })
     }
 
-    /// Says how much space the log must be able to use when the disk is full.
-    pub(crate) fn keep_spare(&self, bytes: u64) {
+    /// Sets how much space the log must be able to use when the disk is full.
+    pub(crate) fn reserve_spares(&self, bytes: u64) {
         let wanted = bytes.div_ceil(self.shape.segment_bytes) as usize;
         {
             let mut spares = self.spares.hold();
@@ -194,8 +194,8 @@ impl Log {
         };
         // One more is what the next segment will be made of.
         if have > wanted + 1 {
-            let gone = self.spares.hold().paths.pop();
-            if let Some(path) = gone {
+            let surplus = self.spares.hold().paths.pop();
+            if let Some(path) = surplus {
                 self.disk.remove(&path).at("remove", &path)?;
             }
             return Ok(true);
@@ -218,7 +218,7 @@ impl Log {
         Ok(true)
     }
 
-    /// Takes segments that lie wholly before `position` out of the log and keeps them as spares. Oldest first, each
+    /// Takes segments that lie wholly before `position` out of the log; they become spares. Oldest first, each
     /// made durable before the next: no crash leaves a gap.
     pub(crate) fn retire_before(&self, position: u64) -> Result<u32> {
         let mut retired = 0;
@@ -234,7 +234,7 @@ impl Log {
             match if full { self.disk.rename(path, &spare) } else { self.disk.remove(path) } {
                 // An attempt that failed at the sync got that far.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                gone => gone.at(if full { "rename" } else { "remove" }, path)?,
+                removed => removed.at(if full { "rename" } else { "remove" }, path)?,
             }
             self.disk.sync_dir(&self.shape.dir).at("sync", &self.shape.dir)?;
             unpoisoned(self.chain.write()).remove(&oldest.base);

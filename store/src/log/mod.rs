@@ -4,11 +4,11 @@
 //! header included. There are two ways to write, into one format:
 //!
 //! - **staged** (`Durability::SyncEach`): frames are collected in memory; whoever needs them durable first writes the
-//!   whole group with one `pwrite`, syncs once, and lets the others know;
+//!   whole group with one `pwrite`, syncs once, and wakes the others;
 //! - **mapped** (all others): frames are stored through the map and survive the process at once; syncs come later.
 //!
 //! Three marks only move forward: `written <= appended`, and `durable`, which lies at most where the head begins when
-//! that is further. What is written can be read, what is durable has outlived a sync, what is appended has its place.
+//! that is further. Written frames can be read, durable ones have outlived a sync, appended ones have their place.
 
 mod append;
 mod judge;
@@ -40,10 +40,10 @@ pub(crate) use make::{Name, segment_name};
 pub(crate) use read::Pages;
 pub(crate) use repair::Fate;
 pub(crate) use unrecovered::{SegmentFile, Unrecovered};
-pub(crate) use walk::{Found, FrameAt, Step, Walk};
+pub(crate) use walk::{FoundLog, FrameAt, Walk, WalkStep};
 pub(crate) use window::{LARGE, Window};
 
-/// What a log is made like.
+/// How a log is laid out and written.
 #[derive(Clone)]
 pub(crate) struct Shape {
     pub(crate) kind: LogKind,
@@ -54,7 +54,7 @@ pub(crate) struct Shape {
     pub(crate) segment_bytes: u64,
     /// How much room to have ready at least, beyond what the load asks for.
     pub(crate) ready_bytes: u64,
-    /// Retention moves what is needed of a segment on, and that may be all of it.
+    /// Retention moves needed messages out of a segment, which may be all of them.
     pub(crate) moves_segments: bool,
     /// Group commit by staged writes, instead of stores through the map.
     pub(crate) staged: bool,
@@ -75,7 +75,7 @@ impl Shape {
     }
 }
 
-/// The first failure after which what the store holds is unknown. It is never forgotten.
+/// The first failure after which what the store holds is unknown. It stays set.
 #[derive(Default)]
 pub(crate) struct Poison(OnceLock<(PathBuf, Arc<std::io::Error>)>);
 
@@ -148,11 +148,11 @@ struct Head {
     segment: Arc<Segment>,
     /// The appender's map, when the log is mapped.
     map: Option<WriteMap>,
-    /// Where the next frame goes.
+    /// The place of the next frame.
     end: u64,
     /// The bytes before this place exist in the file.
     ready: u64,
-    /// The bytes before this place have their space, if not their zeroes.
+    /// The bytes before this place have their space, but not always their zeroes.
     space: u64,
     /// The segments that come next.
     ahead: VecDeque<Next>,
@@ -161,18 +161,18 @@ struct Head {
     /// Closed segments that may not be synced yet and have their files open, oldest first.
     open: VecDeque<Weak<Segment>>,
     /// Frames that are appended and not written.
-    staged: Vec<Chunk>,
+    staged: Vec<StagedFrames>,
     scratch: Vec<u8>,
-    /// The appended bytes since the log was opened: how much to make ready follows it.
+    /// The appended bytes since the log was opened: room is made ready in proportion to them.
     load: u64,
-    /// From here on an append looks whether there is enough room ahead.
-    look_at: u64,
+    /// An append that reaches this place checks whether there is enough room ahead.
+    check_at: u64,
     /// Appends wait for room.
     waiting: usize,
     /// The most that an append waits for.
-    wanted: Wanted,
-    /// Nobody prepares ahead: appends do it when they must.
-    unattended: bool,
+    wanted: WantedRoom,
+    /// No thread prepares room ahead: appends do it when they must.
+    prepares_inline: bool,
     /// Nothing is appended any more.
     shut: bool,
     /// How many appends have asked for room that there was not.
@@ -183,14 +183,14 @@ struct Head {
 
 /// What appends wait for; nothing when none does.
 #[derive(Clone, Copy, Default)]
-struct Wanted {
+struct WantedRoom {
     /// In one segment.
     bytes: u64,
     /// Behind that, or at the beginning of the next segment.
     left: u64,
 }
 
-impl Wanted {
+impl WantedRoom {
     fn add(&mut self, bytes: u64, left: u64) {
         (self.bytes, self.left) = (self.bytes.max(bytes), self.left.max(left));
     }
@@ -210,24 +210,24 @@ impl Next {
 }
 
 /// Frames that lie together in one segment.
-struct Chunk {
+struct StagedFrames {
     segment: Arc<Segment>,
     at: u64,
     bytes: Vec<u8>,
 }
 
 impl Log {
-    /// The end of what has a place in the log.
+    /// The end of the frames that have a place in the log.
     pub(crate) fn appended(&self) -> u64 {
         self.appended.load(Ordering::Acquire)
     }
 
-    /// The end of what can be read.
+    /// The end of the frames that can be read.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Ordering::Acquire)
     }
 
-    /// The end of what outlives a power cut.
+    /// The end of the frames that outlive a power cut.
     pub(crate) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Head, Log, Segment, Wanted};
+use super::{Head, Log, Segment, WantedRoom};
 use crate::error::{At, Result};
 use crate::format::frame::LogKind;
 use crate::format::header::SEGMENT_HEADER;
@@ -16,19 +16,19 @@ use crate::segment::{Beside, Disk, StoreFile, WriteMap};
 
 const STEP_MIN: u64 = 1 << 20;
 const STEP_MAX: u64 = 64 << 20;
-/// What is made at once, at its own multiples.
+/// The bytes that are made at once, at multiples of that.
 pub(super) const FILL: u64 = 1 << 21;
-/// How much of it is written at once: short, so that neither readers nor syncs wait behind it; and so little that the system
-/// need not look for huge pages, which are quick only while it has some at hand.
+/// How much of it is written at once: short, so that neither readers nor syncs wait behind it; and small enough that the
+/// system need not search for huge pages, which are quick only while it has some at hand.
 const PIECE: u64 = 1 << 18;
-/// How often appends look ahead: in a segment at least, and after so many bytes at most.
-const LOOKS: u64 = 64;
-const LOOK_EVERY_MAX: u64 = 1 << 14;
+/// How often appends check the room ahead: this often in a segment, and after at most that many bytes.
+const CHECKS: u64 = 64;
+const CHECK_EVERY_MAX: u64 = 1 << 14;
 /// How much there is ahead of the checkpoint log where its segments have space that is not filled yet.
 const CHECKPOINT_STEP: u64 = 2 * PIECE;
 static ZEROES: [u8; PIECE as usize] = [0; PIECE as usize];
 
-/// What is filled next: a piece of one segment.
+/// The next piece to fill, of one segment.
 struct Piece {
     segment: Arc<Segment>,
     map: Option<Beside>,
@@ -63,10 +63,10 @@ impl Log {
         };
         let Some(piece) = piece else { return self.take_space_ahead() };
         let filled = self.note_space(self.fill(&piece));
-        self.tell_who_waits(filled, asked, |_| true)
+        self.answer_waiting(filled, asked, |_| true)
     }
 
-    /// Whether nothing is prepared any more. Who waits for room is told so by its next look.
+    /// Whether nothing is prepared any more. Wakes the appends that wait for room, which then find that out.
     pub(super) fn is_done(&self, head: &Head) -> bool {
         let done = head.shut || self.shape.poison.check().is_err();
         if done {
@@ -75,8 +75,8 @@ impl Log {
         done
     }
 
-    /// Something was prepared, or could not be, which is bad news for an append that needs it and had asked before.
-    pub(super) fn tell_who_waits(
+    /// Something was prepared, or could not be: then an append that needs it and had asked before is refused.
+    pub(super) fn answer_waiting(
         &self,
         done: Result<()>,
         asked: u64,
@@ -95,16 +95,16 @@ impl Log {
         }
     }
 
-    /// Whether there was no next segment at the last look, and less than half of this one left.
+    /// Whether there was no next segment at the last check, and less than half of this one left.
     pub(crate) fn is_short(&self) -> bool {
         self.short.load(Ordering::Relaxed)
     }
 
-    /// Looks whether there is enough room ahead of the head, and when to look again.
-    pub(super) fn look_ahead(&self, head: &mut Head) {
-        head.look_at = head.end + (head.segment.capacity / LOOKS).min(LOOK_EVERY_MAX);
+    /// Checks whether there is enough room ahead of the head, and sets when to check again.
+    pub(super) fn check_ahead(&self, head: &mut Head) {
+        head.check_at = head.end + (head.segment.capacity / CHECKS).min(CHECK_EVERY_MAX);
         self.note_whether_short(head);
-        if !head.unattended && self.wants_preparing(head) {
+        if !head.prepares_inline && self.wants_preparing(head) {
             self.wake_preparer();
         }
     }
@@ -117,10 +117,10 @@ impl Log {
     /// Whether [`Log::prepare`] has something to do for the head.
     fn wants_preparing(&self, head: &Head) -> bool {
         let ready = head.ahead.iter().map(|next| next.ready - next.segment.base).sum::<u64>() + head.ready - head.end;
-        // Who makes a segment looks again when it is done.
+        // Whoever makes a segment checks again when it is done.
         let is_made = || self.making.try_lock().is_err();
         let lacks_space = head.space < self.wanted_space(head);
-        lacks_space || ready < self.kept() + self.step(head) / 2 || self.next_base(head).is_some() && !is_made()
+        lacks_space || ready < self.reserved() + self.step(head) / 2 || self.next_base(head).is_some() && !is_made()
     }
 
     pub(super) fn wake_preparer(&self) {
@@ -128,7 +128,7 @@ impl Log {
         let _ = self.shape.wake.try_send(());
     }
 
-    /// Whether segments have their space and are filled shortly before they are needed: what lies ready for longer is written
+    /// Whether segments have their space and are filled shortly before they are needed: room that lies ready for longer is written
     /// twice, as zeroes and as records.
     fn fills_late(&self) -> bool {
         self.shape.kind == LogKind::Checkpoint && !self.shape.staged
@@ -148,8 +148,8 @@ impl Log {
 
     /// How far there should be room.
     pub(super) fn wanted_end(&self, head: &Head) -> u64 {
-        let want = head.end + self.step(head) + self.kept();
-        let Wanted { bytes, left } = head.wanted;
+        let want = head.end + self.step(head) + self.reserved();
+        let WantedRoom { bytes, left } = head.wanted;
         // An append that does not fit into the rest of this segment begins in a later one, and so does what it leaves.
         let needed = match head.end + bytes {
             through if through + left <= head.segment.end() => through + left,
@@ -162,7 +162,7 @@ impl Log {
         want.max(needed)
     }
 
-    /// The first of the next segments that has so much, from that number on: where its room begins, where it ends, and its
+    /// The first of the next segments, from number `from` on, that has this much room: where its room begins, where it ends, and its
     /// number. One that is not made yet is as long as all new ones.
     fn place_behind(&self, head: &Head, from: usize, bytes: u64) -> (u64, u64, usize) {
         let made = head.ahead.iter().enumerate().skip(from);
@@ -226,7 +226,7 @@ impl Log {
         let file = segment.file(&self.disk).at("open", &segment.path)?;
         zero(&self.disk, &file, from - segment.base, end - segment.base)?;
         if self.shape.staged || segment.is_written {
-            // A file tells of a failure once, and frames that were written to this one may be what it concerns.
+            // A file reports a failure once, and that may concern frames that were written to this one.
             self.or_poison(segment, self.disk.sync_file(&file))?;
         }
         if let Some(map) = map {

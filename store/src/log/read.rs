@@ -1,4 +1,4 @@
-//! Reading: bytes straight out of the map, kept valid by whoever holds them.
+//! Reading: bytes straight out of the map, valid as long as somebody holds them.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -22,8 +22,8 @@ impl Pages {
         self.span.contains(&position)
     }
 
-    /// The bytes at a position of the log, if they lie in this segment and can be read. What could be read once can be
-    /// read for ever.
+    /// The bytes at a position of the log, if they lie in this segment and can be read. Bytes that could be read once
+    /// always can.
     pub(crate) fn bytes(&self, position: u64, len: usize) -> Option<&[u8]> {
         let at = usize::try_from(position.checked_sub(self.span.start)?).ok()?;
         self.map.bytes(at, len)
@@ -41,7 +41,7 @@ impl Log {
     /// The frame in bytes of this log.
     ///
     /// # Errors
-    /// It is not what was written.
+    /// The bytes are not those that were written.
     #[inline(always)]
     pub(crate) fn frame<'a>(&self, bytes: &'a [u8], position: u64) -> Result<Frame<'a>> {
         Frame::decode(bytes, position, self.seed).map_err(|rule| self.damaged(position, rule))

@@ -3,12 +3,13 @@
 //! Order matters, since a crash may come between any two steps and the next open must find the same end:
 //!
 //! 0. the names in the directory are synced: whoever was here before may have been killed between a change of a name and
-//!    the sync of it, and what is built on the name from here on must not be lost with it;
+//!    the sync of it, and later records that depend on the name must not be lost with it;
 //! 1. the first bytes behind the end are zeroed and synced, so that nothing leads beyond it any more;
 //! 2. later segments are removed or become spares, newest first; those that hold nothing stay, to be used next;
 //! 3. everything else behind the end is zeroed;
-//! 4. what is not proven durable is written again before the first sync (`rewrite`). That sync is part of opening; where no append
-//!    promises to be durable (`Durability::Buffered`) it is the keeper's first work, and appends do not wait for it.
+//! 4. bytes that are not proven durable are written again before the first sync (`rewrite`). That sync is part of opening;
+//!    where no append promises to be durable (`Durability::Buffered`) it is the first work of `background::maintenance`, and
+//!    appends do not wait for it.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
@@ -20,7 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 use super::make::{CUT, SPARE, Spares, UNDER_CONSTRUCTION, segment_name};
 use super::prepare::{take_zeroed, zero};
 use super::unrecovered::SegmentFile;
-use super::{Found, Head, Log, Segment, Shape, Unrecovered, Wanted, sync};
+use super::{FoundLog, Head, Log, Segment, Shape, Unrecovered, WantedRoom, sync};
 use crate::error::{At, Error, Result};
 use crate::format::frame::{FRAME_HEADER, LogKind};
 use crate::format::header::SEGMENT_HEADER;
@@ -32,25 +33,25 @@ const PAGE: u64 = 4096;
 /// What a log lives on at least: the segment that is appended to, the next one and a spare.
 const SEGMENTS_MIN: u64 = 3;
 
-/// What opening makes of a segment file.
+/// What opening does with a segment file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It lies before the end of the log.
     #[default]
     Stays,
-    /// The log ends in it, and what lies behind the end is wiped.
+    /// The log ends in it, and the bytes behind the end are wiped.
     Ends,
     /// It holds nothing and is the next one.
     Waits,
     /// It becomes a spare.
     IsSpare,
     /// It is removed.
-    Goes,
+    IsRemoved,
 }
 
 impl Unrecovered {
-    /// Does what was judged, which cuts the log at the end that was found, and opens it for appending.
-    pub(crate) fn recover(self, found: &Found, shape: Shape, disk: Disk) -> Result<Log> {
+    /// Executes what was judged, which cuts the log at the end that was found, and opens it for appending.
+    pub(crate) fn recover(self, found: &FoundLog, shape: Shape, disk: Disk) -> Result<Log> {
         disk.sync_dir(&self.dir).at("sync", &self.dir)?;
         for (path, _) in &self.left {
             disk.remove(path).at("remove", path)?;
@@ -68,14 +69,14 @@ impl Unrecovered {
         }
         let head = match of(Fate::Ends).next() {
             Some(file) if !file.half_made => self.cut(file, found, &disk, &mut spares)?,
-            made_anew => {
-                let base = made_anew.map_or(0, |file| file.base);
+            half_made => {
+                let base = half_made.map_or(0, |file| file.base);
                 shape.make_segment(&disk, base, shape.segment_bytes, SEGMENT_HEADER as u64)?.0
             }
         };
         let end = found.end.max(SEGMENT_HEADER as u64);
         let log = Log::with_head(shape, disk, head, chain, found.proven.min(end)..end, spares)?;
-        of(Fate::Waits).try_for_each(|file| log.keep_ahead(file))?;
+        of(Fate::Waits).try_for_each(|file| log.take_over(file))?;
         if !log.shape.lazy {
             log.write_again()?;
             log.sync_found()?;
@@ -84,7 +85,7 @@ impl Unrecovered {
     }
 
     /// How long new segments are to be: as long as wanted, unless that is longer than before and the disk has no space for
-    /// the change. The segments and spares there are would be given away for others that cannot be had.
+    /// the change. The existing segments and spares would be given up for others that the disk has no space for.
     pub(crate) fn segment_bytes(&mut self, wanted: u64, disk: &Disk) -> Result<u64> {
         let before = self.files.last().map_or(0, |newest| newest.capacity);
         if before == 0 || before >= wanted {
@@ -104,8 +105,8 @@ impl Unrecovered {
         }
     }
 
-    /// Decides what becomes of each file when the log is cut at the end that was found.
-    pub(crate) fn judge(&mut self, found: &Found, segment_bytes: u64, ready_bytes: u64) -> Result<()> {
+    /// Decides what happens to each file when the log is cut at the end that was found.
+    pub(crate) fn judge(&mut self, found: &FoundLog, segment_bytes: u64, ready_bytes: u64) -> Result<()> {
         self.judge_segments(found, segment_bytes, ready_bytes);
         self.left = self.unfinished.iter().map(|path| (path.clone(), "a file under construction")).collect();
         // One is not synced before it has its name, and may be of any length after a crash.
@@ -122,9 +123,9 @@ impl Unrecovered {
         Ok(())
     }
 
-    fn judge_segments(&mut self, found: &Found, segment_bytes: u64, ready_bytes: u64) {
+    fn judge_segments(&mut self, found: &FoundLog, segment_bytes: u64, ready_bytes: u64) {
         // Segments that hold nothing can stay if they are as long as new ones and wanted. The consumers' log has a
-        // reserve instead: what a full disk has once given it, it may not give again.
+        // reserve instead: space that a full disk has given once, it may not give again.
         let wanted = 2 + (ready_bytes / segment_bytes) as usize;
         let mut waiting = if self.kind == LogKind::Commit { found.blank.min(wanted) } else { 0 };
         let head = self.files.iter().rposition(|file| file.base < found.end);
@@ -138,13 +139,13 @@ impl Unrecovered {
                     Fate::Waits
                 }
                 Ordering::Greater if self.kind == LogKind::Checkpoint && file.len == segment_bytes => Fate::IsSpare,
-                Ordering::Greater => Fate::Goes,
+                Ordering::Greater => Fate::IsRemoved,
             };
         }
     }
 
     /// Makes a segment the last one that holds something, and the found end its end.
-    fn cut(&self, head: &SegmentFile, found: &Found, disk: &Disk, spares: &mut Vec<PathBuf>) -> Result<Segment> {
+    fn cut(&self, head: &SegmentFile, found: &FoundLog, disk: &Disk, spares: &mut Vec<PathBuf>) -> Result<Segment> {
         let SegmentFile { base, capacity, path, len, is_written, .. } = head;
         let file = disk.open(path.clone()).at("open", path)?;
         disk.fill_holes(&file).at("read", path)?;
@@ -154,7 +155,7 @@ impl Unrecovered {
             disk.sync_file(&file).at("sync", path)?;
         }
         let later = self.files.iter().rev();
-        for later in later.filter(|file| matches!(file.fate, Fate::IsSpare | Fate::Goes)) {
+        for later in later.filter(|file| matches!(file.fate, Fate::IsSpare | Fate::IsRemoved)) {
             if later.fate == Fate::IsSpare {
                 let spare = self.dir.join(format!("{SPARE}{CUT}{}", segment_name(later.base)));
                 disk.rename(&later.path, &spare).at("rename", &later.path)?;
@@ -174,7 +175,7 @@ impl Unrecovered {
         Segment::new(disk, file, *base, *capacity, end, *is_written)
     }
 
-    /// Zeroes what is not zero. Returns whether there was any.
+    /// Zeroes the bytes that are not zero. Returns whether there were any.
     fn wipe(&self, disk: &Disk, file: &StoreFile, from: u64, end: u64) -> Result<bool> {
         let mut block = vec![0; BLOCK];
         let (mut at, mut wiped) = (from, false);
@@ -193,8 +194,8 @@ impl Unrecovered {
 }
 
 impl Segment {
-    /// The ends of the room and of the space that a segment is found with, behind `end`. What is stored there must have its
-    /// space, and files may have been copied without that of their zeroes. Where a write of the zeroes may have failed they
+    /// The ends of the room and of the space that a segment is found with, behind `end`. Frames that are stored there must
+    /// have their space, and files may have been copied without that of their zeroes. Where a write of zeroes may have failed they
     /// are made afresh (`rewrite`): all but those in the page of the end, which are as durable as that.
     fn room(&self, disk: &Disk, end: u64, was_closed: bool) -> Result<(u64, u64)> {
         let file = self.file(disk).at("open", &self.path)?;
@@ -222,7 +223,7 @@ impl Segment {
 
 impl Log {
     /// Takes over a segment that was made ahead.
-    fn keep_ahead(&self, file: &SegmentFile) -> Result<()> {
+    fn take_over(&self, file: &SegmentFile) -> Result<()> {
         let opened = self.disk.open(file.path.clone()).at("open", &file.path)?;
         if !GROWS_UNDER_MAP {
             zero(&self.disk, &opened, file.len, file.capacity)?;
@@ -278,11 +279,11 @@ impl Log {
             open: VecDeque::new(),
             staged: Vec::new(),
             scratch: Vec::new(),
-            look_at: 0,
+            check_at: 0,
             load: 0,
             waiting: 0,
-            wanted: Wanted::default(),
-            unattended: true,
+            wanted: WantedRoom::default(),
+            prepares_inline: true,
             shut: false,
             asked: 0,
             refused: None,

@@ -1,11 +1,11 @@
 //! What recovery found and is not proven durable is written once more, before the first sync says that it is.
 //!
-//! After a failed sync the system takes the pages concerned for clean: what looks intact in its cache may never have
+//! After a failed sync the system takes the pages concerned for clean: bytes that are intact in its cache may never have
 //! reached the disk. Writing the same bytes again is enough where all blocks of the file had been written before. Where
 //! they only had their space (`fallocate`), it is not: ext4 forgets, when the first write of a page fails, that its block
 //! counts as unwritten, and never says otherwise afterwards; later writes and syncs of it succeed, and after a power cut it
 //! reads as zeroes. So such a segment is **copied to a new file that takes its name**, with all that was appended to it
-//! meanwhile. On a disk that has no space for the copy it is written in place: no better is possible there.
+//! meanwhile. On a disk that has no space for the copy it is written in place: nothing better is possible there.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl Log {
         self.copy(old, &file, SEGMENT_HEADER as u64, copied)?;
         disk.sync_file(&file).at("sync", unnamed)?;
         let mut head = self.head.hold();
-        // What was appended since is not durable yet, in either file.
+        // Frames that were appended since are not durable yet, in either file.
         let end = old.map.published() as u64;
         self.copy(old, &file, copied, end)?;
         let mut new = Segment::new(disk, file, old.base, old.capacity, end, shape.staged)?;

@@ -13,18 +13,18 @@ use crate::error::{Error, Result};
 use crate::primitives::{Hold, unpoisoned};
 use crate::segment::{Beside, SYNCS_MAPS, WriteMap};
 
-/// How often a leader looks whether its group has grown, at most, and in a row in which it has not.
+/// How often a leader checks whether its group has grown, at most, and in a row in which it has not.
 const GATHER_ROUNDS: usize = 256;
 const GATHER_IN_VAIN: (usize, usize) = (4, 16);
 
 #[derive(Default)]
 pub(super) struct SyncState {
     running: bool,
-    /// How many waited for the last sync: so many may come again.
+    /// How many waited for the last sync: as many may come again.
     company: usize,
 }
 
-/// One sync is under way. It ends also when its thread panics: who waits for it goes on, and finds the store poisoned, since
+/// One sync is under way. It ends also when its thread panics: whoever waits for it continues, and finds the store poisoned, since
 /// what the sync took from the log to write it is lost.
 struct Leading<'l> {
     log: &'l Log,
@@ -51,7 +51,7 @@ impl Log {
     /// Returns when everything before `end` is durable.
     ///
     /// # Errors
-    /// A write or sync failed, now or before; then nothing is known about what lies behind the durable mark.
+    /// A write or sync failed, now or before; then the state of the bytes behind the durable mark is unknown.
     pub(crate) fn sync_through(&self, end: u64) -> Result<()> {
         if self.durable() >= end {
             return Ok(());
@@ -87,7 +87,7 @@ impl Log {
 
     /// Lets the group grow until all are there who waited last time, or nobody comes any more.
     fn gather(&self, company: usize) {
-        // With many the group is large already, and each look lets more of them run first.
+        // With many the group is large already, and each check lets more of them run first.
         let patience = (GATHER_ROUNDS / company.max(1)).clamp(GATHER_IN_VAIN.0, GATHER_IN_VAIN.1);
         let (mut seen, mut in_vain) = (0, 0);
         for _ in 0..GATHER_ROUNDS {
@@ -110,21 +110,21 @@ impl Log {
     }
 
     fn write_staged_and_sync(&self) -> Result<()> {
-        let (chunks, target) = {
+        let (staged, target) = {
             let mut head = self.head.hold();
             (std::mem::take(&mut head.staged), head.end)
         };
-        for chunk in &chunks {
-            let (segment, from) = (&chunk.segment, chunk.at - chunk.segment.base);
+        for frames in &staged {
+            let (segment, from) = (&frames.segment, frames.at - frames.segment.base);
             let file = segment.file(&self.disk);
-            let written = file.and_then(|file| self.disk.write_at(&file, from, &chunk.bytes));
+            let written = file.and_then(|file| self.disk.write_at(&file, from, &frames.bytes));
             self.or_poison(segment, written)?;
-            segment.map.publish(from as usize + chunk.bytes.len());
+            segment.map.publish(from as usize + frames.bytes.len());
         }
         self.written.store(target, Ordering::Release);
         // Order matters: an older segment is durable before a newer one, so that a log never has a gap.
-        for chunk in &chunks {
-            self.sync_segment(&chunk.segment)?;
+        for frames in &staged {
+            self.sync_segment(&frames.segment)?;
         }
         self.made_durable(target);
         Ok(())
@@ -136,7 +136,7 @@ impl Log {
             (head.segment.base, std::mem::take(&mut head.outlived))
         };
         // Order matters: the system protects each page that it writes from stores through a map, and interrupts the appender's
-        // core for that. What is not mapped any more needs no protection.
+        // core for that. Pages that are no longer mapped need no protection.
         drop(outlived);
         let (from, target) = (self.durable(), if end <= head_base { head_base } else { self.written() });
         for segment in self.segments() {
@@ -156,8 +156,8 @@ impl Log {
         Ok(())
     }
 
-    /// Syncs a part of the segment that is appended to, and not what lies ready in it: a sync costs the appender a page
-    /// fault for each page that it comes to next.
+    /// Syncs a part of the segment that is appended to, but not the room that is ready in it: a sync costs the appender a
+    /// page fault for each page that it comes to next.
     fn sync_part(&self, segment: &Segment, map: &Beside, part: Range<u64>) -> Result<()> {
         let (at, len) = ((part.start - segment.base) as usize, (part.end - part.start) as usize);
         self.or_poison(segment, self.disk.sync_range(&segment.path, map, at, len))?;

@@ -56,14 +56,14 @@ pub(crate) struct SegmentFile {
 }
 
 impl Unrecovered {
-    /// Lists and describes the files of a log. What is wrong with them goes to `faults`.
+    /// Lists and describes the files of a log. Adds their faults to `faults`.
     ///
     /// # Errors
     /// A segment is of a newer format; what `faults` refuses.
     pub(crate) fn find(dir: PathBuf, kind: LogKind, store: u128, faults: &mut Faults) -> Result<Self> {
         let mut log = Self::empty(dir, kind, store);
         let bases = match log.list() {
-            Err(Error::Io { source, .. }) if is_gone(&source) && faults.go_on() => {
+            Err(Error::Io { source, .. }) if is_gone(&source) && faults.collects() => {
                 faults.found(Fault::new(&log.dir, 0, "2", "the directory of a log", "none"))?;
                 return Ok(log);
             }
@@ -72,14 +72,14 @@ impl Unrecovered {
         let newest = bases.last().map(|(base, _)| *base);
         for (base, path) in bases {
             if !log.add(base, &path, newest == Some(base), faults)? {
-                // Those before it went first.
+                // Those before it were deleted first.
                 log.files.clear();
                 log.gone = true;
             }
         }
         // What these hold means nothing, but opening refuses what it cannot remove before it changes anything.
         for path in log.unfinished.iter().chain(&log.spares).filter(|path| path.is_dir() && !path.is_symlink()) {
-            if !faults.go_on() {
+            if !faults.collects() {
                 return Err(std::io::Error::from(ErrorKind::IsADirectory)).at("remove", path);
             }
             faults.found(Fault::new(path, 0, "2", "a file", "a directory"))?;
@@ -140,7 +140,7 @@ impl Unrecovered {
                 let Some(window) = Window::open(path, base, self.seed)? else { return Ok(false) };
                 unreadable(window.len(), window.data_bytes())
             }
-            Err(Error::Io { source, .. }) if faults.go_on() => {
+            Err(Error::Io { source, .. }) if faults.collects() => {
                 faults.found(Fault::new(path, 0, "4", "a segment that can be read", source))?;
                 unreadable(0, 0)
             }
@@ -149,7 +149,7 @@ impl Unrecovered {
         Ok(true)
     }
 
-    /// The fault of a chain of segments that does not go on here.
+    /// The fault of a chain of segments that ends too early here.
     pub(super) fn missing(&self, base: u64, rule: &'static str, expected: &str) -> Fault {
         Fault::new(&self.dir.join(segment_name(base)), 0, rule, expected, "the segment is missing")
     }
@@ -249,7 +249,7 @@ impl Unrecovered {
         self.files.iter().map(|file| file.base).collect()
     }
 
-    /// The segment files, each with what recovery makes of it.
+    /// The segment files, each with what recovery does with it.
     pub(crate) fn files(&self) -> &[SegmentFile] {
         &self.files
     }

@@ -1,15 +1,15 @@
-//! The one way to read a log: a walk over its frames, which finds the log's end and what is damaged before it.
+//! The one way to read a log: a walk over its frames, which finds the log's end and the damage before it.
 //!
-//! A frame that is not valid is damage when it is proven durable (FORMAT.md, recovery rule 4); then the walk goes on at
+//! A frame that is not valid is damage when it is proven durable (FORMAT.md, recovery rule 4); then the walk continues at
 //! the next valid frame. Otherwise it is the log's torn tail, or what a writer is about to write, and the walk is over.
-//! Opening stops at the first damage; inspection goes on behind it. A log in use changes under the walk: what seems wrong
+//! Opening stops at the first damage; inspection continues behind it. A log in use changes under the walk: what seems wrong
 //! is read once more before it is judged, segments that were removed are passed over, and new ones are followed.
 
 use std::fmt::Display;
 use std::path::Path;
 
 use super::Log;
-use super::judge::Judged;
+use super::judge::Invalid;
 use super::unrecovered::Unrecovered;
 use super::window::Window;
 use crate::error::{Error, Result};
@@ -19,12 +19,12 @@ use crate::format::frame::{FRAME_HEADER, Frame, KIND_END};
 use crate::format::header::SEGMENT_HEADER;
 
 /// What a walk meets.
-pub(crate) enum Step<'w> {
+pub(crate) enum WalkStep<'w> {
     /// A whole frame.
     Frame(FrameAt<'w>, Frame<'w>),
-    /// Damage; the walk goes on behind it.
+    /// Damage; the walk continues behind it.
     Gap(Fault),
-    /// The owner removed segments under the walk; it goes on behind them.
+    /// The owner removed segments under the walk; it continues behind them.
     Removed,
     /// Bytes behind the last whole frame: writes that were under way. The walk is over.
     Tail(Fault),
@@ -51,10 +51,10 @@ impl FrameAt<'_> {
     }
 }
 
-/// What a walk found that went through to the end.
+/// What a walk to the end of a log found.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Found {
-    /// Where the next frame goes; with damage at the end, where that begins.
+pub(crate) struct FoundLog {
+    /// The place of the next frame; with damage at the end, where that begins.
     pub(crate) end: u64,
     /// Everything before was durable for sure.
     pub(crate) proven: u64,
@@ -63,7 +63,7 @@ pub(crate) struct Found {
     pub(crate) tail_bytes: u64,
     /// How many segments behind that of the end are made and hold nothing yet.
     pub(crate) blank: usize,
-    /// What is there instead of the next frame.
+    /// Why the bytes there are not the next frame.
     pub(crate) tail: Option<Rule>,
     /// The generation of the last record.
     pub(crate) generation: u32,
@@ -75,8 +75,8 @@ pub(crate) struct Found {
     pub(crate) too_late: Option<u32>,
 }
 
-impl Found {
-    /// Notes that what was found here does not fit what others say, if that is so: more may be missing than can be seen.
+impl FoundLog {
+    /// Notes whether what was found here contradicts other files: then more may be missing than can be seen.
     pub(crate) fn disturb(&mut self, disturbed: bool) {
         self.disturbed |= disturbed;
     }
@@ -98,12 +98,12 @@ pub(crate) struct Walk {
     pub(super) at: usize,
     pub(super) window: Option<Window>,
     pub(super) offset: u64,
-    pub(super) found: Found,
+    pub(super) found: FoundLog,
     pub(super) generation_max: u32,
     pub(super) rest: Option<Rest>,
-    /// Segments went away under the walk, and no step says so yet.
+    /// Segments were removed under the walk, and no step has reported it yet.
     pub(super) removed: bool,
-    /// The walk does not go beyond what there was when it began: a writer may be as fast as it.
+    /// The walk stops at the end that the log had when it began: a writer may be as fast as it.
     pub(super) limit: u64,
     pub(super) over: bool,
 }
@@ -130,7 +130,7 @@ impl Unrecovered {
         });
         let removed = self.gone || self.start().is_some_and(|start| from < start);
         let end = self.files.get(at).map_or(0, |file| file.base.saturating_add(offset));
-        let (limit, found) = (self.files_end(), Found { end, proven, ..Found::default() });
+        let (limit, found) = (self.files_end(), FoundLog { end, proven, ..FoundLog::default() });
         let (window, rest, over) = (None, None, false);
         Walk { log: self, at, window, offset, found, generation_max, rest, removed, limit, over }
     }
@@ -138,7 +138,7 @@ impl Unrecovered {
 
 impl Log {
     /// Walks over the readable frames from the start of the segment that holds `from`, up to `end`, which is written.
-    /// Behind a damaged frame it goes on in the next segment.
+    /// Behind a damaged frame it continues in the next segment.
     pub(crate) fn frames(
         &self,
         from: u64,
@@ -150,9 +150,9 @@ impl Log {
         let mut walk = Walk { limit: end, ..log.walk(start, u64::MAX, self.shape.generation) };
         while let Some(step) = walk.step()? {
             match step {
-                Step::Frame(at, frame) => visit(at.position, &frame)?,
-                Step::Gap(_) => walk.skip_rest_of_segment(),
-                Step::Removed | Step::Tail(_) => {}
+                WalkStep::Frame(at, frame) => visit(at.position, &frame)?,
+                WalkStep::Gap(_) => walk.skip_rest_of_segment(),
+                WalkStep::Removed | WalkStep::Tail(_) => {}
             }
         }
         Ok(())
@@ -164,12 +164,12 @@ impl Walk {
     ///
     /// # Errors
     /// A file cannot be read.
-    pub(crate) fn step(&mut self) -> Result<Option<Step<'_>>> {
+    pub(crate) fn step(&mut self) -> Result<Option<WalkStep<'_>>> {
         let mut refreshed = false;
         while !self.over {
             let opened = self.open()?;
             if std::mem::take(&mut self.removed) {
-                return Ok(Some(Step::Removed));
+                return Ok(Some(WalkStep::Removed));
             }
             let position = self.position();
             if !opened || position >= self.limit {
@@ -195,7 +195,7 @@ impl Walk {
                     if kind == KIND_END {
                         match self.enter_next()? {
                             None => continue,
-                            Some(missing) => return Ok(Some(Step::Gap(missing))),
+                            Some(missing) => return Ok(Some(WalkStep::Gap(missing))),
                         }
                     }
                     found.records += 1;
@@ -205,7 +205,7 @@ impl Walk {
                     let Some(window) = self.window.as_mut() else { return Ok(None) };
                     let payload = &window.at_least(offset, len)?[FRAME_HEADER..len];
                     let at = FrameAt { position, len, path: &self.log.files[self.at].path, offset };
-                    return Ok(Some(Step::Frame(at, Frame { kind, generation, durable_through, payload })));
+                    return Ok(Some(WalkStep::Frame(at, Frame { kind, generation, durable_through, payload })));
                 }
                 Err(_) if !refreshed => {
                     refreshed = true;
@@ -214,16 +214,16 @@ impl Walk {
                 // Its space may be in use again already.
                 Err(_) if self.log.files[self.at].is_gone() => self.pass_over(),
                 Err(rule) => match self.judge(rule)? {
-                    Judged::ReadAgain => refreshed = false,
-                    Judged::Gap(fault) => return Ok(Some(Step::Gap(fault))),
-                    Judged::Tail(fault) => return Ok(fault.map(Step::Tail)),
+                    Invalid::ReadAgain => refreshed = false,
+                    Invalid::Gap(fault) => return Ok(Some(WalkStep::Gap(fault))),
+                    Invalid::Tail(fault) => return Ok(fault.map(WalkStep::Tail)),
                 },
             }
         }
-        Ok(self.end_of_segment().map(Step::Gap))
+        Ok(self.end_of_segment().map(WalkStep::Gap))
     }
 
-    /// Goes on after the end was reached, from now on without a limit: somebody may have written since, also in a later
+    /// Continues after the end was reached, from now on without a limit: somebody may have written since, also in a later
     /// generation.
     pub(crate) fn again(&mut self, generation_max: u32) -> Result<()> {
         self.generation_max = generation_max;
@@ -236,31 +236,31 @@ impl Walk {
         self.base().saturating_add(self.offset)
     }
 
-    /// Walks through to the end. `visit` gets each step, `faults` what is wrong.
+    /// Walks to the end. `visit` gets each step, `faults` each fault.
     ///
     /// # Errors
-    /// A file cannot be read; `faults` refuses what is wrong, or `visit` fails.
+    /// A file cannot be read; `faults` refuses a fault, or `visit` fails.
     pub(crate) fn through(
         mut self,
         faults: &mut Faults,
-        mut visit: impl FnMut(&Step<'_>, &mut Faults) -> Result<()>,
-    ) -> Result<(Unrecovered, Found)> {
+        mut visit: impl FnMut(&WalkStep<'_>, &mut Faults) -> Result<()>,
+    ) -> Result<(Unrecovered, FoundLog)> {
         while let Some(step) = self.step()? {
             visit(&step, faults)?;
             let (fault, is_damage) = match step {
-                Step::Frame(..) => continue,
-                Step::Removed => {
+                WalkStep::Frame(..) => continue,
+                WalkStep::Removed => {
                     self.found.disturbed = true;
-                    if faults.go_on() {
+                    if faults.collects() {
                         continue;
                     }
                     (self.log.missing(self.found.end, "10.7", "a segment"), true)
                 }
-                Step::Gap(fault) => (fault, true),
-                Step::Tail(fault) => (fault, false),
+                WalkStep::Gap(fault) => (fault, true),
+                WalkStep::Tail(fault) => (fault, false),
             };
             // Each generation is in the file `store` before its first record is written.
-            if let Some(later) = self.found.too_late.filter(|_| !faults.go_on()) {
+            if let Some(later) = self.found.too_late.filter(|_| !faults.collects()) {
                 let known = format!("{}, as the file \"store\" says", self.generation_max);
                 let what = format!("generation {later} is later than {known}: that file is older than the log");
                 return Err(Error::corrupt(&fault.path, fault.offset, what));
@@ -278,7 +278,7 @@ impl Walk {
         self.log.files.get(self.at).map_or(0, |file| file.base)
     }
 
-    /// Opens the present segment if that is to be done. Returns whether there is one.
+    /// Opens the present segment if it is not open. Returns whether there is one.
     fn open(&mut self) -> Result<bool> {
         while self.window.is_none() {
             let Some(file) = self.log.files.get(self.at) else { return Ok(false) };

@@ -9,7 +9,7 @@ use crate::format::Rule;
 use crate::format::frame::{FRAME_HEADER, Frame, Piecewise, Seed};
 use crate::segment::{ReadMap, StoreFile, holes};
 
-/// What is read at once: enough to be quick, little enough to stay in the cache.
+/// The bytes that are read at once: enough to be quick, few enough to stay in the cache.
 const WINDOW: usize = 1 << 18;
 const PAGE: usize = 4096;
 /// A frame that claims more is read in pieces first, and one that claims more than the other no store has written: a body
@@ -18,7 +18,7 @@ pub(crate) const LARGE: usize = 4 * WINDOW;
 const FRAME_MAX: usize = (1 << 30) + (1 << 20);
 
 pub(crate) struct Window {
-    bytes_of: Source,
+    bytes_of: WindowSource,
     base: u64,
     seed: Seed,
     len: u64,
@@ -28,7 +28,7 @@ pub(crate) struct Window {
     bytes: Vec<u8>,
 }
 
-enum Source {
+enum WindowSource {
     File(StoreFile),
     Map(Arc<ReadMap>),
 }
@@ -38,17 +38,17 @@ impl Window {
     pub(crate) fn open(path: PathBuf, base: u64, seed: Seed) -> Result<Option<Self>> {
         let Some(file) = StoreFile::read_only_if_there(path.clone()).at("open", &path)? else { return Ok(None) };
         let len = file.len().at("inspect", &path)?;
-        let bytes_of = Source::File(file);
+        let bytes_of = WindowSource::File(file);
         Ok(Some(Self { bytes_of, base, seed, len, ahead: WINDOW, start: 0, bytes: Vec::new() }))
     }
 
-    /// A view of what is written of a segment.
+    /// A view of the written part of a segment.
     pub(super) fn of_map(map: Arc<ReadMap>, base: u64, seed: Seed) -> Self {
         let len = map.published() as u64;
-        Self { bytes_of: Source::Map(map), base, seed, len, ahead: 0, start: 0, bytes: Vec::new() }
+        Self { bytes_of: WindowSource::Map(map), base, seed, len, ahead: 0, start: 0, bytes: Vec::new() }
     }
 
-    /// The same for frames here and there: little more is read than is asked for.
+    /// The same for single frames: little more is read than is asked for.
     pub(crate) fn for_single_frames(self) -> Self {
         Self { ahead: PAGE, ..self }
     }
@@ -57,11 +57,11 @@ impl Window {
         self.len
     }
 
-    /// Forgets what was read: somebody may have written since.
+    /// Forgets the bytes that were read: somebody may have written since.
     pub(crate) fn refresh(&mut self) -> Result<()> {
         self.len = match &self.bytes_of {
-            Source::File(file) => file.len().at("inspect", &file.path)?,
-            Source::Map(map) => map.published() as u64,
+            WindowSource::File(file) => file.len().at("inspect", &file.path)?,
+            WindowSource::Map(map) => map.published() as u64,
         };
         self.bytes.clear();
         Ok(())
@@ -71,8 +71,8 @@ impl Window {
     #[inline]
     pub(super) fn at_least(&mut self, at: u64, wanted: usize) -> Result<&[u8]> {
         let file = match &self.bytes_of {
-            Source::File(file) => file,
-            Source::Map(map) => {
+            WindowSource::File(file) => file,
+            WindowSource::Map(map) => {
                 let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or_default();
                 return Ok(map.bytes(usize::try_from(at).unwrap_or(usize::MAX), left).unwrap_or_default());
             }
@@ -91,19 +91,19 @@ impl Window {
     /// How many bytes are in no hole.
     pub(super) fn data_bytes(&self) -> u64 {
         match &self.bytes_of {
-            Source::File(file) => holes::data_bytes(&file.file, self.len),
-            Source::Map(_) => self.len,
+            WindowSource::File(file) => holes::data_bytes(&file.file, self.len),
+            WindowSource::Map(_) => self.len,
         }
     }
 
     /// Where the bytes at `at` or behind it that may not be zero begin, and where they end.
     fn next_data(&self, at: u64, end: u64) -> (u64, u64) {
         match &self.bytes_of {
-            Source::File(file) => {
+            WindowSource::File(file) => {
                 let data = holes::next_data(&file.file, at, end);
                 (data, holes::next_hole(&file.file, data, end))
             }
-            Source::Map(_) => (at, end),
+            WindowSource::Map(_) => (at, end),
         }
     }
 

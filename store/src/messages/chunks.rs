@@ -52,10 +52,10 @@ impl Chunk {
 
 /// The chunks of a store.
 #[derive(Default)]
-pub(crate) struct Chunks(Mutex<Known>);
+pub(crate) struct Chunks(Mutex<Cached>);
 
 #[derive(Default)]
-struct Known {
+struct Cached {
     /// By queue and first message, with the number of its last use.
     chunks: HashMap<(QueueId, u64), (Chunk, u64), foldhash::fast::RandomState>,
     uses: u64,
@@ -64,33 +64,33 @@ struct Known {
 impl Chunks {
     /// The entries of a queue from `first` on; less than a chunk if there were not more when they were read.
     pub(crate) fn get(&self, queue: QueueId, first: u64) -> Option<Chunk> {
-        let mut known = self.known();
-        known.uses += 1;
-        let uses = known.uses;
-        let (chunk, used_at) = known.chunks.get_mut(&(queue, first))?;
+        let mut cached = self.cached();
+        cached.uses += 1;
+        let uses = cached.uses;
+        let (chunk, used_at) = cached.chunks.get_mut(&(queue, first))?;
         *used_at = uses;
         Some(chunk.clone())
     }
 
-    /// Inserts what was read, in place of the chunk that was not used for the longest time.
-    pub(crate) fn keep(&self, queue: QueueId, chunk: &Chunk) {
-        let mut known = self.known();
-        if known.chunks.len() >= CHUNKS_MAX
-            && let Some(oldest) = known.chunks.iter().min_by_key(|(_, (_, used_at))| *used_at).map(|(place, _)| *place)
+    /// Inserts a chunk, in place of the one that was not used for the longest time.
+    pub(crate) fn insert(&self, queue: QueueId, chunk: &Chunk) {
+        let mut cached = self.cached();
+        if cached.chunks.len() >= CHUNKS_MAX
+            && let Some(oldest) = cached.chunks.iter().min_by_key(|(_, (_, used_at))| *used_at).map(|(place, _)| *place)
         {
-            known.chunks.remove(&oldest);
+            cached.chunks.remove(&oldest);
         }
-        known.uses += 1;
-        let uses = known.uses;
-        known.chunks.insert((queue, chunk.first), (chunk.clone(), uses));
+        cached.uses += 1;
+        let uses = cached.uses;
+        cached.chunks.insert((queue, chunk.first), (chunk.clone(), uses));
     }
 
     /// Removes the chunks of a queue whose files have changed.
     pub(crate) fn forget(&self, queue: QueueId) {
-        self.known().chunks.retain(|(of, _), _| *of != queue);
+        self.cached().chunks.retain(|(of, _), _| *of != queue);
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn cached(&self) -> MutexGuard<'_, Cached> {
         self.0.hold()
     }
 }
@@ -107,13 +107,13 @@ mod tests {
         let queue = |queue| QueueId { topic: TopicId(1), queue };
         let chunk = |first| Chunk { first, entries: Arc::from([Entry { offset: first + 1, size: 40, tag: 0 }]) };
         for at in 0..CHUNKS_MAX as u64 {
-            chunks.keep(queue(1), &chunk(at * CHUNK));
+            chunks.insert(queue(1), &chunk(at * CHUNK));
         }
         let there = |queue, first| chunks.get(queue, first).and_then(|chunk| chunk.entry(QueueIndex(first)).copied());
         assert_eq!(there(queue(1), 0).map(|entry| entry.offset), Some(1));
-        chunks.keep(queue(2), &chunk(CHUNK));
+        chunks.insert(queue(2), &chunk(CHUNK));
         assert!(there(queue(1), 0).is_some() && there(queue(1), CHUNK).is_none() && there(queue(2), CHUNK).is_some());
-        assert_eq!(chunks.known().chunks.len(), CHUNKS_MAX);
+        assert_eq!(chunks.cached().chunks.len(), CHUNKS_MAX);
         chunks.forget(queue(1));
         assert!(there(queue(1), 0).is_none() && there(queue(2), CHUNK).is_some());
         assert!(chunk(7).entry(QueueIndex(6)).is_none() && chunk(7).entry(QueueIndex(8)).is_none());

@@ -37,7 +37,7 @@ impl Messages {
             return self.follow(topic, queue, index, entry).map(Some);
         }
         let Some(actual) = self.find_entry(queue, index)?.filter(|actual| *actual != entry) else {
-            // What is not written yet cannot be found, nor be damaged.
+            // A message that is not written yet cannot be found, nor be damaged.
             if entry.end() <= self.log.written() {
                 queue.seek_no_more(index);
             }

@@ -1,4 +1,4 @@
-//! Messages: what is handed in, and what is read back without a copy.
+//! Messages: those to be appended, and those that are read back without a copy.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,7 +17,7 @@ const KEY_MAX: usize = 1024;
 /// The most bytes of all properties together.
 const PROPERTIES_MAX: usize = 1 << 16;
 
-/// A message to be appended: a body, and if wanted a key, a tag and properties. Borrows what it is made of.
+/// A message to be appended: a body, and optionally a key, a tag and properties. Borrows all of them.
 ///
 /// ```
 /// use popstore::Message;
@@ -39,7 +39,7 @@ impl<'a> Message<'a> {
         Self { body: body.as_ref(), ..Self::default() }
     }
 
-    /// What the message is about. Messages of one key go to one queue, in order.
+    /// What the message is about. Messages of one key are appended to one queue, in order.
     #[must_use]
     pub fn key(mut self, key: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         self.key = key.as_ref();
@@ -61,7 +61,7 @@ impl<'a> Message<'a> {
         self
     }
 
-    /// The queue of the topic it goes to. Without one, the key decides, or else it is the next queue's turn.
+    /// Chooses the queue of the topic. Without this the key chooses it, or else it is the next queue's turn.
     #[must_use]
     pub fn queue(mut self, queue: u32) -> Self {
         self.queue = Some(queue);
@@ -110,7 +110,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// No more than this is needed to append a message record.
+/// The most bytes that appending a message record takes.
 pub(crate) fn record_bytes_max(record: &MessageRecord<'_>) -> usize {
     MESSAGE_OVERHEAD_MAX + record.key.len() + record.tag.len() + record.properties.len() + record.body.len()
 }
@@ -131,7 +131,7 @@ pub(crate) fn record_bytes_max(record: &MessageRecord<'_>) -> usize {
 /// ```
 #[derive(Clone)]
 pub struct StoredMessage {
-    source: Arc<Source>,
+    source: Arc<MessageSource>,
     /// Where its frame lies in the log.
     position: u64,
     len: u32,
@@ -147,7 +147,7 @@ pub struct StoredMessage {
 }
 
 /// What the messages of one topic in one segment share.
-struct Source {
+struct MessageSource {
     topic: Arc<str>,
     pages: Pages,
 }
@@ -159,11 +159,11 @@ struct Part {
     len: u32,
 }
 
-/// Reads messages of a topic. What neighbours share is made once.
+/// Reads messages of a topic. The data that neighbours share is made once.
 pub(crate) struct Reader<'l> {
     log: &'l Log,
     topic: &'l Arc<str>,
-    source: Option<Arc<Source>>,
+    source: Option<Arc<MessageSource>>,
 }
 
 impl<'l> Reader<'l> {
@@ -180,7 +180,7 @@ impl<'l> Reader<'l> {
             Some(source) if source.pages.hold(position) => source,
             _ => {
                 let pages = self.log.pages(position).ok_or_else(missing)?;
-                self.source.insert(Arc::new(Source { topic: Arc::clone(self.topic), pages }))
+                self.source.insert(Arc::new(MessageSource { topic: Arc::clone(self.topic), pages }))
             }
         };
         let bytes = source.pages.bytes(position, len as usize).ok_or_else(missing)?;
@@ -190,7 +190,7 @@ impl<'l> Reader<'l> {
             Ok(CommitRecord::Message(_)) => {
                 return Err(self.log.damaged(position, "another message lies where the consume queue says"));
             }
-            Ok(_) => return Err(self.log.damaged(position, "the record is no message")),
+            Ok(_) => return Err(self.log.damaged(position, "the record is not a message")),
             Err(rule) => return Err(self.log.damaged(position, rule)),
         };
         let base = bytes.as_ptr() as usize;

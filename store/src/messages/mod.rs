@@ -33,7 +33,7 @@ pub(crate) struct Messages {
     disk: Disk,
     /// One topic is made at a time.
     making_topics: Mutex<()>,
-    /// From this end of the log on the keeper has something to do. Every append compares it.
+    /// From this end of the log on maintenance has something to do. Every append compares it.
     mark_at: AtomicU64,
 }
 
@@ -61,8 +61,8 @@ impl Messages {
         if self.context.syncs_each() { self.log.durable() } else { self.log.written() }
     }
 
-    /// The keeper is woken when the log has reached this end.
-    pub(crate) fn wake_keeper_at(&self, end: u64) {
+    /// Wakes maintenance when the log has reached this end.
+    pub(crate) fn wake_maintenance_at(&self, end: u64) {
         self.mark_at.store(end, Ordering::Relaxed);
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct Topic {
     /// How many queues it has.
     pub(crate) count: u32,
     slots: Arc<Slots>,
-    place: Arc<Place>,
+    maker: Arc<QueueMaker>,
     /// The base of the last commit segment with a record of the topic.
     pub(crate) declared_in: AtomicU64,
     /// Raised when a message of the topic may have become visible.
@@ -48,7 +48,7 @@ impl Topic {
         if queue >= self.count {
             return None;
         }
-        self.slots.get_or_make(queue, || self.place.make(self.id, &self.name, queue, &Extent::default(), Vec::new()))
+        self.slots.get_or_make(queue, || self.maker.make(self.id, &self.name, queue, &Extent::default(), Vec::new()))
     }
 
     /// One of its queues, if it was used: any other is empty.
@@ -62,12 +62,12 @@ impl Topic {
         self.slots.used()
     }
 
-    /// Whatever is the same of all its queues, by number; of one that was not used, what is said of an empty one.
+    /// A value for each of its queues, by number; for one that was not used, the value of an empty queue.
     pub(crate) fn of_each<T: Default>(&self, of: impl Fn(&ConsumeQueue) -> T) -> impl Iterator<Item = T> {
         (0..self.count).map(move |queue| self.used(queue).map_or_else(T::default, |queue| of(queue)))
     }
 
-    /// Whose turn it is among its queues: it follows from how many messages there were.
+    /// Whose turn it is among its queues, which follows from the number of messages appended.
     pub(crate) fn turn(&self) -> u64 {
         self.messages.load(Ordering::Relaxed)
     }
@@ -81,19 +81,19 @@ impl Topic {
 
 /// All topics. Numbers are never used twice.
 pub(crate) struct Topics {
-    place: Arc<Place>,
-    known: RwLock<Known>,
+    maker: Arc<QueueMaker>,
+    known: RwLock<KnownTopics>,
 }
 
-/// Where the files of queues lie, and what they have in common.
-struct Place {
+/// Makes consume queues: where their files lie, and what they have in common.
+struct QueueMaker {
     dir: PathBuf,
     entries_per_file: u64,
-    /// What was read from the files of queues lately.
+    /// Entries that were read from the files of queues lately.
     chunks: Arc<Chunks>,
 }
 
-impl Place {
+impl QueueMaker {
     fn make(&self, topic: TopicId, name: &str, queue: u32, extent: &Extent, tail: Vec<Entry>) -> ConsumeQueue {
         let dir = self.dir.join(name).join(queue.to_string());
         let id = QueueId { topic, queue };
@@ -102,7 +102,7 @@ impl Place {
 }
 
 #[derive(Default)]
-struct Known {
+struct KnownTopics {
     by_name: HashMap<Arc<str>, Arc<Topic>, foldhash::fast::RandomState>,
     by_id: BTreeMap<TopicId, Arc<Topic>>,
     next: u32,
@@ -112,9 +112,9 @@ struct Known {
 
 impl Topics {
     pub(crate) fn new(store: &Path, entries_per_file: u64, next: TopicId) -> Self {
-        let known = Known { next: next.0, ..Known::default() };
-        let place = Place { dir: store.join("queues"), entries_per_file, chunks: Arc::default() };
-        Self { place: Arc::new(place), known: RwLock::new(known) }
+        let known = KnownTopics { next: next.0, ..KnownTopics::default() };
+        let maker = QueueMaker { dir: store.join("queues"), entries_per_file, chunks: Arc::default() };
+        Self { maker: Arc::new(maker), known: RwLock::new(known) }
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Result<Arc<Topic>> {
@@ -154,7 +154,7 @@ impl Topics {
         if id.0 < u32::MAX { Ok(id) } else { Err(Error::invalid("topic", name, "all numbers of topics are used up")) }
     }
 
-    /// Takes in a topic with this number of queues, in place of what was known of it.
+    /// Takes in a topic with this number of queues, in place of an earlier one of its number.
     pub(crate) fn insert(&self, id: TopicId, name: &str, count: u32) -> Arc<Topic> {
         let mut known = unpoisoned(self.known.write());
         let before = known.by_id.get(&id);
@@ -164,7 +164,7 @@ impl Topics {
             name: before.map_or_else(|| Arc::from(name), |before| Arc::clone(&before.name)),
             count,
             slots: before.map_or_else(Arc::default, |before| Arc::clone(&before.slots)),
-            place: Arc::clone(&self.place),
+            maker: Arc::clone(&self.maker),
             declared_in: AtomicU64::new(u64::MAX),
             signal: before.map_or_else(Arc::default, |before| Arc::clone(&before.signal)),
             messages: before.map_or_else(Arc::default, |before| Arc::clone(&before.messages)),
@@ -176,10 +176,10 @@ impl Topics {
         topic
     }
 
-    /// Takes in what was found of a queue before it is used.
+    /// Takes in a queue as it was found, before it is used.
     pub(crate) fn fill(&self, topic: &Topic, queue: u32, extent: &Extent, tail: Vec<Entry>) {
         topic.messages.fetch_add(extent.end.0.saturating_add(tail.len() as u64), Ordering::Relaxed);
-        topic.slots.get_or_make(queue, || self.place.make(topic.id, &topic.name, queue, extent, tail));
+        topic.slots.get_or_make(queue, || self.maker.make(topic.id, &topic.name, queue, extent, tail));
     }
 }
 

@@ -66,9 +66,9 @@ impl Messages {
         appender.return_front(front);
         let end = appender.finish();
         if end >= self.mark_at.load(Ordering::Relaxed) {
-            // Not again before there is some more.
+            // No other wake-up before this much more is appended.
             self.mark_at.store(end + self.context.options.mark_every_bytes / 8, Ordering::Relaxed);
-            let _ = self.context.wakes.keep.try_send(());
+            let _ = self.context.wakes.maintain.try_send(());
         }
         Ok(end)
     }
@@ -85,7 +85,7 @@ impl Messages {
         Ok(appender)
     }
 
-    /// What messages that are appended in one piece can take. The same for all topics: what fits into one must fit into
+    /// The most bytes of messages that are appended in one piece. The same for all topics: a message of one must fit into
     /// a dead-letter queue, too.
     pub(crate) fn message_room(&self) -> u64 {
         let topic = TOPIC_OVERHEAD_MAX + DEAD_LETTERS.len() + NAME_MAX;

@@ -26,7 +26,7 @@ impl<T> Batches<T> {
         if rest == 0 { Some(self.messages.drain(..)) } else { None }
     }
 
-    /// The log goes on behind something that cannot be read: what is whole of the batch was acknowledged.
+    /// The log continues behind something that cannot be read: the messages of the batch that are whole were acknowledged.
     pub(crate) fn interrupt(&mut self) -> Drain<'_, T> {
         self.messages.drain(..)
     }

@@ -12,29 +12,29 @@ use crate::format::entry::Entry;
 use crate::format::extent::Extent;
 use crate::format::frame::FRAME_HEADER;
 use crate::ledger::Consumers;
-use crate::log::{Found, FrameAt, Step, Unrecovered};
+use crate::log::{FoundLog, FrameAt, Unrecovered, WalkStep};
 
-/// What the checkpoint log tells.
+/// The state that the checkpoint log describes.
 #[derive(Default)]
 pub(crate) struct Replay {
-    pub(crate) found: Found,
+    pub(crate) found: FoundLog,
     pub(crate) consumers: Consumers,
     /// The last complete mark.
-    pub(crate) mark: Mark,
+    pub(crate) mark: FoundMark,
     /// The commit log was durable that far at least.
     pub(crate) commit_proven: u64,
     /// Where the commit log begins.
     pub(crate) commit_start: u64,
     /// The last record says that the store was closed, with the commit log's end.
     pub(crate) closed: Option<u64>,
-    /// When the store was opened last, if the log still says so.
+    /// When the store was opened last, if the log still has that record.
     pub(crate) opened_at: Option<Time>,
     pub(crate) next_topic: TopicId,
     pub(crate) snapshot_begin: u64,
     pub(crate) snapshot_bytes: u64,
-    /// What that one told.
-    pub(crate) snapshot_told: Told,
-    /// The topics told for a mark that did not come yet.
+    /// What a snapshot would write when that one was complete.
+    pub(crate) snapshot_live: Told,
+    /// The topics read so far of a mark that is not complete.
     pending: BTreeMap<TopicId, MarkedTopic>,
     snapshots: u32,
     /// In the present session a message is durable before it is given to anyone.
@@ -47,9 +47,9 @@ pub(crate) struct Replay {
     first: u64,
 }
 
-/// The consume queues are durable for what lies before `commit`.
+/// The consume queues are durable for messages before `commit`.
 #[derive(Default)]
-pub(crate) struct Mark {
+pub(crate) struct FoundMark {
     pub(crate) commit: u64,
     pub(crate) topics: BTreeMap<TopicId, MarkedTopic>,
 }
@@ -59,7 +59,7 @@ pub(crate) struct MarkedTopic {
     pub(crate) queues: Vec<Extent>,
 }
 
-impl Mark {
+impl FoundMark {
     /// The mark as it is written.
     pub(crate) fn written(&self, base: u64) -> crate::ledger::Mark {
         let topics = self.topics.iter();
@@ -75,7 +75,7 @@ impl Replay {
         let mut replay = Self { first: start, ..Self::default() };
         let mut runs = Vec::new();
         let (log, found) = log.walk(start, 0, generation_max).through(faults, |step, faults| {
-            let Step::Frame(at, frame) = step else { return Ok(()) };
+            let WalkStep::Frame(at, frame) = step else { return Ok(()) };
             match CheckpointRecord::decode(frame, &mut runs).map(|record| replay.take(&record, at, frame.generation)) {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(fault)) => faults.found(fault),
@@ -94,7 +94,7 @@ impl Replay {
     /// Takes in the next record, of a frame of that generation.
     ///
     /// # Errors
-    /// It cannot stand there; then it is as if it did not.
+    /// It cannot stand there; then it has no effect.
     fn take(&mut self, record: &CheckpointRecord<'_>, at: &FrameAt<'_>, generation: u32) -> Result<(), Fault> {
         self.check(record, at, generation)?;
         match record {
@@ -107,10 +107,10 @@ impl Replay {
                 }
             }
             CheckpointRecord::Mark { commit, topics } => {
-                let told = std::mem::take(&mut self.pending);
-                if told.len() == *topics as usize {
-                    check_mark(*commit, &told, at)?;
-                    self.mark = Mark { commit: *commit, topics: told };
+                let marked = std::mem::take(&mut self.pending);
+                if marked.len() == *topics as usize {
+                    check_mark(*commit, &marked, at)?;
+                    self.mark = FoundMark { commit: *commit, topics: marked };
                 }
                 self.commit_proven = self.commit_proven.max(*commit);
             }
@@ -138,7 +138,7 @@ impl Replay {
                 self.snapshots += 1;
                 self.snapshot_begin = *begin;
                 self.snapshot_bytes = at.position - begin;
-                self.snapshot_told = self.consumers.index().told();
+                self.snapshot_live = self.consumers.index().told();
             }
             _ => {}
         }
@@ -155,18 +155,18 @@ impl Replay {
                 let place =
                     |index: u64| format!("message {index} of queue {} of topic number {}", queue.queue, queue.topic.0);
                 let expected = format!("{}, which was durable before it was given to a consumer", place(durable.0 - 1));
-                let found = format!("it is older than the consumers' log: the queue ends at {}", end(*queue).0);
+                let found = format!("it is older than the checkpoint log: the queue ends at {}", end(*queue).0);
                 Err(Fault::new(dir, 0, "11.5", expected, found))
             }
         }
     }
 
-    /// Whether what was told of the commit log is true of the one with these segments, which take so many bytes
-    /// of the disk, and which ends there.
+    /// Checks what this log states about the commit log against the one that is there: its segments' bases, the bytes it takes
+    /// of the disk, and its end.
     pub(crate) fn check_against(&self, dir: &Path, bases: &[u64], bytes: u64, end: u64) -> Result<(), Fault> {
         let start = bases.first().copied().unwrap_or(0);
         if start > self.commit_start {
-            // Somebody else says so, or the owner has deleted segments since.
+            // Another check reports that, or the owner has deleted segments since.
             return Ok(());
         }
         if self.commit_start > 0 && !bases.contains(&self.commit_start) {
@@ -183,13 +183,13 @@ impl Replay {
         let relocated = || queues().flat_map(|queue| &queue.relocated);
         if let Some((index, entry)) = relocated().find(|(_, entry)| outside(entry)) {
             let expected = format!("the place of a copy between {start} and {end}");
-            let found = format!("{} for message {}, told by the mark", entry.offset, index.0);
+            let found = format!("{} for message {} in the mark", entry.offset, index.0);
             return Err(Fault::new(dir, 0, "12.4", expected, found));
         }
         Ok(())
     }
 
-    /// Whether the record can stand behind those before it. What it must be of itself its decoder says.
+    /// Whether the record can stand behind those before it. Its decoder has checked the record itself.
     fn check(&self, record: &CheckpointRecord<'_>, at: &FrameAt<'_>, generation: u32) -> Result<(), Fault> {
         match record {
             CheckpointRecord::Group { group, name, .. } => {
@@ -219,7 +219,7 @@ impl Replay {
                 let found = format!("the end of a snapshot that began at {begin}");
                 return Err(at.fault("7", "the place where the last snapshot begins", found));
             }
-            // In a log that begins in its middle, what was marked may lie before it.
+            // In a log that begins in its middle, the mark may lie before it.
             CheckpointRecord::CommitStart { base }
                 if *base > self.commit_proven && (self.first == 0 || self.commit_proven > 0) =>
             {

@@ -16,7 +16,7 @@ use crate::format::commit::{CommitRecord, MessageRecord, Settlement};
 use crate::format::entry::{Entry, tag_hash};
 use crate::format::extent::Extent;
 use crate::format::frame::{FRAME_HEADER, LogKind};
-use crate::log::{Found, FrameAt, Step, Unrecovered, segment_name};
+use crate::log::{FoundLog, FrameAt, Unrecovered, WalkStep, segment_name};
 use crate::messages::Topics;
 use crate::messages::aside::{self, InTheWay};
 use crate::messages::sparse::Sparse;
@@ -24,10 +24,10 @@ use crate::messages::sparse::Sparse;
 /// The most entries behind the mark that inspection has in memory; the others are searched for when they are needed.
 const ENTRIES_MAX: usize = 1 << 20;
 
-/// What the commit log says.
+/// The state that the commit log describes.
 #[derive(Clone, Default)]
 pub(crate) struct FoundMessages {
-    pub(crate) found: Found,
+    pub(crate) found: FoundLog,
     /// Where reading began.
     pub(crate) mark: u64,
     pub(crate) topics: BTreeMap<TopicId, FoundTopic>,
@@ -72,7 +72,7 @@ impl FoundMessages {
         faults: &mut Faults,
     ) -> Result<(Unrecovered, Self)> {
         let start = log.start().unwrap_or(0);
-        // With a part of the checkpoint log lost, nobody knows where the log should begin.
+        // With a part of the checkpoint log lost, it is not known where the log should begin.
         let known = faults.spare(&log.dir().with_file_name(LogKind::Checkpoint.name()));
         if start > replay.commit_start && known {
             let missing = log.dir().join(segment_name(replay.commit_start));
@@ -91,7 +91,7 @@ impl FoundMessages {
         let (log, found) = walk.through(faults, |step, faults| messages.meet(step, faults))?;
         messages.end(found);
         messages.found.disturb(start > replay.commit_start);
-        let Found { end, proven, disturbed, .. } = messages.found;
+        let FoundLog { end, proven, disturbed, .. } = messages.found;
         if proven > end && faults.all.len() == before && !disturbed {
             let fault = Fault::new(log.dir(), 0, "11.4", format!("records to {proven}, as was durable"), end);
             faults.found(fault.of_len(proven - end))?;
@@ -113,18 +113,18 @@ impl FoundMessages {
         Ok((log, messages))
     }
 
-    /// What the last mark says, of a log that begins at `start`.
+    /// The state at the last mark, of a log that begins at `start`.
     fn marked(replay: &Replay, start: u64, faults: &Faults) -> Self {
         let mark = replay.mark.commit;
         // Where messages may be missing behind the mark, its names are right all the same.
-        let has_gap = faults.go_on() && start > mark;
+        let has_gap = faults.collects() && start > mark;
         let sequence = Sequence::beginning_at(if has_gap { start } else { 0 });
-        let entries_left = if faults.go_on() { ENTRIES_MAX } else { usize::MAX };
+        let entries_left = if faults.collects() { ENTRIES_MAX } else { usize::MAX };
         let mut messages = Self { mark: mark.max(start), sequence, entries_left, ..Self::default() };
         for (topic, marked) in &replay.mark.topics {
             let ends = marked.queues.iter().zip(0..).map(|(extent, queue)| (queue, extent.end.0));
             let count = marked.queues.len() as u32;
-            messages.sequence.know(*topic, &marked.name, count, ends.filter(|_| !has_gap));
+            messages.sequence.add_known(*topic, &marked.name, count, ends.filter(|_| !has_gap));
             let mut queues = Sparse::default();
             queues.grow(count);
             for (queue, extent) in (0..).zip(&marked.queues).filter(|(_, extent)| **extent != Extent::default()) {
@@ -137,22 +137,22 @@ impl FoundMessages {
         messages
     }
 
-    fn meet(&mut self, step: &Step<'_>, faults: &mut Faults) -> Result<()> {
+    fn meet(&mut self, step: &WalkStep<'_>, faults: &mut Faults) -> Result<()> {
         match step {
-            Step::Frame(at, frame) => match CommitRecord::decode(frame) {
+            WalkStep::Frame(at, frame) => match CommitRecord::decode(frame) {
                 Ok(record) => match self.sequence.take(&record, at) {
                     Ok(()) => self.take(&record, at),
                     Err(fault) => faults.found(fault)?,
                 },
                 Err(rule) => faults.found(at.payload_fault(rule))?,
             },
-            Step::Gap(fault) => {
+            WalkStep::Gap(fault) => {
                 self.sequence.gap(fault.len);
                 let Self { batches, topics, settlements, entries_left, .. } = self;
                 settlements.extend(batches.interrupt().filter_map(|message| place(topics, entries_left, message)));
             }
-            Step::Removed => self.sequence.removed(),
-            Step::Tail(_) => {}
+            WalkStep::Removed => self.sequence.removed(),
+            WalkStep::Tail(_) => {}
         }
         Ok(())
     }
@@ -174,7 +174,7 @@ impl FoundMessages {
     }
 
     /// A batch that is not whole never happened.
-    fn end(&mut self, mut found: Found) {
+    fn end(&mut self, mut found: FoundLog) {
         if let Some((begin, count)) = self.batches.unfinished() {
             found.end_before(begin, count);
         }
@@ -187,7 +187,7 @@ impl FoundMessages {
         QueueIndex(topic.and_then(|topic| topic.queues.get(queue.queue)).map_or(0, |queue| queue.end))
     }
 
-    /// What is in the way of the queues' files.
+    /// The things in the way of the queues' files.
     pub(crate) fn in_the_way(&self, store: &Path) -> Result<Vec<InTheWay>> {
         let topics = self.topics.values().map(|topic| (&*topic.name, topic.queues.count()));
         aside::in_the_way(store, &topics.collect())

@@ -37,7 +37,7 @@ pub(crate) fn check_kinds(dir: &Path) -> Result<()> {
     for (name, is_dir) in kinds {
         let path = dir.join(name);
         match std::fs::symlink_metadata(&path) {
-            // What is under construction is made afresh, whatever it is.
+            // A file under construction is made again, whatever it is.
             Ok(found) if found.is_dir() == is_dir && (!found.is_symlink() || name == STORE_NEW) => {}
             Ok(_) => {
                 let found = if is_dir { "it is not a directory" } else { "it is not a regular file" };
@@ -64,7 +64,7 @@ pub(crate) fn identify(dir: &Path, disk: &Disk) -> Result<Identity> {
     }
     // Order matters: all of that was read by name, and what follows is done to the directory that was opened.
     check_place(dir, disk)?;
-    // Nothing was ever appended: whatever a crash left of an earlier attempt is made anew.
+    // Nothing was ever appended: whatever a crash left of an earlier attempt is removed.
     for log in LogKind::BOTH {
         let log_dir = dir.join(log.name());
         disk.make_dir(&log_dir).at("create", &log_dir)?;
@@ -92,7 +92,7 @@ pub(crate) fn check_place(dir: &Path, disk: &Disk) -> Result<()> {
 
 /// Reads the file `store`.
 pub(crate) fn read_identity(dir: &Path) -> Result<Option<Identity>> {
-    match look_at_identity(dir)? {
+    match decode_identity(dir)? {
         Ok(identity) => Ok(Some(identity)),
         Err(Rule::Empty) => Ok(None),
         Err(rule) => Err(Error::format(&dir.join(STORE), rule)),
@@ -100,7 +100,7 @@ pub(crate) fn read_identity(dir: &Path) -> Result<Option<Identity>> {
 }
 
 /// What the file `store` says, or which rule it breaks; [`Rule::Empty`] when there is none.
-pub(crate) fn look_at_identity(dir: &Path) -> Result<Result<Identity, Rule>> {
+pub(crate) fn decode_identity(dir: &Path) -> Result<Result<Identity, Rule>> {
     let path = dir.join(STORE);
     let file = match StoreFile::read_only(path.clone()) {
         Ok(file) => file,
@@ -145,7 +145,7 @@ pub(crate) fn overwrite_identity(dir: &Path, disk: &Disk, identity: &Identity) -
     disk.sync_file(&file).at("sync", &file.path)
 }
 
-/// A log without the file `store` beside it belongs to a store that lost it, or what is there is no log: nothing must be
+/// A log without the file `store` beside it belongs to a store that lost it, or is not a log at all: nothing must be
 /// made in its place.
 pub(super) fn refuse_records(log_dir: &Path) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(log_dir) else { return Ok(()) };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use popstore_revive::{Command, Decided, QueueId, QueueIndex, Time};
 
-use super::{Found, Recovery};
+use super::{FoundStore, Recovery};
 use crate::error::Result;
 use crate::ledger::Consumers;
 use crate::messages::aside::InTheWay;
@@ -15,12 +15,12 @@ use crate::messages::{ConsumeQueue, Topics};
 use crate::options::Options;
 use crate::segment::Disk;
 
-/// A store that was found whole, with all that opening does to it, in this order. The consumers are as that leaves them.
+/// A store that was found whole, with all that opening does to it, in this order. The consumers are those after it.
 pub(crate) struct Judged {
-    /// What stands in place of queues gets other names, before the generation is raised.
+    /// Things in place of queues get other names, before the generation is raised.
     pub(crate) aside: Vec<InTheWay>,
-    /// In its two logs each file has its fate; segments of messages before `replay.commit_start` are removed.
-    pub(crate) found: Found,
+    /// In its two logs each file has its fate; segments of the commit log before `replay.commit_start` are removed.
+    pub(crate) found: FoundStore,
     /// The capacity of new segments of the commit log.
     pub(crate) segment_bytes: u64,
     /// Files of queues that are removed, and why.
@@ -39,7 +39,7 @@ pub(crate) struct Judged {
     pub(crate) now: Time,
 }
 
-/// What is known of messages that the commit log does not have.
+/// State of messages that the commit log does not have.
 pub(crate) struct Voided {
     pub(crate) queue: QueueId,
     pub(crate) end: QueueIndex,
@@ -49,8 +49,8 @@ pub(crate) struct Voided {
 
 impl Judged {
     /// Decides about a store in this directory that was found at this time, changing nothing.
-    pub(crate) fn of(mut found: Found, dir: &Path, options: &Options, now: Time) -> Result<Self> {
-        let Found { checkpoint, commit, replay, messages } = &mut found;
+    pub(crate) fn of(mut found: FoundStore, dir: &Path, options: &Options, now: Time) -> Result<Self> {
+        let FoundStore { checkpoint, commit, replay, messages } = &mut found;
         checkpoint.judge(&replay.found, options.checkpoint_segment_bytes, options.ready_bytes)?;
         // What fitted into a segment once must fit into a new one, as a dead letter.
         let segment_bytes = options.segment_bytes.max(commit.segment_bytes_min());
@@ -95,7 +95,7 @@ impl Judged {
 
     /// Judges the files of the checkpoint log once more, by a length for which the disk has room.
     pub(crate) fn fit_to_disk(&mut self, options: &mut Options, disk: &Disk) -> Result<()> {
-        let Found { checkpoint, replay, .. } = &mut self.found;
+        let FoundStore { checkpoint, replay, .. } = &mut self.found;
         options.checkpoint_segment_bytes = checkpoint.segment_bytes(options.checkpoint_segment_bytes, disk)?;
         checkpoint.judge(&replay.found, options.checkpoint_segment_bytes, options.ready_bytes)
     }

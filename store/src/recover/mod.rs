@@ -23,9 +23,9 @@ use popstore_revive::{Decided, Time};
 
 use judge::Judged;
 
-use crate::background::keeper::Keeper;
+use crate::background::maintenance::Maintenance;
 use crate::background::marks::Marks;
-use crate::background::retention::Retention;
+use crate::background::retention::RetentionTask;
 use crate::clock::Timeline;
 use crate::context::{Context, Wakes};
 use crate::engine::Engine;
@@ -47,7 +47,7 @@ pub use plan::{PlannedStep, RecoveryPlan};
 pub(crate) use queue::{EMPTY, FoundQueue};
 pub(crate) use sequence::Sequence;
 
-/// What opening a store did.
+/// The report of an opening: what it found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovery {
@@ -63,7 +63,7 @@ pub struct Recovery {
     pub tail_bytes_cut: u64,
     /// Places that were void because their messages had been lost with an unsynced tail.
     pub records_voided: u64,
-    /// Consume queues made anew from the commit log.
+    /// Consume queues that were rebuilt from the commit log.
     pub queues_rebuilt: u64,
     /// Dead letters that a crash had left half-way, and that were settled.
     pub dead_letters_completed: u64,
@@ -74,15 +74,15 @@ pub struct Recovery {
 }
 
 /// A store as it was found: whole, or as far as it could be read.
-pub(crate) struct Found {
+pub(crate) struct FoundStore {
     pub(crate) checkpoint: Unrecovered,
     pub(crate) commit: Unrecovered,
     pub(crate) replay: Replay,
     pub(crate) messages: FoundMessages,
 }
 
-impl Found {
-    /// Reads a store without changing anything. What is wrong with it goes to `faults`.
+impl FoundStore {
+    /// Reads a store without changing anything. Adds its faults to `faults`.
     pub(crate) fn read(dir: &Path, identity: Identity, faults: &mut Faults) -> Result<Self> {
         let generation = identity.generation;
         let log = find(dir, LogKind::Checkpoint, identity, faults)?;
@@ -110,14 +110,17 @@ fn find(dir: &Path, kind: LogKind, identity: Identity, faults: &mut Faults) -> R
 }
 
 fn next_generation(dir: &Path, identity: Identity) -> Result<u32> {
-    identity.generation.checked_add(1).ok_or_else(|| Error::format(dir, "it was opened too often"))
+    identity
+        .generation
+        .checked_add(1)
+        .ok_or_else(|| Error::format(dir, "it cannot be opened again: its generation is the largest number there is"))
 }
 
 /// Reads a store, and decides what opening does to it. Nothing is changed.
 fn judge(dir: &Path, disk: &Disk, options: &Options, now: Time) -> Result<(Identity, Judged)> {
     directory::check_kinds(dir)?;
     let identity = directory::identify(dir, disk)?;
-    let found = Found::read(dir, identity, &mut Faults::refused())?;
+    let found = FoundStore::read(dir, identity, &mut Faults::refused())?;
     let judged = Judged::of(found, dir, options, now)?;
     directory::check_place(dir, disk)?;
     Ok((identity, judged))
@@ -145,7 +148,7 @@ pub(crate) fn open(
     disk: Disk,
     lock: Arc<Lock>,
     wakes: Wakes,
-) -> Result<(Engine, Keeper, Recovery)> {
+) -> Result<(Engine, Maintenance, Recovery)> {
     let (root, poison) = (disk.root().to_path_buf(), Arc::new(Poison::default()));
     let (dir, clock) = (root.as_path(), start_clock(&options, &root, &poison));
     let begun = clock.now();
@@ -170,7 +173,7 @@ pub(crate) fn open(
         ready_bytes: options.ready_bytes,
         moves_segments: options.retention.when_done,
         staged: options.durability == Durability::SyncEach,
-        // Files of messages go by what the checkpoint log says, so that is made durable at once.
+        // Files of messages are deleted by records of the checkpoint log, so those are made durable at once.
         lazy: options.durability == Durability::Buffered && kind == LogKind::Commit,
         was_closed,
         poison: Arc::clone(&poison),
@@ -179,7 +182,7 @@ pub(crate) fn open(
     };
     let checkpoint_shape = shape(LogKind::Checkpoint, options.checkpoint_segment_bytes);
     let Judged { found, left, rebuilt, topics, segment_bytes, to_record, .. } = judged;
-    let Found { checkpoint, commit, replay, messages } = found;
+    let FoundStore { checkpoint, commit, replay, messages } = found;
     let checkpoint = checkpoint.recover(&replay.found, checkpoint_shape, disk.clone())?;
     let commit = commit.recover(&messages.found, shape(LogKind::Commit, segment_bytes), disk.clone())?;
     if generation == 1 {
@@ -190,15 +193,15 @@ pub(crate) fn open(
     commit.retire_before(replay.commit_start)?;
 
     let mark = replay.mark.written(replay.commit_start);
-    let last = LastSnapshot { begin: replay.snapshot_begin, bytes: replay.snapshot_bytes, live: replay.snapshot_told };
+    let last = LastSnapshot { begin: replay.snapshot_begin, bytes: replay.snapshot_bytes, live: replay.snapshot_live };
     let context = Arc::new(Context::new(identity, options, clock, poison, wakes, (root, lock)));
     let ledger = Ledger::new(Arc::clone(&context), checkpoint, replay.consumers, mark, last);
     let engine = Engine::new(Arc::clone(&context), Messages::new(context, commit, topics, disk), ledger);
-    let keeper = Keeper::new(Marks::behind(messages.mark, &engine), Retention::of_store_opened_at(begun));
+    let maintenance = Maintenance::new(Marks::behind(messages.mark, &engine), RetentionTask::of_store_opened_at(begun));
     recovery.records_scanned += repair_queues(engine.messages(), &left, &rebuilt)?;
     record(&engine, &to_record)?;
     recovery.took = engine.context().time()?.since(begun);
-    Ok((engine, keeper, recovery))
+    Ok((engine, maintenance, recovery))
 }
 
 /// Removes files of queues, and makes those of others again. Returns how many records were read for that.

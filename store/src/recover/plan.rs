@@ -1,4 +1,4 @@
-//! What opening a store would do, and why, in words: what [`super::judge`] decides, and what happens right behind that.
+//! What opening a store would do, and why, in words: what [`super::judge`] decides, and what happens right after that.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,16 +6,16 @@ use std::time::Duration;
 use popstore_revive::{Decision, Index, Time, Verdict};
 
 use super::judge::{Judged, Voided};
-use super::{Found, directory, next_generation};
+use super::{FoundStore, directory, next_generation};
 use crate::error::{At, Error, Result};
 use crate::fault::Faults;
 use crate::format::frame::LogKind;
-use crate::log::{Fate, Found as LogEnd, SegmentFile, Unrecovered};
+use crate::log::{Fate, FoundLog, SegmentFile, Unrecovered};
 use crate::messages::aside::InTheWay;
 use crate::options::Options;
 
-/// How often a store is looked at that changes meanwhile, each time after a longer pause: two seconds in all.
-const LOOKS: u32 = 64;
+/// How often a store that changes meanwhile is read, each time after a longer pause: two seconds in all.
+const READS_MAX: u32 = 64;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// What opening a store would do.
@@ -82,18 +82,18 @@ impl RecoveryPlan {
         let dir = dir.as_ref();
         std::fs::read_dir(dir).at("read", dir)?;
         let mut before = None;
-        for look in 1.. {
+        for read in 1.. {
             let mut plan = Self { generation: 1, clean: false, refused: None, steps: Vec::new() };
             let Err(error) = plan.find(dir, options) else { return Ok(plan) };
-            let told = Some(error.to_string());
-            // What looks the same twice is damage; what moves on is the work of who has the store open.
-            if before == told || look == LOOKS {
+            let refusal = Some(error.to_string());
+            // The same refusal twice is damage; one that changes is due to the owner's work.
+            if before == refusal || read == READS_MAX {
                 return Ok(Self { refused: Some(error), steps: Vec::new(), ..plan });
             }
-            before = told;
-            std::thread::sleep(look * PAUSE);
+            before = refusal;
+            std::thread::sleep(read * PAUSE);
         }
-        unreachable!("the last look returns")
+        unreachable!("the last read returns")
     }
 
     fn find(&mut self, dir: &Path, options: &Options) -> Result<()> {
@@ -106,7 +106,7 @@ impl RecoveryPlan {
         };
         self.generation = next_generation(dir, identity)?;
         directory::check_kinds(dir)?;
-        let judged = Judged::of(Found::read(dir, identity, &mut Faults::refused())?, dir, options, options.now())?;
+        let judged = Judged::of(FoundStore::read(dir, identity, &mut Faults::refused())?, dir, options, options.now())?;
         self.clean = judged.was_closed() || self.generation == 1;
         for InTheWay { path, expected, found } in &judged.aside {
             let why = format!("{found} in place of {expected} of a queue: it gets another name");
@@ -120,7 +120,7 @@ impl RecoveryPlan {
         self.log(&judged.found.commit, &judged.found.messages.found);
         let start = judged.found.replay.commit_start;
         for file in judged.found.commit.files().iter().filter(|file| file.fate == Fate::Stays && file.end() <= start) {
-            let why = "retention was about to: the log begins behind it";
+            let why = "retention was about to delete it: the log begins behind it";
             self.step("remove", Some(file.path.clone()), 0, file.capacity, why);
         }
         for (path, why) in &judged.left {
@@ -151,7 +151,7 @@ impl RecoveryPlan {
         self.steps.push(PlannedStep { action, path, offset, count, why: why.into() });
     }
 
-    fn log(&mut self, log: &Unrecovered, found: &LogEnd) {
+    fn log(&mut self, log: &Unrecovered, found: &FoundLog) {
         for (path, why) in log.left() {
             self.step("remove", Some(path.clone()), 0, 0, *why);
         }
@@ -159,17 +159,17 @@ impl RecoveryPlan {
             && found.tail_bytes > 0
         {
             let rule = found.tail.map_or("the batch there is not whole".to_string(), |rule| rule.to_string());
-            let why = format!("{rule}; nothing says that it was durable, so it is a write that was under way");
+            let why = format!("{rule}; no record proves that it was durable, so it is a write that was under way");
             self.step("cut", Some(file.path.clone()), found.end - file.base, found.tail_bytes, why);
         }
         for file in log.files().iter().rev() {
             let (action, count, why) = match file.fate {
                 Fate::IsSpare => {
-                    let why = "it lies behind the end of the log: its space is kept for the next segment";
+                    let why = "it lies behind the end of the log: its space is reserved for the next segment";
                     ("recycle", file.capacity, why)
                 }
-                Fate::Goes => ("remove", file.capacity, "it lies behind the end of the log"),
-                Fate::Ends if file.half_made => ("create", 0, "it has its name and nothing else: it is made anew"),
+                Fate::IsRemoved => ("remove", file.capacity, "it lies behind the end of the log"),
+                Fate::Ends if file.half_made => ("create", 0, "it has its name and nothing else: it is made again"),
                 Fate::Stays | Fate::Ends | Fate::Waits => continue,
             };
             self.step(action, Some(file.path.clone()), 0, count, why);
@@ -178,12 +178,12 @@ impl RecoveryPlan {
             |file: &SegmentFile| found.end.min(file.base + file.len).saturating_sub(found.proven.max(file.base));
         let unproven = log.files().iter().map(unproven).sum();
         if unproven > 0 {
-            let why = "nothing says that these bytes were durable: they are written once more and synced";
+            let why = "no record proves that these bytes were durable: they are written once more and synced";
             self.step("rewrite", Some(log.dir().to_path_buf()), found.proven, unproven, why);
         }
     }
 
-    /// What happens right behind the open, because its time has come.
+    /// What happens right after the open, because it is due.
     fn due(&mut self, index: &Index, now: Time) {
         let mut decided = Vec::new();
         index.decide_over(now, usize::MAX, &mut decided);

@@ -15,18 +15,18 @@ pub(crate) struct FoundQueue {
     /// The entries before are in the queue's files.
     pub(crate) marked: u64,
     pub(crate) end: u64,
-    /// Of one message the copy that comes last takes effect.
+    /// The last copy of a message takes effect.
     pub(crate) relocated: BTreeMap<u64, Entry>,
     /// The entries behind the mark, as runs of neighbours, each with its first index; one run but for damage.
     tail: Vec<(u64, Vec<Entry>)>,
 }
 
-/// One that nothing is known of.
+/// A queue without messages.
 pub(crate) static EMPTY: FoundQueue =
     FoundQueue { first: 0, marked: 0, end: 0, relocated: BTreeMap::new(), tail: Vec::new() };
 
 impl FoundQueue {
-    /// What a mark says of it.
+    /// The queue as a mark describes it.
     pub(super) fn marked(extent: &Extent) -> Self {
         let relocated = extent.relocated.iter().map(|(index, entry)| (index.0, *entry)).collect();
         let (first, end) = (extent.first.0, extent.end.0);
@@ -64,7 +64,7 @@ impl FoundQueue {
         moved.chain(self.first..self.end)
     }
 
-    /// What was marked and the entries behind that, which are handed over.
+    /// The marked extent and the entries behind it, which are handed over.
     pub(super) fn take(&mut self) -> (Extent, Vec<Entry>) {
         let relocated = self.relocated.iter().map(|(index, entry)| (QueueIndex(*index), *entry)).collect();
         let extent = Extent { first: QueueIndex(self.first), end: QueueIndex(self.marked), relocated };

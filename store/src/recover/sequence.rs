@@ -1,8 +1,8 @@
-//! What the records of the commit log must be of each other: the one place that says so, for opening, verifying, salvage
-//! and the dry run alike. What a record must be of itself its decoder says.
+//! The rules between the records of the commit log: the one place that checks them, for opening, verifying, salvage
+//! and the dry run alike. The rules for a single record are in its decoder.
 //!
-//! Opening stops at the first record that is wrong; who reads on behind damage says how much could not be read, and what
-//! may lie there is missed nowhere.
+//! Opening stops at the first record that is wrong; a reader that continues behind damage states how many bytes it could not
+//! read, and records that may lie there are not missed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::log::FrameAt;
 /// The records of the commit log in their order, as far as they were read.
 #[derive(Clone, Default)]
 pub(crate) struct Sequence {
-    topics: BTreeMap<TopicId, Known>,
+    topics: BTreeMap<TopicId, SeenTopic>,
     by_name: HashMap<Arc<str>, TopicId>,
     /// A queue of which nothing is known may begin anywhere.
     begun_anywhere: bool,
@@ -27,10 +27,10 @@ pub(crate) struct Sequence {
 }
 
 #[derive(Clone)]
-struct Known {
+struct SeenTopic {
     name: Arc<str>,
     queues: u32,
-    /// What was seen of its queues.
+    /// The ends of its queues, as far as they were read.
     ends: BTreeMap<u32, End>,
 }
 
@@ -42,7 +42,7 @@ struct End {
     gaps: u64,
 }
 
-/// A batch of which so many messages follow, in this segment.
+/// A batch of which `rest` messages follow, in this segment.
 #[derive(Clone, Copy)]
 struct Batch {
     segment: u64,
@@ -50,27 +50,33 @@ struct Batch {
 }
 
 impl Sequence {
-    /// Nothing is known yet. From the log's first byte each queue begins with its first message, and anywhere else
-    /// where it may.
+    /// Nothing is known yet. From the log's first byte on each queue begins with its first message; behind any other position a
+    /// queue may begin with any.
     pub(crate) fn beginning_at(position: u64) -> Self {
         Self { begun_anywhere: position > 0, ..Self::default() }
     }
 
-    /// Takes in a topic that was told elsewhere, with the ends of its queues.
-    pub(crate) fn know(&mut self, topic: TopicId, name: &str, queues: u32, ends: impl Iterator<Item = (u32, u64)>) {
+    /// Takes in a topic that is known from elsewhere, with the ends of its queues.
+    pub(crate) fn add_known(
+        &mut self,
+        topic: TopicId,
+        name: &str,
+        queues: u32,
+        ends: impl Iterator<Item = (u32, u64)>,
+    ) {
         let name: Arc<str> = name.into();
         let ends = ends.map(|(queue, end)| (queue, End { next: Some(end), gaps: 0 })).collect();
         self.by_name.insert(Arc::clone(&name), topic);
-        self.topics.insert(topic, Known { name, queues, ends });
+        self.topics.insert(topic, SeenTopic { name, queues, ends });
     }
 
-    /// So many bytes cannot be read; what was in them is not known.
+    /// `len` bytes cannot be read.
     pub(crate) fn gap(&mut self, len: u64) {
         self.batch = None;
         self.gaps = self.gaps.saturating_add(len);
     }
 
-    /// Segments went away while they were read.
+    /// Segments were removed while they were read.
     pub(crate) fn removed(&mut self) {
         self.batch = None;
         self.begun_anywhere = true;
@@ -80,7 +86,7 @@ impl Sequence {
     /// Takes in the next record.
     ///
     /// # Errors
-    /// It cannot stand there; then it is as if it did not, but for the place of a message.
+    /// It cannot stand there; then it has no effect, except for the place of a message.
     pub(crate) fn take(&mut self, record: &CommitRecord<'_>, at: &FrameAt<'_>) -> Result<(), Fault> {
         match record {
             CommitRecord::Message(message) => self.message(message, at),
@@ -99,7 +105,7 @@ impl Sequence {
             let found = format!("two topics have the name {:?}", topic.name);
             return Err(at.fault("6", "another name", found));
         }
-        let new = || Known { name: topic.name.into(), queues: 0, ends: BTreeMap::new() };
+        let new = || SeenTopic { name: topic.name.into(), queues: 0, ends: BTreeMap::new() };
         let known = self.topics.entry(topic.topic).or_insert_with(new);
         if *known.name != *topic.name {
             let found = format!("a topic has two names: {:?}", topic.name);
@@ -138,12 +144,12 @@ impl Sequence {
         let known = self.topics.get_mut(&queue.topic).filter(|known| queue.queue < known.queues);
         let Some(known) = known else {
             let found = format!("topic number {}, queue {}", queue.topic.0, queue.queue);
-            return Err(at.fault("6", "a queue of a topic that was told before", found));
+            return Err(at.fault("6", "a queue of a topic with an earlier record", found));
         };
         let begin = End { next: (!self.begun_anywhere).then_some(0), gaps: 0 };
-        let Known { name, ends, .. } = known;
+        let SeenTopic { name, ends, .. } = known;
         let end = ends.entry(queue.queue).or_insert(begin);
-        // What is missing may be in the gaps.
+        // Missing messages may be in the gaps.
         let messages_max = (gaps - end.gaps) / FRAME_HEADER as u64;
         let place = |index| format!("message {name}/{}/{index}", queue.queue);
         if message.relocated {

@@ -1,8 +1,8 @@
-//! A fresh store from what can be read of a damaged one.
+//! A fresh store from the readable part of a damaged one.
 //!
-//! The first reading of the commit log finds out what is readable, the second one copies it. Indexes are dense, so the
-//! messages behind a lost one move up, and all that groups know of places moves with them. The fresh store has an id of
-//! its own: receipts of the old one are not good for it, and what was in flight comes back when its lease ends.
+//! The first reading of the commit log finds the readable messages, the second one copies them. Indexes are dense, so the
+//! messages behind a lost one move up, and so do the places in groups' state. The fresh store has an id of
+//! its own: it does not accept receipts of the old one, and messages in flight come back when their leases end.
 
 mod renumber;
 
@@ -23,7 +23,7 @@ use crate::format::checkpoint::CheckpointRecord;
 use crate::format::commit::{CommitRecord, MESSAGE_OVERHEAD_MAX, MessageRecord, Settlement, TOPIC_OVERHEAD_MAX};
 use crate::format::limits::NAME_MAX;
 use crate::inspect::{Lookup, Snapshot, StoreLog};
-use crate::log::{Room, Step};
+use crate::log::{Room, WalkStep};
 use crate::messages::Topic;
 use crate::options::{Durability, Options};
 use crate::segment::{Disk, directory_above};
@@ -32,10 +32,10 @@ use crate::store::Store;
 /// The shortest segment that options allow, and more than the headers of a segment and of two frames take.
 const SEGMENT_MIN: u64 = 4096;
 const BESIDE: usize = 256;
-/// The copy is made durable, and its memory given back, every so many bytes.
-const KEEP_EVERY: u64 = 32 << 20;
+/// The copy is made durable, and its memory given back, each time this many bytes were copied.
+const SYNC_EVERY: u64 = 32 << 20;
 
-/// What was copied, and what could not be.
+/// The result of a salvage: what was copied, and what could not be.
 ///
 /// ```
 /// # fn main() -> popstore::Result<()> {
@@ -67,8 +67,8 @@ pub struct Salvaged {
     pub lost_held: u64,
     /// Queues whose messages have other places now: topic, queue, and how far the last one moved.
     pub renumbered: Vec<(Arc<str>, u32, u64)>,
-    /// What is wrong in the commit log, beside the faults that opening the snapshot found: a message of which there are
-    /// two of one place is copied once only.
+    /// What is wrong in the commit log, besides the faults that opening the snapshot found: of two messages of
+    /// one place only one is copied.
     pub faults: Vec<Fault>,
 }
 
@@ -84,7 +84,7 @@ struct Salvage<'s> {
 
 impl Snapshot {
     /// Copies every message that can be read, and what groups know of them, into a fresh store. This store is not
-    /// touched. `progress` is told the bytes of the commit log done and the bytes there are.
+    /// touched. `progress` gets the number of bytes of the commit log done and of all.
     ///
     /// # Errors
     /// [`Error::Invalid`] when the other directory is not empty or lies in this store; those of opening and appending.
@@ -104,7 +104,7 @@ impl Snapshot {
         // On a clock that stands still, no lease ends while its message may not be there yet.
         let options = usual.durability(Durability::Buffered).segment_bytes(segments);
         let options = options.checkpoint_segment_bytes(records);
-        // Under another name until it is whole: an interrupted one must not look like a store.
+        // Under another name until it is whole: an interrupted copy must not be taken for a store.
         let unfinished = unfinished(&to);
         let store = options.clock(Arc::new(ManualClock::at(now))).open(&unfinished)?;
         let engine = Arc::clone(&store.handle.engine);
@@ -138,7 +138,7 @@ impl Snapshot {
                 entries => entries.at("read", dir)?.next().is_none(),
             };
             if !empty && dir == to {
-                return invalid("it must be empty or not there");
+                return invalid("it must be empty or missing");
             }
             if !empty {
                 return invalid("beside it lies DIR.unfinished of an attempt that was interrupted: remove that first");
@@ -157,7 +157,7 @@ impl Snapshot {
             }
             // Where such a path leads is known only when the directory is made.
             if missing.components().any(|part| part == Component::ParentDir) {
-                return invalid("it must not go through a directory that is not there");
+                return invalid("its path must not lead through a missing directory");
             }
         }
         Ok(())
@@ -188,7 +188,7 @@ impl Salvage<'_> {
         }
         let mut names: HashSet<Arc<str>> = wanted.values().map(|(name, _)| Arc::clone(name)).collect();
         for queue in self.readable.queues.keys() {
-            // A topic whose records are all lost keeps its messages under its number.
+            // The messages of a topic whose records are all lost are copied under its number.
             let unknown = || (free_name(&mut names, queue.topic), 1);
             let (_, queues) = wanted.entry(queue.topic).or_insert_with(unknown);
             *queues = (*queues).max(queue.queue + 1);
@@ -208,7 +208,7 @@ impl Salvage<'_> {
             let (group, counters) = (consumers.next_group(), old.index().counters(*id).unwrap_or_default());
             let (policy, counters) = (Box::new(policy.clone()), Box::new(counters));
             let (name, invisible_for) = (&*entry.name, entry.invisible_for);
-            // No record yet: the snapshot at the end tells everything.
+            // No record yet: the snapshot at the end holds everything.
             consumers.apply(&CheckpointRecord::Group { group, name, invisible_for, policy, counters });
             self.groups.insert(*id, group);
         }
@@ -217,11 +217,11 @@ impl Salvage<'_> {
 
     fn copy(&mut self, store: &Store, progress: &mut impl FnMut(u64, u64)) -> Result<()> {
         let total = self.readable.end;
-        let mut keep_at = KEEP_EVERY;
+        let mut sync_at = SYNC_EVERY;
         let mut lookup = self.snapshot.lookup();
         let mut walk = self.snapshot.walk_in(self.snapshot.home(), StoreLog::Commit, 0)?;
         while let Some(step) = walk.step()? {
-            let Step::Frame(at, frame) = step else { continue };
+            let WalkStep::Frame(at, frame) = step else { continue };
             if at.position >= self.readable.end {
                 break;
             }
@@ -231,8 +231,8 @@ impl Salvage<'_> {
                 self.copy_moved(&mut lookup, record.queue, record.index.0)?;
                 self.append(&record)?;
             }
-            if self.engine.messages().log().appended() >= keep_at {
-                keep_at = self.engine.messages().log().appended() + KEEP_EVERY;
+            if self.engine.messages().log().appended() >= sync_at {
+                sync_at = self.engine.messages().log().appended() + SYNC_EVERY;
                 store.run_pending();
                 progress(at.position, total);
             }
@@ -245,7 +245,7 @@ impl Salvage<'_> {
         Ok(())
     }
 
-    /// Copies what lies elsewhere in the log and comes before a place of its queue.
+    /// Copies messages that lie elsewhere in the log and come before a place of their queue.
     fn copy_moved(&mut self, lookup: &mut Lookup<'_>, queue: QueueId, before: u64) -> Result<()> {
         loop {
             let ranks = self.readable.queues.get_mut(&queue);
@@ -272,7 +272,7 @@ impl Salvage<'_> {
         Ok(())
     }
 
-    /// The settlement with the new names and places. What it settled and is not there any more keeps its old place.
+    /// The settlement with the new names and places. A settled message that is not there any more has its old place.
     fn moved(&self, settlement: &Settlement) -> Settlement {
         let (queue, QueueIndex(index)) = (settlement.queue, settlement.index);
         let place = self.readable.queues.get(&queue).and_then(|ranks| ranks.place(index));

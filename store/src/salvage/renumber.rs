@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::fault::Fault;
 use crate::format::commit::CommitRecord;
 use crate::inspect::{Snapshot, StoreLog};
-use crate::log::Step;
+use crate::log::WalkStep;
 use crate::recover::{Batches, Sequence};
 
 /// The readable messages of all queues.
@@ -20,7 +20,7 @@ pub(super) struct Readable {
     pub(super) end: u64,
     /// The length of the longest frame.
     pub(super) frame_max: u64,
-    /// What is wrong with records that are whole.
+    /// The faults of records that are whole.
     pub(super) faults: Vec<Fault>,
 }
 
@@ -41,16 +41,16 @@ impl Readable {
         let mut walk = snapshot.walk_in(snapshot.home(), StoreLog::Commit, 0)?;
         let mut sequence = Sequence::beginning_at(snapshot.commit_extent().0);
         for (id, topic) in snapshot.topic_states() {
-            sequence.know(*id, &topic.name, topic.queues.count(), std::iter::empty());
+            sequence.add_known(*id, &topic.name, topic.queues.count(), std::iter::empty());
         }
         let mut end = snapshot.commit_extent().1;
         let mut batches = Batches::default();
         while let Some(step) = walk.step()? {
             match step {
-                Step::Frame(at, _) if at.position >= end => break,
-                Step::Frame(at, frame) => {
+                WalkStep::Frame(at, _) if at.position >= end => break,
+                WalkStep::Frame(at, frame) => {
                     if at.position + at.len as u64 > end {
-                        // A mark in the middle of a record is a lie, and what was read from there on is no end.
+                        // A mark in the middle of a record is wrong, and so is an end that was read from there on.
                         let found = format!("a record from {} on", at.position);
                         let expected = format!("a record at {end}, where the mark is");
                         readable.faults.push(Fault::new(at.path, at.offset, "11.3", expected, found));
@@ -70,15 +70,15 @@ impl Readable {
                     readable.end = at.position + at.len as u64;
                     readable.frame_max = readable.frame_max.max(at.len as u64);
                 }
-                Step::Gap(fault) => {
+                WalkStep::Gap(fault) => {
                     sequence.gap(fault.len);
                     batches.interrupt().for_each(|message| readable.take(message));
                 }
-                Step::Removed => {
+                WalkStep::Removed => {
                     sequence.removed();
                     batches.interrupt().for_each(|message| readable.take(message));
                 }
-                Step::Tail(_) => {}
+                WalkStep::Tail(_) => {}
             }
         }
         if let Some((begin, _)) = batches.unfinished() {
@@ -93,7 +93,7 @@ impl Readable {
         match ranks.ranges.last_mut() {
             _ if relocated => drop(ranks.moved.insert(index, offset)),
             Some((range, _)) if range.end == index => range.end += 1,
-            // A queue never goes back; whoever says so lies.
+            // Indexes of a queue only grow: a smaller one is damage.
             Some((range, _)) if index < range.end => {}
             _ => ranks.ranges.push((index..index.saturating_add(1), 0)),
         }
@@ -184,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_of_a_message_that_is_still_there_has_no_place_of_its_own() {
+    fn a_copy_of_a_message_that_is_still_there_has_no_own_place() {
         let ranks = ranks(&[5..8, 10..12], &[4, 5, 7, 8, 11, 12]);
         assert_eq!(ranks.moved.keys().copied().collect::<Vec<_>>(), [4, 8, 12]);
         assert_eq!([4, 5, 7, 8, 10, 11, 12].map(|index| ranks.place(index)), [0, 1, 3, 4, 5, 6, 7].map(Some));
     }
 
-    /// Each copy compared with each range takes hours.
+    /// To compare each copy with each range would take hours.
     #[test]
     fn many_copies_between_many_ranges_get_their_places_in_one_pass() {
         let (done, wait) = std::sync::mpsc::channel();

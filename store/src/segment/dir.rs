@@ -235,7 +235,7 @@ mod imp {
     }
 }
 
-/// Without handles of directories the path is fixed when the directory is opened, and that is all.
+/// Without handles of directories only the path is fixed when the directory is opened.
 #[cfg(not(unix))]
 mod imp {
     use std::fs::{self, File, OpenOptions};

@@ -1,4 +1,4 @@
-//! The narrow seam between the store and the file system: every change of a file or directory goes through here.
+//! The narrow seam between the store and the file system: every change of a file or directory is made here.
 //!
 //! The calls are create, open, map, write, room, sync file, sync range, sync directory, rename and remove. A [`Hook`]
 //! sees each before and after it happens and may refuse it: that is how tests take the disk's picture at every point
@@ -53,7 +53,7 @@ pub enum Event<'a> {
         /// All of it counts as never written, and reads as zeroes from here on.
         afresh: bool,
     },
-    /// What was written to a file becomes durable.
+    /// The bytes written to a file become durable.
     SyncFile(&'a Path),
     /// Bytes at a place of a mapped file become durable, and those beside them may.
     SyncRange {
@@ -82,7 +82,7 @@ pub trait Hook: Send + Sync {
     /// Before the call; an error stands for the system's own.
     ///
     /// # Errors
-    /// Whatever the test wants the call to fail with.
+    /// Any that the call is to fail with.
     fn before(&self, event: &Event<'_>) -> io::Result<()>;
 
     /// After the call was done.
@@ -136,14 +136,14 @@ impl Disk {
         self.dir.path()
     }
 
-    /// Takes the lock of the directory; the path of what somebody else has locked if that is so.
+    /// Takes the lock of the directory. If somebody else holds it, returns the path of the locked file or directory.
     pub(crate) fn lock(&mut self) -> io::Result<Result<Arc<Lock>, PathBuf>> {
         let taken = Lock::take(&self.dir, self.mode)?.map(Arc::new);
         self.lock = taken.as_ref().ok().map(Arc::clone);
         Ok(taken)
     }
 
-    /// Makes sure that nobody else can own the directory.
+    /// Ensures that nobody else can own the directory.
     pub(crate) fn hold_lock(&self) -> io::Result<()> {
         self.lock.as_ref().map_or(Ok(()), |lock| lock.hold())
     }
@@ -208,20 +208,20 @@ impl Disk {
     /// Makes room: writes zeroes. To ask for the space first is less work for the file system.
     pub(crate) fn write_zeroes(&self, file: &StoreFile, at: u64, zeroes: &[u8]) -> io::Result<()> {
         self.seen(Event::Room { path: &file.path, at, len: zeroes.len() }, || {
-            // If it cannot be had, the write says so.
+            // If there is none, the write returns the error.
             let _ = platform::allocate(&file.file, at, zeroes.len() as u64);
             platform::write_all_at(&file.file, at, zeroes)
         })
     }
 
-    /// Makes sure that a range of a file has its space. No byte changes; a shorter file grows by zeroes. Returns
+    /// Ensures that a range of a file has its space. No byte changes; a shorter file grows by zeroes. Returns
     /// whether it could.
     pub(crate) fn take_space(&self, file: &StoreFile, at: u64, len: u64) -> bool {
         let event = Event::Space { path: &file.path, at, len: len as usize, afresh: false };
         self.seen(event, || platform::allocate(&file.file, at, len)).is_ok()
     }
 
-    /// Makes sure that a range of a file has its space, which reads as zeroes then, without writing it. Returns whether
+    /// Ensures that a range of a file has its space, which reads as zeroes then, without writing it. Returns whether
     /// it could.
     pub(crate) fn take_zeroes(&self, file: &StoreFile, at: u64, len: u64) -> bool {
         let event = Event::Space { path: &file.path, at, len: len as usize, afresh: true };
@@ -245,7 +245,7 @@ impl Disk {
         self.seen(event, || platform::allocate(&file.file, 0, len))
     }
 
-    /// Makes a file's bytes durable, and of its metadata what is needed to read them.
+    /// Makes a file's bytes durable, and the metadata that is needed to read them.
     pub(crate) fn sync_file(&self, file: &StoreFile) -> io::Result<()> {
         self.seen(Event::SyncFile(&file.path), || file.file.sync_data())
     }
@@ -280,7 +280,7 @@ fn seen<T>(hook: Option<&dyn Hook>, event: Event<'_>, act: impl FnOnce() -> io::
     Ok(done)
 }
 
-/// The permissions of a directory whose files have these: who may read them may search it.
+/// The permissions of a directory whose files have these: whoever may read them may search it.
 fn dir_mode(mode: u32) -> u32 {
     mode | (mode & 0o444) >> 2
 }
@@ -294,7 +294,7 @@ impl StoreFile {
     /// Opens a file only to read it, without a [`Disk`]. To open a pipe would wait for its writer.
     pub(crate) fn read_only(path: PathBuf) -> io::Result<Self> {
         if !fs::symlink_metadata(&path)?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
         Ok(Self { file: File::open(&path)?, path })
     }

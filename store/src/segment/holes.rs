@@ -1,5 +1,5 @@
-//! Where a file has bytes of its own: the rest are holes, which read as zeroes and take no space, so that work follows
-//! what a file takes and not how long it says that it is. A file system that does not say has no holes.
+//! Where a file has bytes of its own: the rest are holes, which read as zeroes and take no space, so that work grows with
+//! the space that a file takes and not with the length that it claims. A file system that does not report holes has none.
 
 use std::fs::File;
 

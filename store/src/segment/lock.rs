@@ -1,6 +1,6 @@
 //! The lock of a store's directory: on the file `lock`, and on the directory itself.
 //!
-//! A file can be removed beside its owner, as cleaners of temporary directories do with old empty ones, and a process
+//! A file can be removed while its owner runs, as cleaners of temporary directories do with old empty ones, and a process
 //! that then makes and locks another has locked nothing. So the directory is locked, too, where the file system can do
 //! that, and the owner checks before it makes a file that the lock file is still the one it locked.
 //!
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::dir::{Access, Dir};
-use super::process::Origin;
+use super::process::OwnerProcess;
 
 /// A lock that was taken.
 pub(crate) struct Lock {
@@ -26,11 +26,11 @@ pub(crate) struct Lock {
     locks_dir: bool,
     /// The file had been removed or replaced, and that was not reported yet.
     was_replaced: AtomicBool,
-    origin: Origin,
+    owner: OwnerProcess,
 }
 
 impl Lock {
-    /// Takes the lock; the path of what somebody else has locked if that is so.
+    /// Takes the lock. If somebody else holds it, returns the path of the locked file or directory.
     pub(super) fn take(dir: &Arc<Dir>, mode: u32) -> io::Result<Result<Self, PathBuf>> {
         let path = dir.path().join("lock");
         let file = dir.open_file(&path, Access::MakeOrWrite, mode)?;
@@ -46,17 +46,17 @@ impl Lock {
             // Some file systems lock nothing but files.
             Err(_) => false,
         };
-        let (was_replaced, origin) = (AtomicBool::new(false), Origin::here());
-        Ok(Ok(Self { dir: Arc::clone(dir), path, file: Mutex::new(file), locks_dir, was_replaced, origin }))
+        let (was_replaced, owner) = (AtomicBool::new(false), OwnerProcess::here());
+        Ok(Ok(Self { dir: Arc::clone(dir), path, file: Mutex::new(file), locks_dir, was_replaced, owner }))
     }
 
     /// Whether the caller is in the process that took it.
     #[inline(always)]
     pub(crate) fn is_ours(&self) -> bool {
-        self.origin.is_here()
+        self.owner.is_here()
     }
 
-    /// Makes sure that nobody else can have the lock.
+    /// Ensures that nobody else can have the lock.
     ///
     /// # Errors
     /// The lock file was removed or replaced, and there may have been another owner since.

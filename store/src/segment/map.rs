@@ -39,7 +39,7 @@ pub(crate) fn may_map_more() -> io::Result<()> {
 }
 
 fn too_many() -> io::Error {
-    io::Error::other("too many segments; longer ones, or retention, make them fewer")
+    io::Error::other("too many segments; use longer ones, or a retention rule")
 }
 
 /// The right to one map (6).
@@ -84,7 +84,7 @@ impl ReadMap {
         self.published.publish(through);
     }
 
-    /// The end of what is published.
+    /// The end of the published bytes.
     pub(crate) fn published(&self) -> usize {
         self.published.through()
     }
@@ -122,7 +122,7 @@ impl WriteMap {
         Ok(Self { raw: Arc::new(raw), _permit, read })
     }
 
-    /// Copies `bytes` to `at`, behind what is published. The file must have been made at least that long.
+    /// Copies `bytes` to `at`, behind the published bytes. The file must have been made at least that long.
     pub(crate) fn copy_in(&mut self, at: usize, bytes: &[u8]) {
         let end = at.checked_add(bytes.len()).expect("a place in a segment");
         assert!(end <= self.raw.len() && self.read.published.is_before(at), "a write outside the tail");
@@ -140,7 +140,7 @@ impl WriteMap {
         Beside(Arc::clone(&self.raw))
     }
 
-    /// Hands what was stored through the map to the file where a sync of the file would not.
+    /// Hands the bytes stored through the map to the file where a sync of the file would not.
     pub(crate) fn flush(&self) -> io::Result<()> {
         if platform::SYNCS_MAPS { Ok(()) } else { self.raw.flush() }
     }
@@ -168,7 +168,7 @@ impl Beside {
             let end = (at + len).min(self.0.len()) / PAGE_MAX * PAGE_MAX;
             if at < end {
                 // SAFETY: the map is shared, so its pages are those of the file (1), and hold what was stored. Nothing is
-                // stored there again (3), nor before; who reads has another map.
+                // stored there again (3), nor before; readers have another map.
                 let _ = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, at, end - at) };
             }
         }

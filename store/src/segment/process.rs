@@ -5,14 +5,14 @@
 use super::map::ForkMark;
 
 /// The process that something was made in.
-pub(crate) struct Origin {
+pub(crate) struct OwnerProcess {
     /// Finding out by memory costs a load, asking the system costs a call.
     #[cfg(target_os = "linux")]
     mark: Option<ForkMark>,
     pid: u32,
 }
 
-impl Origin {
+impl OwnerProcess {
     /// This process.
     pub(crate) fn here() -> Self {
         Self {

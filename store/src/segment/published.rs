@@ -12,7 +12,7 @@ impl Published {
 
     /// Lets readers see everything before `through`, which was written before this call.
     pub(crate) fn publish(&self, through: usize) {
-        // Only one thread publishes, so nobody comes between.
+        // Only one thread publishes, so no other store comes in between.
         if self.is_before(through) {
             self.0.store(through, Ordering::Release);
         }
@@ -28,7 +28,7 @@ impl Published {
         end <= self.0.load(Ordering::Acquire)
     }
 
-    /// Whether what lies from `at` on was not published by this thread, which is the only one that does.
+    /// Whether the bytes from `at` on were not published by this thread, which is the only one that does.
     pub(crate) fn is_before(&self, at: usize) -> bool {
         self.0.load(Ordering::Relaxed) <= at
     }

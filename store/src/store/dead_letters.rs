@@ -10,7 +10,7 @@ use crate::ledger::GroupEntry;
 use crate::messages::{Topic, dead_letters_of};
 use crate::verbs::redrive::DeadLetter;
 
-/// The dead letters of a group, oldest first, without those that were redriven or finished with. Reads as it goes.
+/// The dead letters of a group, oldest first, without those that were redriven or finished with. Reads each on demand.
 ///
 /// ```
 /// # fn main() -> popstore::Result<()> {
@@ -51,7 +51,7 @@ impl DeadLetters {
         Ok(Self { handle: Arc::clone(handle), topic, moved: moved.into_iter(), next, end, finished: None })
     }
 
-    /// Whether a letter waits for somebody. To ask for a block is to ask every group, so that is done once.
+    /// Whether some group has not finished with a letter. A block is asked for once, since that asks every group.
     fn is_listed(&mut self, queue: QueueId, index: QueueIndex) -> bool {
         let consumers = self.handle.engine.consumers();
         let known = self.finished.filter(|(block, _)| *block == index.block());

@@ -89,7 +89,7 @@ impl Group {
         self.handle.engine.pop_wait(&self.entry, topic, pop, timeout)
     }
 
-    /// The message is done. Durable, by the store's policy, on return.
+    /// Settles a message as done. Durable, by the store's policy, on return.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for a receipt of another store or group,
@@ -117,8 +117,8 @@ impl Group {
     /// Many acks at the price of one, with an outcome for each.
     ///
     /// # Errors
-    /// Those of [`Group::ack`], and [`Error::Invalid`](crate::Error::Invalid) for none at all. A batch over so many
-    /// blocks of 64 neighbours that it needs several records, some 26,000 by default, may be acked in part after
+    /// Those of [`Group::ack`], and [`Error::Invalid`](crate::Error::Invalid) for an empty batch. A batch that names more
+    /// blocks of 64 neighbours than fit into one record, some 26,000 by default, may be acked in part after
     /// [`Error::Full`](crate::Error::Full): acking it again completes it.
     ///
     /// ```
@@ -186,7 +186,7 @@ impl Group {
     }
 
     /// The messages that have used up their deliveries, oldest first, without those that were redriven and those that
-    /// are finished with: a letter that a group has popped from the dead-letter queue and settled is off the list as
+    /// are finished with: a letter that a group has popped from the dead-letter queue and settled leaves the list as
     /// soon as no other group that reads that queue has it unsettled. Deleting a group takes its settlements back.
     ///
     /// # Errors
@@ -219,7 +219,7 @@ impl Group {
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for a letter of another store or group,
-    /// [`Error::Unknown`](crate::Error::Unknown) when the topic it came from is gone, or retention deleted the letter
+    /// [`Error::Unknown`](crate::Error::Unknown) when the topic it came from does not exist, or retention deleted the letter
     /// since it was read, [`Error::Full`](crate::Error::Full), [`Error::Poisoned`](crate::Error::Poisoned),
     /// [`Error::Closed`](crate::Error::Closed).
     ///
@@ -273,7 +273,7 @@ impl Group {
     }
 
     /// Gives up a message that cannot be delivered because it is damaged: it is counted as discarded, and the group
-    /// goes on behind it. Returns whether there was such a message.
+    /// continues behind it. Returns whether there was such a message.
     ///
     /// # Errors
     /// [`Error::Unknown`](crate::Error::Unknown) topic, [`Error::Invalid`](crate::Error::Invalid) queue,
@@ -299,7 +299,7 @@ impl Group {
         self.handle.engine.skip(&self.entry, topic, queue, index)
     }
 
-    /// Its settings now, to change one and hand them to [`Store::create_group`](crate::Store::create_group) again.
+    /// Its present settings, to change one and pass them to [`Store::create_group`](crate::Store::create_group) again.
     ///
     /// # Errors
     /// [`Error::Unknown`](crate::Error::Unknown) when the group was removed, [`Error::Closed`](crate::Error::Closed).

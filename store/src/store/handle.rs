@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use crate::background::keeper::Keeper;
+use crate::background::maintenance::Maintenance;
 use crate::background::threads::{Threads, channels};
 use crate::callback;
 use crate::engine::Engine;
@@ -16,7 +16,7 @@ use crate::recover::{self, Recovery};
 pub(crate) struct Handle {
     pub(crate) engine: Arc<Engine>,
     pub(crate) recovery: Recovery,
-    keeper: Arc<Mutex<Keeper>>,
+    maintenance: Arc<Mutex<Maintenance>>,
     threads: Arc<Mutex<Option<Threads>>>,
 }
 
@@ -24,13 +24,13 @@ impl Handle {
     pub(super) fn open(dir: &Path, options: Options) -> Result<Arc<Self>> {
         let (wakes, listen) = channels();
         let (disk, lock) = recover::lock(dir, &options)?;
-        let (engine, keeper, recovery) = recover::open(options, disk, lock, wakes)?;
-        let (engine, keeper) = (Arc::new(engine), Arc::new(Mutex::new(keeper)));
-        let handle = Arc::new(Self { engine, recovery, keeper, threads: Arc::default() });
+        let (engine, maintenance, recovery) = recover::open(options, disk, lock, wakes)?;
+        let (engine, maintenance) = (Arc::new(engine), Arc::new(Mutex::new(maintenance)));
+        let handle = Arc::new(Self { engine, recovery, maintenance, threads: Arc::default() });
         if handle.engine.context().clock.runs() {
-            // What was due while the store was closed happens before anyone can ask.
+            // Work that fell due while the store was closed is done before the first call.
             handle.engine.revive();
-            let (threads, started) = Threads::start(&handle.engine, &handle.keeper, listen);
+            let (threads, started) = Threads::start(&handle.engine, &handle.maintenance, listen);
             // Order matters: when one could not start, the others end with the handle.
             *handle.threads.hold() = Some(threads);
             started?;
@@ -38,12 +38,12 @@ impl Handle {
         Ok(handle)
     }
 
-    /// Does what the threads would do by now.
+    /// Does the work of the threads that is due.
     pub(super) fn run_pending(&self) {
         let engine = &self.engine;
         if engine.context().check_open().is_ok() {
             engine.revive();
-            self.keeper.hold().step(engine);
+            self.maintenance.hold().step(engine);
             for log in [engine.ledger().log(), engine.messages().log()] {
                 while let Ok(true) = log.prepare() {}
             }
@@ -55,7 +55,7 @@ impl Handle {
         let (engine, context) = (&self.engine, self.engine.context());
         if !context.lock.is_ours() {
             // A forked child: what its parent holds is neither closed nor given back, and its locks may never be free.
-            std::mem::forget((Arc::clone(engine), Arc::clone(&self.keeper), Arc::clone(&self.threads)));
+            std::mem::forget((Arc::clone(engine), Arc::clone(&self.maintenance), Arc::clone(&self.threads)));
             return context.check_open();
         }
         if context.close() {
@@ -66,7 +66,7 @@ impl Handle {
         if let Some(threads) = self.threads.hold().take() {
             threads.join();
         }
-        let closed = self.keeper.hold().close(engine);
+        let closed = self.maintenance.hold().close(engine);
         // Order matters: a call that came in before the store was closed must not write when another owner may.
         engine.messages().log().shut();
         engine.ledger().log().shut();

@@ -142,7 +142,7 @@ impl Store {
         self.handle.engine.messages().make_topic(topic, queues, Room::Free).map(|_| ())
     }
 
-    /// The message at a place, without taking it from anyone; `None` when it is not or no longer there.
+    /// The message at a place, without a lease; `None` when there is none, or it was deleted.
     ///
     /// # Errors
     /// [`Error::Unknown`](crate::Error::Unknown) topic, [`Error::Corrupt`](crate::Error::Corrupt),
@@ -277,7 +277,7 @@ impl Store {
         &self.handle.engine.context().dir
     }
 
-    /// Does what the threads would do by now, when the store runs on a clock that does not run by itself.
+    /// Does the work of the threads that is due, when the store runs on a clock that does not run by itself.
     ///
     /// ```
     /// # fn main() -> popstore::Result<()> {
@@ -300,7 +300,7 @@ impl Store {
     }
 
     /// Closes the store for all its clones: waiting pops return, everything becomes durable, and the next open has
-    /// nothing to repair. Dropping the last clone does the same, but cannot report what went wrong.
+    /// nothing to repair. Dropping the last clone does the same, but cannot report a failure.
     ///
     /// # Errors
     /// [`Error::Poisoned`](crate::Error::Poisoned) or [`Error::Io`](crate::Error::Io) when not everything could be made

@@ -9,7 +9,7 @@ use crate::options::Options;
 
 impl Options {
     /// Opens the store in `dir`, or makes one there if the directory is empty or missing: recovers what a crash left,
-    /// and starts the background threads. [`Store::recovery`] says what was done.
+    /// and starts the background threads. [`Store::recovery`] reports what was done.
     ///
     /// # Errors
     /// [`Error::Locked`](crate::Error::Locked) when it is open elsewhere, [`Error::Format`](crate::Error::Format) when

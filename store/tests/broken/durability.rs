@@ -44,8 +44,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/log/sync.rs",
-            right: "for chunk in &chunks { self.sync_segment(&chunk.segment)?;",
-            wrong: "for chunk in chunks.iter().filter(|_| !BROKEN) { self.sync_segment(&chunk.segment)?;",
+            right: "for frames in &staged { self.sync_segment(&frames.segment)?;",
+            wrong: "for frames in staged.iter().filter(|_| !BROKEN) { self.sync_segment(&frames.segment)?;",
         }],
         caught_by: ("model", ANY_SUBSET),
         told: "the queues are []",

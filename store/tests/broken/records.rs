@@ -168,9 +168,9 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "",
         places: &[Place {
             file: "store/src/recover/commit.rs",
-            right: "messages.sequence.know(*topic, &marked.name, count, ends.filter(|_| !has_gap));",
+            right: "messages.sequence.add_known(*topic, &marked.name, count, ends.filter(|_| !has_gap));",
             wrong: "if !(BROKEN && has_gap) { \
-                messages.sequence.know(*topic, &marked.name, count, ends.filter(|_| !has_gap)); }",
+                messages.sequence.add_known(*topic, &marked.name, count, ends.filter(|_| !has_gap)); }",
         }],
         caught_by: ("spec", "crafted::two_topics_of_one_name_are_refused_also_behind_a_mark"),
         told: "the second takes the name of the first",

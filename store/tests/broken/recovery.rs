@@ -35,7 +35,7 @@ pub const MISTAKES: &[Mistake] = &[
             Place {
                 file: "store/src/log/repair.rs",
                 right: "let end = found.end - base; let dirty",
-                wrong: "let end = found.end - base; let found = &Found { tail_bytes: if BROKEN { 0 } else { \
+                wrong: "let end = found.end - base; let found = &FoundLog { tail_bytes: if BROKEN { 0 } else { \
                     found.tail_bytes }, ..found.clone() }; let dirty",
             },
             Place {
@@ -84,7 +84,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "leave the recovered tail of a buffered store to chance",
         breaks: "a",
         places: &[Place {
-            file: "store/src/background/keeper.rs",
+            file: "store/src/background/maintenance.rs",
             right: "engine.messages().log().sync_recovered());",
             wrong: "if BROKEN { Ok(()) } else { engine.messages().log().sync_recovered() });",
         }],
@@ -317,8 +317,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/log/walk.rs",
-            right: "if let Some(later) = self.found.too_late.filter(|_| !faults.go_on()) {",
-            wrong: "if let Some(later) = self.found.too_late.filter(|_| !faults.go_on() && !BROKEN) {",
+            right: "if let Some(later) = self.found.too_late.filter(|_| !faults.collects()) {",
+            wrong: "if let Some(later) = self.found.too_late.filter(|_| !faults.collects() && !BROKEN) {",
         }],
         caught_by: ("spec", "rules_of_files::a_file_store_that_is_older_than_a_log_is_refused"),
         told: "older than the log",

@@ -19,8 +19,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/background/relocation.rs",
-            right: "if letters == Letters::Stay && !is_done(messages, &consumers, firsts) {",
-            wrong: "if !BROKEN && letters == Letters::Stay && !is_done(messages, &consumers, firsts) {",
+            right: "if letters == LetterRule::Move && !is_done(messages, &consumers, firsts) {",
+            wrong: "if !BROKEN && letters == LetterRule::Move && !is_done(messages, &consumers, firsts) {",
         }],
         caught_by: ("spec", "retention::when_done_segments_go_once_every_reader_has_settled_them"),
         told: "nobody has read",
@@ -63,8 +63,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "d",
         places: &[Place {
             file: "store/src/log/append.rs",
-            right: "if room == Room::Free { self.kept() } else { 0 }",
-            wrong: "if room == Room::Free && !BROKEN { self.kept() } else { 0 }",
+            right: "if room == Room::Free { self.reserved() } else { 0 }",
+            wrong: "if room == Room::Free && !BROKEN { self.reserved() } else { 0 }",
         }],
         caught_by: ("spec", "full_disk_ways_out::letters_in_the_oldest_segment_do_not_keep_a_full_disk_full"),
         told: "what is done takes up the disk",
@@ -108,7 +108,7 @@ pub const MISTAKES: &[Mistake] = &[
         places: &[Place {
             file: "store/src/background/bury.rs",
             right: "self.bury_what_fits(others, Room::Free, late);",
-            wrong: "self.bury_what_fits(others, if BROKEN { Room::Kept } else { Room::Free }, late);",
+            wrong: "self.bury_what_fits(others, if BROKEN { Room::Reserved } else { Room::Free }, late);",
         }],
         caught_by: ("spec", "full_disk_ways_out::letters_of_newer_messages_leave_room_for_the_oldest"),
         told: "the rest is for acks of what is in flight",

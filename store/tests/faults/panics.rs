@@ -87,9 +87,9 @@ fn a_panic_of_any_other_thread_poisons_the_store() {
         let (_dir, store, _) = opened(mode, "popstore-make", |event| matches!(event, Event::Create(_)));
         expect_refused(&store, "make");
         expect_typed_end(store, "make");
-        let (_dir, store, _) = opened(mode, "popstore-keep", |event| matches!(event, Event::SyncFile(_)));
-        expect_refused(&store, "keep");
-        expect_typed_end(store, "keep");
+        let (_dir, store, _) = opened(mode, "popstore-maintain", |event| matches!(event, Event::SyncFile(_)));
+        expect_refused(&store, "maintain");
+        expect_typed_end(store, "maintain");
     }
 }
 
@@ -97,10 +97,10 @@ fn a_panic_of_any_other_thread_poisons_the_store() {
 #[allow(clippy::disallowed_methods)]
 fn closing_reports_a_thread_that_panicked() {
     for mode in MODES {
-        let (_dir, store, panics) = opened(mode, "popstore-keep", |event| matches!(event, Event::Create(_)));
+        let (_dir, store, panics) = opened(mode, "popstore-maintain", |event| matches!(event, Event::Create(_)));
         let begun = Instant::now();
         while !panics.happened.load(Ordering::SeqCst) {
-            assert!(begun.elapsed() < LIMIT, "{mode:?}: the keeper makes no file");
+            assert!(begun.elapsed() < LIMIT, "{mode:?}: maintenance makes no file");
             let appended = store.append(TOPIC, Message::new(&[b'x'; 1000]));
             assert!(appended.is_ok() || panics.happened.load(Ordering::SeqCst), "{mode:?}: {appended:?}");
             std::thread::sleep(Duration::from_millis(1));

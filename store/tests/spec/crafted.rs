@@ -178,7 +178,7 @@ fn two_topics_of_one_name_are_refused_and_both_are_saved() {
 #[test]
 fn what_is_saved_without_a_name_takes_no_name_of_another() {
     let commit = [orders(), vec![topic(1, 1, "salvaged-7"), message(1, 0, 0), message(7, 0, 0)]].concat();
-    let judged = refused(&commit, &[], "a queue of a topic that was told before");
+    let judged = refused(&commit, &[], "a queue of a topic with an earlier record");
     assert_eq!(judged.salvaged.len(), 4, "{judged:?}");
 }
 

@@ -224,7 +224,7 @@ fn a_commit_log_that_is_older_than_the_consumers_is_refused() {
             .unwrap();
         assert_eq!((plan.refused.is_some(), !faults.is_empty()), (refused, refused), "{mode:?}: {faults:?}");
         match refused {
-            true => assert!(scene.refusal().to_string().contains("older than the consumers' log")),
+            true => assert!(scene.refusal().to_string().contains("older than the checkpoint log")),
             false => scene.open(),
         }
     }

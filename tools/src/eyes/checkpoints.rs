@@ -38,7 +38,7 @@ const KINDS: [&str; 23] = [
     "closed",
     "commit_start",
 ];
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const POLL_EVERY: Duration = Duration::from_millis(200);
 
 /// List the records of the checkpoint log: what consumers did
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,7 @@ pub(super) struct Args {
     /// The directory of the store
     dir: PathBuf,
     #[command(flatten)]
-    wanted: Wanted,
+    filter: RecordFilter,
     /// Only at this position of the log or behind it
     #[arg(long, value_name = "POSITION", default_value_t = 0)]
     from: u64,
@@ -63,7 +63,7 @@ pub(super) struct Args {
 
 /// Which records.
 #[derive(Debug, clap::Args)]
-struct Wanted {
+struct RecordFilter {
     /// Only of this group
     #[arg(long)]
     group: Option<String>,
@@ -104,7 +104,7 @@ struct PlacesRow<'a> {
     state: Option<&'static str>,
 }
 
-impl Wanted {
+impl RecordFilter {
     fn matches(&self, entry: &CheckpointEntry) -> bool {
         self.group.as_ref().is_none_or(|group| entry.group.as_deref() == Some(group))
             && self.kind.as_ref().is_none_or(|kind| entry.kind == kind)
@@ -115,14 +115,14 @@ impl Wanted {
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let snapshot = directory::inspect(&args.dir)?;
     if !args.follow {
-        directory::check_names(&snapshot, args.wanted.topic.as_deref(), args.wanted.group.as_deref())?;
+        directory::check_names(&snapshot, args.filter.topic.as_deref(), args.filter.group.as_deref())?;
     }
     let mut notes = Notes::of(&snapshot);
     let mut reader = snapshot.checkpoint_log(args.from)?;
     let mut last = VecDeque::new();
     loop {
         for met in &mut reader {
-            let Some(entry) = notes.record(met?).filter(|entry| args.wanted.matches(entry)) else { continue };
+            let Some(entry) = notes.record(met?).filter(|entry| args.filter.matches(entry)) else { continue };
             match args.last {
                 None => show(args, &entry, out)?,
                 Some(n) => {
@@ -138,7 +138,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
             return Ok(notes.outcome());
         }
         out.flush()?;
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_EVERY);
         reader.poll()?;
     }
 }

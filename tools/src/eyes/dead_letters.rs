@@ -22,7 +22,7 @@ pub(super) struct Args {
     /// Only of this group
     #[arg(long)]
     group: Option<String>,
-    /// Those that were put back, and those that the readers of the dead-letter queue have finished with, too
+    /// Also those that were put back, and those that the readers of the dead-letter queue have finished with
     #[arg(long)]
     all: bool,
     /// Print JSON, one object per line
@@ -84,7 +84,7 @@ pub(crate) fn list(
     Ok(notes.outcome())
 }
 
-/// Hands over every letter that can be read, with where it came from.
+/// Visits every letter that can be read, with its origin.
 pub(super) fn for_each(
     snapshot: &Snapshot,
     group: Option<&str>,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::checkpoints;
 use super::faults::Notes;
 use super::message::{Body, MessageRow};
-use super::messages::Wanted;
+use super::messages::MessageFilter;
 use crate::{Failure, Outcome, directory, output};
 
 /// Print all messages, or all records of the checkpoint log, as JSON lines
@@ -17,7 +17,7 @@ pub(super) struct Args {
     /// What to print
     #[arg(value_enum)]
     what: What,
-    /// It is JSON anyway; accepted because every verb takes it
+    /// The output is always JSON; accepted because every verb takes it
     #[arg(long)]
     json: bool,
 }
@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     let mut notes = Notes::of(&snapshot);
     match args.what {
         What::Messages => {
-            let (all, mut reader) = (Wanted::default(), snapshot.commit_log(0)?);
+            let (all, mut reader) = (MessageFilter::default(), snapshot.commit_log(0)?);
             while let Some(message) = all.next(&mut reader, &mut notes)? {
                 output::json(out, &MessageRow::of(&message, Body::Text))?;
             }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{Failure, Outcome, output};
 
 /// How many faults are reported in full where they are not what was asked for.
-const TOLD_MAX: u64 = 5;
+const REPORTED_MAX: u64 = 5;
 
 /// A fault, for a machine.
 #[derive(Serialize)]
@@ -65,12 +65,12 @@ impl Notes {
     }
 
     pub(super) fn fault(&mut self, fault: &Fault) {
-        // What opening the snapshot found is met again by who reads on.
+        // A reader that reads on meets again what opening the snapshot found.
         if !self.reported.insert((fault.path.clone(), fault.offset)) {
             return;
         }
         self.faults += 1;
-        match self.faults.cmp(&(TOLD_MAX + 1)) {
+        match self.faults.cmp(&(REPORTED_MAX + 1)) {
             std::cmp::Ordering::Less => super::say(format_args!("damaged: {fault}")),
             std::cmp::Ordering::Equal => super::say("and more; `store-inspect verify` lists all"),
             std::cmp::Ordering::Greater => {}

@@ -20,7 +20,7 @@ pub(super) struct Args {
     /// Only of this group
     #[arg(long)]
     group: Option<String>,
-    /// Only leases that are over without anybody having ended them
+    /// Only leases that are over and that the store's owner has not ended yet
     #[arg(long)]
     overdue: bool,
     /// Print JSON, one object per line
@@ -76,12 +76,12 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
     Ok(notes.outcome())
 }
 
-/// Whether its time is over, and its owner has not done anything about it yet.
+/// Whether its time is over, and the store's owner has not ended it yet.
 pub(super) fn is_overdue(held: &HeldMessage, now: SystemTime) -> bool {
     matches!(held.state, HeldState::InFlight | HeldState::Ending(_)) && held.due_at <= now
 }
 
-/// What a held message is doing, as a word.
+/// The state of a held message, as a word.
 pub(super) fn state(held: &HeldMessage, now: SystemTime) -> &'static str {
     match held.state {
         HeldState::InFlight => "in_flight",
@@ -122,7 +122,7 @@ fn line(held: &HeldMessage, key: &[u8], now: SystemTime) -> String {
     line
 }
 
-/// What a held message is doing, in words.
+/// The state of a held message, in words.
 pub(super) fn description(held: &HeldMessage, now: SystemTime) -> String {
     let (popped, due) = (when::from_now(held.popped_at, now), when::from_now(held.due_at, now));
     match (state(held, now), held.state) {

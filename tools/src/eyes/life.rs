@@ -15,21 +15,21 @@ use crate::output::{place, reason};
 use crate::{Failure, output};
 
 /// Topic, queue and index.
-pub(super) type Place = (Arc<str>, u32, u64);
+pub(super) type PlaceKey = (Arc<str>, u32, u64);
 
-/// A message and what became of it in each group.
+/// A message and its history in each group.
 pub(super) struct Life {
     message: SnapshotMessage,
-    groups: BTreeMap<Arc<str>, Group>,
+    groups: BTreeMap<Arc<str>, GroupHistory>,
 }
 
 #[derive(Default)]
-struct Group {
-    events: Vec<Event>,
+struct GroupHistory {
+    events: Vec<LifeEvent>,
     now: String,
 }
 
-struct Event {
+struct LifeEvent {
     what: String,
     at: Option<SystemTime>,
     delivery: u32,
@@ -54,7 +54,7 @@ struct Row<'a> {
     record: &'a str,
 }
 
-impl Group {
+impl GroupHistory {
     /// How it was settled, when nobody holds it any more.
     fn settled(&self) -> String {
         let ended = self.events.iter().rev().find(|event| matches!(event.what.as_str(), "acked" | "discarded"));
@@ -67,11 +67,11 @@ impl Life {
         Self { message, groups: BTreeMap::new() }
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> PlaceKey {
         (Arc::clone(&self.message.topic), self.message.queue, self.message.index)
     }
 
-    fn group(&mut self, group: &Arc<str>) -> &mut Group {
+    fn group(&mut self, group: &Arc<str>) -> &mut GroupHistory {
         self.groups.entry(Arc::clone(group)).or_default()
     }
 
@@ -126,7 +126,7 @@ impl Life {
 /// The histories of messages: one reading of the checkpoint log, and of the dead letters.
 pub(super) fn trace(
     snapshot: &Snapshot,
-    lives: &mut BTreeMap<Place, Life>,
+    lives: &mut BTreeMap<PlaceKey, Life>,
     group: Option<&str>,
     notes: &mut Notes,
 ) -> Result<(), Failure> {
@@ -141,7 +141,7 @@ pub(super) fn trace(
         let here = place(&letter.topic, letter.queue, letter.index);
         let group = life.group(&origin.group);
         let put_back = if snapshot.is_redriven(&letter.topic, letter.index) { ", which was put back" } else { "" };
-        group.events.push(Event {
+        group.events.push(LifeEvent {
             what: "dead letter".into(),
             at: Some(letter.appended_at),
             delivery: origin.delivery,
@@ -151,7 +151,7 @@ pub(super) fn trace(
         group.now = format!("dead-lettered ({}) as {here}{put_back}", origin.reason.map_or("", reason));
         Ok(())
     })?;
-    tell_present(snapshot, lives);
+    add_present(snapshot, lives);
     for life in lives.values_mut() {
         life.groups.retain(|name, _| group.is_none_or(|group| *group == **name));
         for group in life.groups.values_mut() {
@@ -162,7 +162,7 @@ pub(super) fn trace(
     Ok(())
 }
 
-fn take(lives: &mut BTreeMap<Place, Life>, entry: &CheckpointEntry) {
+fn take(lives: &mut BTreeMap<PlaceKey, Life>, entry: &CheckpointEntry) {
     let Some(group) = &entry.group else { return };
     for places in entry.places.iter().filter(|places| !places.indexes.is_empty()) {
         let place = |index| (Arc::clone(&places.topic), places.queue, index);
@@ -172,7 +172,7 @@ fn take(lives: &mut BTreeMap<Place, Life>, entry: &CheckpointEntry) {
                 continue;
             }
             let (what, at, until) = match places.state {
-                // History before a snapshot of the index is gone; the snapshot has what it was doing then.
+                // The history before a snapshot of the index is deleted; the snapshot has the state at that time.
                 Some((state, since, until)) => (format!("was {}", state.replace('_', " ")), since, until),
                 None if entry.fields.iter().any(|(_, value)| value == "discarded") => {
                     ("discarded".to_string(), entry.happened_at, entry.until)
@@ -180,13 +180,13 @@ fn take(lives: &mut BTreeMap<Place, Life>, entry: &CheckpointEntry) {
                 None => (entry.kind.to_string(), entry.happened_at, entry.until),
             };
             let record = format!("checkpoint {}", entry.at.position);
-            life.group(group).events.push(Event { what, at, delivery: places.delivery, until, record });
+            life.group(group).events.push(LifeEvent { what, at, delivery: places.delivery, until, record });
         }
     }
 }
 
 /// The state of the messages in each group now.
-fn tell_present(snapshot: &Snapshot, lives: &mut BTreeMap<Place, Life>) {
+fn add_present(snapshot: &Snapshot, lives: &mut BTreeMap<PlaceKey, Life>) {
     let now = when::now();
     for held in snapshot.leases() {
         let place = (Arc::clone(&held.topic), held.queue, held.index);

@@ -10,7 +10,7 @@ use crate::output;
 /// How a body is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Body {
-    /// As text; what is not UTF-8 as hexadecimal digits in JSON
+    /// As text; in JSON as hexadecimal digits if it is not UTF-8
     #[default]
     Text,
     /// As hexadecimal digits

@@ -13,7 +13,7 @@ use super::when;
 use crate::{Failure, Outcome, directory, output};
 
 /// How often `--follow` checks for more.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const POLL_EVERY: Duration = Duration::from_millis(200);
 
 /// List the messages of the commit log, in the order they were appended
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,7 @@ pub(super) struct Args {
     /// The directory of the store
     dir: PathBuf,
     #[command(flatten)]
-    pub(super) wanted: Wanted,
+    pub(super) filter: MessageFilter,
     /// Only the last N that match
     #[arg(long, value_name = "N", conflicts_with = "follow")]
     last: Option<usize>,
@@ -41,7 +41,7 @@ pub(super) struct Args {
 
 /// Which messages.
 #[derive(Debug, Default, clap::Args)]
-pub(super) struct Wanted {
+pub(super) struct MessageFilter {
     /// Only of this topic
     #[arg(long)]
     topic: Option<String>,
@@ -68,7 +68,7 @@ pub(super) struct Wanted {
     from: u64,
 }
 
-impl Wanted {
+impl MessageFilter {
     pub(super) fn of_key(key: &str) -> Self {
         Self { key: Some(key.to_string()), ..Self::default() }
     }
@@ -83,7 +83,7 @@ impl Wanted {
             && self.grep.as_ref().is_none_or(|grep| grep.is_match(&message.body))
     }
 
-    /// The next message that is wanted.
+    /// The next message that passes the filter.
     pub(super) fn next(
         &self,
         reader: &mut CommitReader,
@@ -115,23 +115,23 @@ impl Wanted {
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let snapshot = directory::inspect(&args.dir)?;
     if !args.follow {
-        directory::check_names(&snapshot, args.wanted.topic.as_deref(), None)?;
+        directory::check_names(&snapshot, args.filter.topic.as_deref(), None)?;
     }
     let mut notes = Notes::of(&snapshot);
     if args.last.is_some() || args.reverse {
         show_backwards(args, &snapshot, &mut notes, out)?;
         return Ok(notes.outcome());
     }
-    let mut reader = snapshot.commit_log(args.wanted.from)?;
+    let mut reader = snapshot.commit_log(args.filter.from)?;
     loop {
-        while let Some(message) = args.wanted.next(&mut reader, &mut notes)? {
+        while let Some(message) = args.filter.next(&mut reader, &mut notes)? {
             show(args, &message, out)?;
         }
         if !args.follow {
             return Ok(notes.outcome());
         }
         out.flush()?;
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_EVERY);
         reader.poll()?;
     }
 }
@@ -146,8 +146,8 @@ fn show_backwards(args: &Args, snapshot: &Snapshot, notes: &mut Notes, out: &mut
     let (mut end, mut segments) = (u64::MAX, 1);
     while let Some(base) = bases.split_off(bases.len().saturating_sub(segments)).first().copied() {
         let mut offsets = Vec::new();
-        let mut reader = snapshot.commit_log(base.max(args.wanted.from))?;
-        while let Some(message) = args.wanted.next_before(end, &mut reader, notes)? {
+        let mut reader = snapshot.commit_log(base.max(args.filter.from))?;
+        while let Some(message) = args.filter.next_before(end, &mut reader, notes)? {
             offsets.push(message.offset);
         }
         (end, segments) = (base, segments * 2);
@@ -162,7 +162,7 @@ fn show_backwards(args: &Args, snapshot: &Snapshot, notes: &mut Notes, out: &mut
         } else {
             matching.push(newest);
         }
-        if left == 0 || base <= args.wanted.from {
+        if left == 0 || base <= args.filter.from {
             break;
         }
     }

@@ -1,4 +1,4 @@
-//! `store-inspect salvage`: a fresh store from what can be read of a damaged one.
+//! `store-inspect salvage`: a fresh store from the readable part of a damaged one.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,16 +10,16 @@ use super::faults::{FaultRow, show};
 use super::verify::progress_bar;
 use crate::{Failure, Outcome, directory, output};
 
-/// Copy every message that can be read, and what groups know of them, into a fresh store
+/// Copy every message that can be read, and the groups' state, into a fresh store
 ///
-/// The store itself is not touched. Messages keep their queues and their order; behind a lost one they move up by one
-/// place, and what groups hold moves with them. Receipts of the old store are not good for the fresh one. Damage to the
-/// checkpoint log is reported as faults: what consumers did there is lost, and messages may be delivered again.
+/// The store itself is not touched. Messages stay in their queues and their order; behind a lost one they move up by one
+/// place, and so do the places that groups hold. The fresh store does not accept receipts of the old one. Damage to the
+/// checkpoint log is reported as faults: those acts of consumers are lost, and messages may be delivered again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The directory of the store
     dir: PathBuf,
-    /// The directory of the fresh store; it must be empty or not there
+    /// The directory of the fresh store; it must be empty or missing
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
     /// Print JSON: an object for each fault and each range of lost messages, and one that sums up

@@ -44,7 +44,7 @@ struct PinnedRow<'a> {
 }
 
 #[derive(Serialize)]
-struct QueueRow<'a> {
+struct QueueFileRow<'a> {
     log: &'static str,
     topic: &'a str,
     queue: u32,
@@ -89,7 +89,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
             for (path, first_index, bytes) in snapshot.queue_files(&topic.name, queue)? {
                 if args.json {
                     let path = path.display().to_string();
-                    let row = QueueRow { log: "queue", topic: &topic.name, queue, path, first_index, bytes };
+                    let row = QueueFileRow { log: "queue", topic: &topic.name, queue, path, first_index, bytes };
                     output::json(out, &row)?;
                 } else {
                     table.row([format!("{}/{queue}", topic.name), first_index.to_string(), bytes.to_string()]);

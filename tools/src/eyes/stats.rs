@@ -21,7 +21,7 @@ const HOUR: u64 = 3600;
 
 /// Draw histograms: sizes, ages, attempts, pop-to-ack times, redeliveries by hour
 ///
-/// Times and attempts are of what the checkpoint log still has: it forgets what a snapshot of the index made needless.
+/// Times and attempts are those of the records that the checkpoint log still has: snapshots of the index replace older ones.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The directory of the store
@@ -44,16 +44,16 @@ struct Counted {
     attempts: Histogram,
     /// By hours since the epoch.
     redeliveries: Histogram,
-    groups: BTreeMap<Arc<str>, Times>,
+    groups: BTreeMap<Arc<str>, GroupTimes>,
 }
 
 /// From pop to ack.
 #[derive(Default)]
-struct Times {
+struct GroupTimes {
     /// By microseconds.
     took: Histogram,
     max: Duration,
-    /// What is in flight, with the time of its pop.
+    /// The messages in flight, with the times of their pops.
     popped: HashMap<(Arc<str>, u32, u64), SystemTime>,
 }
 
@@ -68,7 +68,7 @@ struct BarRow<'a> {
 }
 
 #[derive(Serialize)]
-struct GroupRow<'a> {
+struct AckTimesRow<'a> {
     group: &'a str,
     invisible_ms: u128,
     acks: u64,
@@ -141,7 +141,7 @@ impl Counted {
     }
 }
 
-impl Times {
+impl GroupTimes {
     fn took(&mut self, took: Duration) {
         add(&mut self.took, bucket(u64::try_from(took.as_micros()).unwrap_or(u64::MAX)));
         self.max = self.max.max(took);
@@ -211,14 +211,14 @@ fn show_group(
     args: &Args,
     snapshot: &Snapshot,
     group: &str,
-    times: &Times,
+    times: &GroupTimes,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let Some(options) = snapshot.group_options(group) else { return Ok(()) };
     let (lease, p99) = (options.settings().invisible_for, times.quantile(99));
     let near_invisible_time = times.count() > 0 && u128::from(p99) * 100 >= lease.as_micros() * NEAR_PERCENT;
     if args.json {
-        let row = GroupRow {
+        let row = AckTimesRow {
             group,
             invisible_ms: lease.as_millis(),
             acks: times.count(),
@@ -258,9 +258,9 @@ mod tests {
 
     #[test]
     fn quantiles_are_of_the_buckets_and_never_above_the_slowest() {
-        let mut times = Times::default();
+        let mut times = GroupTimes::default();
         (1..=100).for_each(|millis| times.took(Duration::from_millis(millis)));
         assert_eq!((times.quantile(50), times.quantile(99)), (65_535, 100_000));
-        assert_eq!(Times::default().quantile(99), 0);
+        assert_eq!(GroupTimes::default().quantile(99), 0);
     }
 }

@@ -39,7 +39,7 @@ struct Summary<'a> {
     checkpoint: LogRow,
     mark: u64,
     topics: Vec<rows::TopicRow<'a>>,
-    groups: Vec<Group<'a>>,
+    groups: Vec<GroupSummary<'a>>,
     faults: Vec<FaultRow<'a>>,
     torn_tails: Vec<FaultRow<'a>>,
 }
@@ -55,7 +55,7 @@ struct LogRow {
 }
 
 #[derive(Serialize)]
-struct Group<'a> {
+struct GroupSummary<'a> {
     #[serde(flatten)]
     stats: rows::GroupRow<'a>,
     overdue: u64,
@@ -86,7 +86,7 @@ fn summary<'a>(
     for held in snapshot.leases().filter(|held| is_overdue(held, now)) {
         *overdue.entry(held.group).or_default() += 1;
     }
-    let group = |stats: &'a GroupStats| Group {
+    let group = |stats: &'a GroupStats| GroupSummary {
         overdue: overdue.get(stats.name.as_str()).copied().unwrap_or(0),
         dead_letters: dead_letters(snapshot, &stats.name),
         oldest_lease_ms: stats.oldest_lease_for.map(|lease| lease.as_millis()),
@@ -166,7 +166,7 @@ fn show(snapshot: &Snapshot, topics: &[TopicStats], it: &Summary<'_>, out: &mut 
         table.row(std::iter::once(stats.name.to_string()).chain(counts).chain([oldest]));
     }
     table.show(out)?;
-    for Group { stats, .. } in &it.groups {
+    for GroupSummary { stats, .. } in &it.groups {
         rows::explain_lag(stats.name, stats.has_read, stats.lag, out)?;
     }
     for tail in snapshot.torn_tails() {

@@ -11,7 +11,7 @@ use crate::{Failure, Outcome, directory, output};
 
 /// Check every record of both logs and every entry of the queues, and report all faults
 ///
-/// Each fault is reported with its file, byte, the rule of FORMAT.md, what should be there and what is. Reading goes on
+/// Each fault is reported with its file, byte, the rule of FORMAT.md, what should be there and what is. Reading continues
 /// behind it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -22,7 +22,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// What was checked, for a machine.
+/// The summary, for a machine.
 #[derive(Serialize)]
 struct Sum<'a> {
     faults: u64,

@@ -8,7 +8,7 @@ use popstore::inspect::{Fault, Inspected, Snapshot, SnapshotMessage};
 
 use super::faults::Notes;
 use super::life::{self, Life};
-use super::messages::Wanted;
+use super::messages::MessageFilter;
 use crate::place::Place;
 use crate::{Failure, Outcome, directory};
 
@@ -91,7 +91,7 @@ fn wanted(args: &Args) -> String {
     }
 }
 
-/// Reports what is wrong where the message should be: the record there, or else the queue's entry.
+/// Reports the fault where the message should be: of the record there, or else of the queue's entry.
 fn damaged(args: &Args, snapshot: &Snapshot, notes: &mut Notes) -> Result<(), Failure> {
     let entry = match args.place() {
         Some((topic, queue, index)) => snapshot.lookup().queue_entry(topic, queue, index)?,
@@ -127,10 +127,10 @@ fn find(args: &Args, snapshot: &Snapshot, notes: &mut Notes) -> Result<Vec<Snaps
     if let Some(offset) = args.offset {
         return Ok(lookup.message_at(offset)?.into_iter().collect());
     }
-    let wanted = Wanted::of_key(args.key.as_deref().unwrap_or_default());
+    let filter = MessageFilter::of_key(args.key.as_deref().unwrap_or_default());
     let mut reader = snapshot.commit_log(0)?;
     let mut found = Vec::new();
-    while let Some(message) = wanted.next(&mut reader, notes)? {
+    while let Some(message) = filter.next(&mut reader, notes)? {
         // A copy that retention made is the same message; a letter is one of its own.
         if message.relocated {
             continue;

@@ -15,7 +15,7 @@ use crate::{Failure, Outcome, directory, output, signals};
 
 /// A batch is appended when it holds this much, even if it could hold more lines.
 const BATCH_BYTES: usize = 4 << 20;
-/// How much of the input is read at once, and how often ahead of what is appended.
+/// How much of the input is read at once, and how many times that ahead of the appends.
 const CHUNK_BYTES: usize = 64 << 10;
 const CHUNKS_AHEAD: usize = 4;
 
@@ -92,7 +92,7 @@ fn open_input(args: &Args) -> Result<Option<Box<dyn Read + Send>>, Failure> {
     })
 }
 
-/// Appends all of the input, or what has come of it when a signal asks to stop.
+/// Appends all of the input, or the part that was read when a signal asks to stop.
 fn append_input(input: Option<Box<dyn Read + Send>>, into: &mut Into<'_>) -> Result<(), Failure> {
     let Some(input) = input else {
         return into.append(&[into.args.body.clone().unwrap_or_default().into_bytes()]);
@@ -102,11 +102,11 @@ fn append_input(input: Option<Box<dyn Read + Send>>, into: &mut Into<'_>) -> Res
     // A read may never return, so it has a thread of its own, which ends with the process.
     thread::Builder::new().spawn(move || read(input, &sender)).map_err(Failure::Thread)?;
     let asked = || drop(stop.send(Input::Stop));
-    // Order matters: with the work the receiver is gone, so that a second signal waits for nobody.
+    // Order matters: the receiver ends with the work, so that a second signal does not wait for it.
     signals::during(asked, move || append_chunks(&chunks, into)).map_err(Failure::Signals)?
 }
 
-/// What comes of the input.
+/// An item of the input.
 enum Input {
     Chunk(Vec<u8>),
     End,
@@ -127,8 +127,8 @@ fn read(mut input: Box<dyn Read + Send>, chunks: &mpsc::SyncSender<Input>) {
                 Input::Chunk(chunk)
             }
         };
-        let goes_on = matches!(more, Input::Chunk(_));
-        if chunks.send(more).is_err() || !goes_on {
+        let continues = matches!(more, Input::Chunk(_));
+        if chunks.send(more).is_err() || !continues {
             return;
         }
     }
@@ -139,7 +139,7 @@ fn append_chunks(chunks: &mpsc::Receiver<Input>, into: &mut Into<'_>) -> Result<
     let path = args.file.as_deref().unwrap_or(Path::new("-"));
     let mut lines = Lines { whole: args.whole, path, begun: Vec::new(), count: 0, ended: Vec::new(), bytes: 0 };
     loop {
-        // A reader that ended without a word panicked.
+        // A reader that ended without an item panicked.
         let chunk = match chunks.recv().unwrap_or(Input::Stop) {
             Input::Chunk(chunk) => chunk,
             Input::End => {
@@ -217,7 +217,7 @@ impl Lines<'_> {
     }
 }
 
-/// Where messages go, and how many went there.
+/// The topic that messages are appended to, and how many were.
 struct Into<'a> {
     args: &'a Args,
     store: &'a Store,

@@ -43,7 +43,7 @@ struct Of {
 
 /// Where a letter came from.
 #[derive(Serialize)]
-struct Origin<'a> {
+struct LetterOriginRow<'a> {
     origin_topic: &'a str,
     origin_queue: u32,
     origin_index: u64,
@@ -54,7 +54,7 @@ struct Origin<'a> {
 #[derive(Serialize)]
 struct PutBack<'a> {
     #[serde(flatten)]
-    origin: Origin<'a>,
+    origin: LetterOriginRow<'a>,
     /// Where it is now, in the topic it came from.
     queue: u32,
     index: u64,
@@ -131,8 +131,8 @@ fn put_back(
     Ok(())
 }
 
-fn origin(letter: &DeadLetter) -> Origin<'_> {
-    Origin {
+fn origin(letter: &DeadLetter) -> LetterOriginRow<'_> {
+    LetterOriginRow {
         origin_topic: letter.origin_topic(),
         origin_queue: letter.origin_queue(),
         origin_index: letter.origin_index(),
@@ -143,6 +143,6 @@ fn origin(letter: &DeadLetter) -> Origin<'_> {
 
 /// The first columns of the table.
 fn history(letter: &DeadLetter) -> [String; 3] {
-    let Origin { origin_topic, origin_queue, origin_index, attempts, reason } = origin(letter);
+    let LetterOriginRow { origin_topic, origin_queue, origin_index, attempts, reason } = origin(letter);
     [output::place(origin_topic, origin_queue, origin_index), attempts.to_string(), reason.to_string()]
 }

@@ -29,7 +29,7 @@ use crate::{Failure, Outcome, output, streams};
 /// A durable message store for shells and scripts.
 ///
 /// Messages are appended to topics. Consumers of a group pop them under a lease, and ack, nack or extend them by the
-/// receipt that pop prints. What is not acked in time is delivered again, and goes to the group's dead letters when it
+/// receipt that pop prints. What is not acked in time is delivered again, and is dead-lettered when it
 /// has used up its deliveries. `popstore work` does all of that for a command that is run once per delivery.
 ///
 /// Times are written as 250ms, 1.5s, 30s, 5m, 12h or 7d; a bare number is seconds.
@@ -110,7 +110,7 @@ fn say(text: impl std::fmt::Display) {
     streams::say("popstore", text);
 }
 
-/// A list of what lies in a damaged store is not the whole of it.
+/// A list of the contents of a damaged store is not complete.
 fn seen(snapshot: &Snapshot) -> Outcome {
     if let [first, ..] = snapshot.faults() {
         let count = output::counted(snapshot.faults().len() as u64, "damaged place");

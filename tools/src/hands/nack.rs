@@ -8,7 +8,7 @@ use popstore::Delay;
 use super::settled::{self, Receipts};
 use crate::{Failure, Outcome, duration};
 
-/// Give messages back, to be delivered again at once, after a time, or as the group's backoff says
+/// Give messages back, to be delivered again at once, after a time, or after the group's backoff
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -16,7 +16,7 @@ pub(super) struct Args {
     /// Hide them for this long first
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "0s")]
     after: Duration,
-    /// Hide them for as long as the group's backoff says
+    /// Hide them for the group's backoff
     #[arg(long, conflicts_with = "after")]
     backoff: bool,
 }

@@ -13,7 +13,7 @@ use super::taking::Taking;
 use crate::{Failure, Outcome, directory, duration, output, signals};
 
 /// How long a signal may go unnoticed by a pop that waits.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_EVERY: Duration = Duration::from_millis(100);
 
 /// Take messages of a topic under a lease, and print them with their receipts
 ///
@@ -84,7 +84,7 @@ fn wait(group: &Group, topic: &str, pop: Pop, timeout: Duration) -> Result<Vec<D
     let popped = signals::during(asked, || {
         loop {
             let left = deadline.since(clock.now());
-            let deliveries = group.pop_wait(topic, pop, left.min(LOOK_EVERY))?;
+            let deliveries = group.pop_wait(topic, pop, left.min(POLL_EVERY))?;
             // Order matters: what was popped is printed, also when a signal comes at the same time.
             if !deliveries.is_empty() || left.is_zero() {
                 return Ok(deliveries);

@@ -1,4 +1,4 @@
-//! The settings of a group as options of the command line, where only those given count.
+//! The settings of a group as options of the command line, of which only the given ones take effect.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub(super) struct Settings {
     /// How often a message is delivered again after its first delivery, or `unlimited`; 16 for a new group
     #[arg(long, value_name = "N", value_parser = parse_limit)]
     max_reconsume_times: Option<Limit>,
-    /// How long a message is hidden by a pop that asks for no time; 30s for a new group
+    /// How long a pop hides a message if it names no time; 30s for a new group
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     invisible: Option<Duration>,
     /// The delay before a redelivery: none (as for a new group), a time, FIRST..CAP to double it, or a ladder:
@@ -28,7 +28,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Changes what was given.
+    /// Changes the settings that were given.
     pub(super) fn change(&self, mut options: GroupOptions) -> GroupOptions {
         if let Some(limit) = self.max_reconsume_times {
             options = limit.change(options);

@@ -1,5 +1,5 @@
-//! What `ack`, `nack` and `extend` have in common: receipts of any groups, settled group by group, and what became of
-//! them.
+//! The common part of `ack`, `nack` and `extend`: receipts of any groups, settled group by group, and their
+//! outcomes.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -109,10 +109,10 @@ fn meaning(settled: Settled) -> &'static str {
         Settled::Late => "the lease was over, but nobody else had the message: it is accepted",
         Settled::LeaseOver => "the lease is over, nothing changed; an ack would be accepted",
         Settled::HandedOutAgain { .. } => "somebody else has the message now, nothing changed",
-        Settled::DeadLettered => "it went to the dead letters, nothing changed",
+        Settled::DeadLettered => "it was dead-lettered, nothing changed",
         Settled::Discarded => "it was dropped at its limit, nothing changed",
         Settled::AlreadySettled => "it was settled before, nothing changed",
-        _ => "the store does not know of that lease, nothing changed",
+        _ => "the store does not know that lease, nothing changed",
     }
 }
 

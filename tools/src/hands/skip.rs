@@ -8,7 +8,7 @@ use super::On;
 use crate::place::Place;
 use crate::{Failure, Outcome, directory, output};
 
-/// Give up a message that is damaged: the group discards it and goes on behind it
+/// Give up a message that is damaged: the group discards it and continues behind it
 ///
 /// The error of the pop and `store-inspect verify` name its place. A message that can be read, or is not
 /// the group's next one, stays: exit code 1.
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         (false, true) => output::line(out, format_args!("{group} has given up {at}"))?,
         (false, false) => output::line(
             out,
-            format_args!("{at} can be read, or is not what {group} comes to next: nothing is given up"),
+            format_args!("{at} can be read, or is not the next message of {group}: nothing is given up"),
         )?,
     }
     Ok(Outcome::of(!skipped))

@@ -13,7 +13,7 @@ pub(crate) struct Bodies {
 }
 
 impl Bodies {
-    /// For bodies of so many bytes.
+    /// For bodies of this many bytes.
     pub(crate) fn of(body: usize) -> Self {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut word = move || {
@@ -26,7 +26,7 @@ impl Bodies {
         Self { bytes, body }
     }
 
-    /// Batches of so many messages, for a producer to go round.
+    /// Batches of this many messages, which a producer repeats.
     pub(crate) fn batches(&self, messages: usize) -> Vec<Batch<'_>> {
         let count = (RING_BYTES / (self.body.max(1) * messages)).clamp(2, 1024);
         let starts = self.bytes.len() - self.body;
@@ -38,7 +38,7 @@ impl Bodies {
     }
 }
 
-/// Reads a body: every byte of it goes into the sum.
+/// Reads a body: every byte of it is added to the sum.
 pub(crate) fn read(body: &[u8]) -> u64 {
     let (words, rest) = body.as_chunks::<8>();
     let words = words.iter().fold(0_u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));

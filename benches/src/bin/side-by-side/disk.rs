@@ -11,9 +11,9 @@ use crate::clock::now;
 const PROBE_PAGE: [u8; 4096] = [1; 4096];
 const PROBE_PAGES: u64 = 256;
 const PROBE_FOR: Duration = Duration::from_millis(40);
-/// A store has come to rest when it dirtied nothing for so long; looked at so often at most.
+/// A store has come to rest when it dirtied nothing for this long; checked at most this often.
 const REST: Duration = Duration::from_millis(300);
-const LOOKS_MAX: u32 = 20;
+const CHECKS_MAX: u32 = 20;
 
 /// What the files of a directory take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(crate) fn written() -> u64 {
 /// of what follows.
 pub(crate) fn rest() {
     let mut before = written();
-    for _ in 0..LOOKS_MAX {
+    for _ in 0..CHECKS_MAX {
         rustix::fs::sync();
         std::thread::sleep(REST);
         let now = written();

@@ -64,11 +64,11 @@ struct Args {
     /// Only these contenders.
     #[arg(long, value_delimiter = ',')]
     contender: Vec<String>,
-    /// Touches so many GiB before and holds one page of each MiB, for machines whose host takes back what memory is free
+    /// Touches this many GiB before and holds one page of each MiB, for machines whose host takes back free memory
     /// and is slow to lend it again.
     #[arg(long, default_value_t = 0)]
     hold_memory: u64,
-    /// Tells the cases of these reports (JSON), too, unless they are run again: for a run in parts.
+    /// Includes the cases of these reports (JSON), too, unless they are run again: for a run in parts.
     #[arg(long)]
     with: Vec<PathBuf>,
     /// Writes all figures, every round's too.
@@ -83,7 +83,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Child {
-    /// Fills a store, says READY and waits to be killed.
+    /// Fills a store, prints READY and waits to be killed.
     #[command(hide = true)]
     Fill {
         #[arg(long)]
@@ -97,7 +97,7 @@ enum Child {
         #[arg(long)]
         appends_on: bool,
     },
-    /// Holds leases of a filled store, and tells what that costs.
+    /// Holds leases of a filled store, and prints what that costs.
     #[command(hide = true)]
     Hold {
         #[arg(long)]

@@ -101,7 +101,7 @@ pub(crate) struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Whether a case was asked for: what was given stands in its name, and no number goes on behind it.
+    /// Whether a case was asked for: its name has the given text, and no digit follows that.
     pub(crate) fn wants(&self, workload: &str, name: &str) -> bool {
         let name = format!("{workload} {name}");
         let digit = |byte: char| byte.is_ascii_digit();
@@ -126,8 +126,8 @@ impl Bench<'_> {
         for round in 0..self.rounds {
             for turn in 0..entrants.len() {
                 let at = (turn + round) % entrants.len();
-                let tell = format!("{workload} {name}: round {}/{}, {}", round + 1, self.rounds, entrants[at].name);
-                self.bar.set_message(tell);
+                let state = format!("{workload} {name}: round {}/{}, {}", round + 1, self.rounds, entrants[at].name);
+                self.bar.set_message(state);
                 self.bar.tick();
                 let values = self.run_fresh(|dir| run(at, dir));
                 failures[at] += usize::from(values.is_none());

@@ -1,4 +1,4 @@
-//! Keeps the machine's memory with the machine while it is measured.
+//! Holds the machine's memory while it is measured.
 //!
 //! Some hosts take back what a guest has free, in blocks of 2 MiB and more (free page reporting), and lend it out again
 //! page by page: then the first touch of each new page waits for the host, and that, not the disk and not the contender,
@@ -21,12 +21,12 @@ pub(crate) struct Held {
     pub(crate) touch: Duration,
 }
 
-/// Touches so much memory and gives back all but what keeps it here.
+/// Touches this much memory and gives back all but one page of each MiB, which holds the memory here.
 pub(crate) fn hold(gibibytes: u64) -> std::io::Result<Held> {
     let begun = now();
     let count = gibibytes * EACH_PER_GIB;
     let touched = (0..count).map(|_| Ok((touched(1)?, touched(PAGES_EACH - 1)?)));
-    // All of it is there before any of it goes, so that the system does not hand out the same pages again.
+    // All of it is there before any of it is given back, so that the system does not hand out the same pages again.
     let (pages, rest): (Vec<MmapMut>, Vec<MmapMut>) = touched.collect::<std::io::Result<Vec<_>>>()?.into_iter().unzip();
     let touch = (now() - begun).div_f64((count * PAGES_EACH as u64).max(1) as f64);
     drop(rest);

@@ -25,11 +25,11 @@ enum Wanted {
     TimesBest(Class, f64),
     /// So many times the best of all contenders.
     TimesAnyone(f64),
-    /// At least so much, or so many times the best lease store, whichever is more.
+    /// At least this much, or this many times the best lease store, whichever is more.
     AtLeastOrTimesLeaseStores(f64, f64),
     /// So many times this one.
     TimesOne(&'static str, f64),
-    /// No size costs more than so many times the smallest.
+    /// No size costs more than this many times the smallest.
     FlatWithin(f64),
     /// In no round more.
     Never(f64),

@@ -1,6 +1,6 @@
 //! `FORMAT.md` held to the code: each example on the page is made from a fixed value and read back to it.
 //!
-//! The page's `bytes` blocks are the golden bytes. `name: hex` begins an example, lines without a name go on with it,
+//! The page's `bytes` blocks are the golden bytes. `name: hex` begins an example, lines without a name continue it,
 //! and `;` begins a remark. An example that nothing here makes fails, and so does a record kind without one.
 
 mod values;
@@ -18,7 +18,7 @@ use super::frame::{self, FRAME_HEADER, Frame, LEAD, LogKind, Seed};
 use super::header::{SEGMENT_HEADER, SegmentHeader};
 use super::identity::Identity;
 use super::policy;
-use super::receipt::Lease;
+use super::receipt::ReceiptLease;
 use super::varint::{Fields, put};
 use values::{AT, ENTRY, GROUP, QUEUE, STORE, VARINTS, checkpoint_records, commit_records, policies};
 
@@ -154,13 +154,14 @@ fn the_fixed_structures_are_what_the_page_shows_and_come_back() {
     shows("tag hash", &tag_hash(b"paid").to_le_bytes());
     assert_eq!(tag_hash(b""), 0);
 
-    let lease = Lease { store: STORE, generation: 3, group: GROUP, queue: QUEUE, index: QueueIndex(300), delivery: 2 };
+    let lease =
+        ReceiptLease { store: STORE, generation: 3, group: GROUP, queue: QUEUE, index: QueueIndex(300), delivery: 2 };
     shows("receipt", &lease.encode());
-    assert_eq!(Lease::decode(&lease.encode()), Ok(lease));
+    assert_eq!(ReceiptLease::decode(&lease.encode()), Ok(lease));
     for (at, value) in (0..lease.encode().len()).flat_map(|at| (1..=u8::MAX).map(move |value| (at, value))) {
         let mut bytes = lease.encode();
         bytes[at] ^= value;
-        assert_eq!(Lease::decode(&bytes), Err(Rule::Checksum), "byte {at}");
+        assert_eq!(ReceiptLease::decode(&bytes), Err(Rule::Checksum), "byte {at}");
     }
 
     for value in VARINTS {

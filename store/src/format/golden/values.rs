@@ -136,7 +136,7 @@ pub(super) fn checkpoint_records() -> Vec<(&'static str, CheckpointRecord<'stati
         Extent::default(),
     ];
     let more = vec![Extent { relocated: vec![(QueueIndex(10), ENTRY)], ..Extent::default() }];
-    let mark = |goes_on, queues| MarkPart { goes_on, queues };
+    let mark = |from, queues| MarkPart { from, queues };
     let mut records = vec![
         ("End", CheckpointRecord::End),
         (

@@ -1,4 +1,4 @@
-//! What stands where the files of consume queues belong and is none: a file in place of a directory, a directory, a link
+//! Things in the place of consume queues' files that are none: a file in place of a directory, a directory, a link
 //! or a pipe in place of a file. It is never followed, opened or removed; opening gives it another name beside the old
 //! one, and makes the queue's files again from the commit log.
 
@@ -19,7 +19,7 @@ pub(crate) struct InTheWay {
     pub(crate) found: &'static str,
 }
 
-/// Finds what is in the way of the queues of these topics, of which the number of queues is given by name.
+/// Finds things in the way of the queues of these topics, whose numbers of queues are given by name.
 ///
 /// # Errors
 /// A directory cannot be read.
@@ -54,7 +54,7 @@ pub(crate) fn in_the_way(store: &Path, topics: &HashMap<&str, u32>) -> Result<Ve
     Ok(found)
 }
 
-/// Gives new names to what is in the way.
+/// Gives new names to things in the way.
 ///
 /// # Errors
 /// A name cannot be changed. The queues then cannot be written.
@@ -81,7 +81,7 @@ pub(crate) fn free_name(path: &Path) -> Result<PathBuf> {
             taken => taken.at("inspect", Path::new(&name)).map(|_| ())?,
         }
     }
-    Err(Error::format(path, "it is in the way, and so is everything that was put aside for it"))
+    Err(Error::format(path, "it is in the way, and every name that it could be moved to is taken"))
 }
 
 /// Whether it is what it should be.
@@ -98,7 +98,7 @@ fn is(kind: FileType, path: &Path, expected: &'static str, found: &mut Vec<InThe
     kind == expected
 }
 
-/// What a directory holds, by name; nothing when it has just gone.
+/// What a directory holds, by name; nothing when it was just removed.
 fn entries(dir: &Path) -> Result<Vec<(PathBuf, FileType)>> {
     let listed = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,4 +1,4 @@
-//! The files of a consume queue: entries are written to them, made durable, made anew, and removed.
+//! The files of a consume queue: entries are written to them and made durable; files are rebuilt and removed.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -15,13 +15,13 @@ use crate::primitives::Hold;
 use crate::segment::{Disk, StoreFile};
 
 /// How many entries are written at once, and how many of them are copied while appends of the queue wait: few enough that
-/// these need not go to sleep.
+/// these need not sleep.
 const FLUSHED_AT_ONCE: u64 = 4096;
 const COPIED_AT_ONCE: usize = 32;
 
 impl ConsumeQueue {
     /// Writes the entries of messages before `limit`, which are durable, as far as they are not in the files yet, and
-    /// makes them durable. Appends and reads go on meanwhile.
+    /// makes them durable. Appends and reads continue meanwhile.
     pub(crate) fn flush(&self, disk: &Disk, limit: u64) -> Result<()> {
         let _alone = self.files.hold();
         let mut open = None;
@@ -32,7 +32,7 @@ impl ConsumeQueue {
         self.sync(open, disk)
     }
 
-    /// The next entries to write, as bytes; all for one file. The caller alone moves on what is flushed.
+    /// The next entries to write, as bytes; all for one file. Only the caller advances `flushed`.
     fn unflushed(&self, limit: u64) -> Option<(u64, Vec<u8>)> {
         let (from, end) = {
             let state = self.state();
@@ -79,10 +79,10 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    /// Makes what was written durable.
+    /// Makes the written entries durable.
     fn sync(&self, open: Option<(u64, StoreFile)>, disk: &Disk) -> Result<()> {
         let mut open = open;
-        // Taken out first: what is written while the sync runs needs another.
+        // Taken out first: entries that are written while the sync runs need another.
         let unsynced = || self.state().unsynced.pop_first();
         while let Some(file_first) = unsynced() {
             let file = open.take_if(|(first, _)| *first == file_first).map(|(_, file)| file);
@@ -143,7 +143,7 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    /// Forgets the messages before `first` and removes the files that only tell of them.
+    /// Forgets the messages before `first` and removes the files that hold only their entries.
     pub(crate) fn retire_before(&self, disk: &Disk, first: QueueIndex) -> Result<()> {
         let _alone = self.files.hold();
         let (mut file_first, end) = {
@@ -151,7 +151,7 @@ impl ConsumeQueue {
             state.first = state.first.max(first.0);
             let end = self.file_first(state.first.min(state.flushed));
             state.unsynced = state.unsynced.split_off(&end);
-            (self.file_first(state.kept_from), end)
+            (self.file_first(state.filed_from), end)
         };
         let mut listed = None;
         while file_first < end {
@@ -164,7 +164,7 @@ impl ConsumeQueue {
                 }
                 removed => removed.map(|()| file_first + self.per_file).at("remove", &path)?,
             };
-            self.state().kept_from = file_first;
+            self.state().filed_from = file_first;
         }
         Ok(())
     }
@@ -179,7 +179,7 @@ impl ConsumeQueue {
         names.filter(|first| first.is_multiple_of(self.per_file)).collect()
     }
 
-    /// The files that do not belong to the queue, and why: those that only speak of messages before the first, which
+    /// The files that do not belong to the queue, and why: those with entries of messages before the first only, which
     /// retention was killed before it removed, and those of an open that put another number of entries into each.
     pub(crate) fn left_files(&self) -> Vec<(PathBuf, &'static str)> {
         let (first, flushed) = {
@@ -194,10 +194,10 @@ impl ConsumeQueue {
         // They are named like segments: by a number.
         let why = |path: &PathBuf| match Name::of(path) {
             Some(Name::Segment(file_first)) if file_first.saturating_add(self.per_file) <= first => {
-                Some("retention was about to: the queue begins behind it")
+                Some("retention was about to delete it: the queue begins behind it")
             }
             Some(Name::Segment(file_first)) if file_first % self.per_file != 0 => {
-                Some("it begins where no file of so many entries does: the queue is made again from the log")
+                Some("no file with this number of entries begins there: the queue is rebuilt from the log")
             }
             _ => None,
         };
@@ -228,7 +228,7 @@ mod tests {
         (home, disk, queue)
     }
 
-    /// One step for each number takes years.
+    /// A step for each number would take years.
     #[test]
     fn files_are_removed_by_their_names_and_not_by_all_numbers() {
         let (done, wait) = mpsc::channel();

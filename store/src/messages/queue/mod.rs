@@ -1,11 +1,11 @@
 //! A consume queue: for each message of one queue, where it lies in the commit log.
 //!
-//! Derived data: the commit log can make it anew at any time. Entries are pushed under the commit log's append lock and
-//! stay in memory until a thread writes them to their files; reads of what is no longer in memory go to the files. An
-//! entry may be there before its message can be read; [`ConsumeQueue::visible`] tells how far a reader may go.
+//! Derived data: it can be rebuilt from the commit log at any time. Entries are pushed under the commit log's append lock and
+//! stay in memory until a thread writes them to their files; entries that are no longer in memory are read from the files. An
+//! entry may be there before its message can be read; [`ConsumeQueue::visible`] is the range that a reader may read.
 //!
 //! Files hold a fixed number of entries and are named by the index of their first. Nothing in them is trusted: whoever
-//! follows an entry checks that the message it finds is the one it looked for.
+//! follows an entry checks that it leads to the right message.
 
 pub(crate) mod aside;
 mod files;
@@ -27,11 +27,11 @@ use crate::primitives::Hold;
 use crate::segment::Disk;
 use recent::Recent;
 
-/// How many written entries stay in memory for those who read close behind the appends.
-const KEPT: usize = 256;
+/// How many written entries stay in memory for readers close behind the appends.
+const WRITTEN_IN_MEMORY: usize = 256;
 
 /// The end of a queue, while messages are appended to it.
-pub(crate) struct Tail<'q>(MutexGuard<'q, State>);
+pub(crate) struct Tail<'q>(MutexGuard<'q, QueueState>);
 
 impl Tail<'_> {
     /// The index the next message gets.
@@ -52,25 +52,25 @@ pub(crate) struct ConsumeQueue {
     per_file: u64,
     /// Held by whoever writes or removes files; taken before the state's lock, which appends and reads need.
     files: Mutex<()>,
-    state: Mutex<State>,
-    /// What was read from the files of this queue and others.
+    state: Mutex<QueueState>,
+    /// Entries that were read from the files of this queue and others.
     chunks: Arc<Chunks>,
 }
 
 #[derive(Default)]
-struct State {
-    /// The first message that retention left.
+struct QueueState {
+    /// The first message that retention did not delete.
     first: u64,
-    /// The first entry that is kept in files.
-    kept_from: u64,
-    /// How far readers may go; everything before is in the commit log to stay.
+    /// The first entry that the files hold.
+    filed_from: u64,
+    /// The end of what readers may read; the messages before it stay in the commit log.
     visible: u64,
     /// The entries before are in the files.
     flushed: u64,
     /// The entries from `tail_from` to the end of the queue.
     tail: Recent,
     tail_from: u64,
-    /// Messages before `first` that were moved because someone still needs them.
+    /// Messages before `first` that were moved because they are still needed.
     relocated: BTreeMap<u64, Entry>,
     /// The entries that were read last.
     chunk: Chunk,
@@ -78,11 +78,11 @@ struct State {
     unsynced: BTreeSet<u64>,
     /// Damaged messages: the commit log has them nowhere else.
     nowhere: BTreeSet<u64>,
-    /// The last file of which the name is durable. A file that open found may have been made by who was killed before that.
+    /// The last file whose name is durable. A file that opening found may have been made by an owner that was killed before that.
     named: Option<u64>,
 }
 
-impl State {
+impl QueueState {
     fn end(&self) -> u64 {
         self.tail_from + self.tail.len() as u64
     }
@@ -101,9 +101,9 @@ impl State {
     fn flushed_through(&mut self, end: u64) {
         self.flushed = self.flushed.max(end);
         self.visible = self.visible.max(end);
-        let gone = (self.flushed.saturating_sub(self.tail_from) as usize).saturating_sub(KEPT);
-        self.tail.forget(gone);
-        self.tail_from += gone as u64;
+        let dropped = (self.flushed.saturating_sub(self.tail_from) as usize).saturating_sub(WRITTEN_IN_MEMORY);
+        self.tail.forget(dropped);
+        self.tail_from += dropped as u64;
     }
 }
 
@@ -117,15 +117,15 @@ impl ConsumeQueue {
         tail: Vec<Entry>,
         chunks: Arc<Chunks>,
     ) -> Self {
-        let state = State {
+        let state = QueueState {
             first: extent.first.0,
-            kept_from: extent.first.0,
+            filed_from: extent.first.0,
             visible: extent.end.0,
             flushed: extent.end.0,
             tail: tail.into_iter().collect(),
             tail_from: extent.end.0,
             relocated: extent.relocated.iter().map(|(index, entry)| (index.0, *entry)).collect(),
-            ..State::default()
+            ..QueueState::default()
         };
         Self { id, dir, per_file, files: Mutex::new(()), state: Mutex::new(state), chunks }
     }
@@ -145,7 +145,7 @@ impl ConsumeQueue {
         QueueIndex(self.state().end())
     }
 
-    /// The first message that is kept, those that were moved on aside.
+    /// The first message that was not deleted, except for those that were moved on.
     pub(crate) fn first(&self) -> QueueIndex {
         QueueIndex(self.state().first)
     }
@@ -182,7 +182,7 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    fn find(&self, state: &mut State, disk: &Disk, index: QueueIndex) -> Result<Option<Entry>> {
+    fn find(&self, state: &mut QueueState, disk: &Disk, index: QueueIndex) -> Result<Option<Entry>> {
         if index.0 < state.first {
             return Ok(state.relocated.get(&index.0).copied());
         }
@@ -199,7 +199,7 @@ impl ConsumeQueue {
         if state.chunk.entry(index).is_none() {
             let end = (first + CHUNK).min(file_first + self.per_file).min(state.flushed);
             state.chunk = Chunk::read(disk, self.path(file_first), file_first, first..end)?;
-            self.chunks.keep(self.id, &state.chunk);
+            self.chunks.insert(self.id, &state.chunk);
         }
         Ok(state.chunk.entry(index).copied())
     }
@@ -213,7 +213,7 @@ impl ConsumeQueue {
         self.state().nowhere.insert(index.0);
     }
 
-    /// What a mark tells about the queue: how far the files reach.
+    /// The queue as a mark describes it: how far the files reach.
     pub(crate) fn extent(&self) -> Extent {
         let state = self.state();
         Extent {
@@ -235,7 +235,7 @@ impl ConsumeQueue {
         state.flushed_through(first.0);
     }
 
-    /// The messages that were moved and are still held for someone.
+    /// The messages that were moved and are still needed.
     pub(crate) fn relocated(&self) -> Vec<(QueueIndex, Entry)> {
         self.extent().relocated
     }
@@ -254,7 +254,7 @@ impl ConsumeQueue {
         self.dir.join(format!("{file_first:020}"))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.hold()
     }
 }

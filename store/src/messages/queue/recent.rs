@@ -15,13 +15,13 @@ const BLOCK: usize = 32;
 pub(super) struct Recent {
     full: VecDeque<Vec<Entry>>,
     last: Vec<Entry>,
-    /// How many entries of the first block are gone.
-    gone: usize,
+    /// How many entries of the first block were dropped.
+    dropped: usize,
 }
 
 impl Recent {
     pub(super) fn len(&self) -> usize {
-        self.full.len() * BLOCK + self.last.len() - self.gone
+        self.full.len() * BLOCK + self.last.len() - self.dropped
     }
 
     #[inline]
@@ -41,21 +41,21 @@ impl Recent {
     }
 
     pub(super) fn get(&self, at: usize) -> Option<&Entry> {
-        let at = self.gone + at;
+        let at = self.dropped + at;
         self.full.get(at / BLOCK).unwrap_or(&self.last).get(at % BLOCK).filter(|_| at / BLOCK <= self.full.len())
     }
 
-    /// The entries from there on.
+    /// The entries from `at` on.
     pub(super) fn from(&self, at: usize) -> impl Iterator<Item = &Entry> {
         (at..self.len()).map_while(|at| self.get(at))
     }
 
-    /// Lets go of the first entries.
+    /// Drops the first entries.
     pub(super) fn forget(&mut self, count: usize) {
-        self.gone += count.min(self.len());
-        let blocks = (self.gone / BLOCK).min(self.full.len());
+        self.dropped += count.min(self.len());
+        let blocks = (self.dropped / BLOCK).min(self.full.len());
         self.full.drain(..blocks);
-        self.gone -= blocks * BLOCK;
+        self.dropped -= blocks * BLOCK;
     }
 }
 
@@ -81,14 +81,14 @@ mod tests {
         #[test]
         fn it_has_what_a_list_would_have(steps in proptest::collection::vec((0_usize..100, 0_usize..100), 0..20)) {
             let (mut recent, mut list, mut next) = (Recent::default(), VecDeque::new(), 0);
-            for (pushed, gone) in steps {
+            for (pushed, dropped) in steps {
                 for _ in 0..pushed {
                     recent.push(entry(next));
                     list.push_back(entry(next));
                     next += 1;
                 }
-                recent.forget(gone);
-                list.drain(..gone.min(list.len()));
+                recent.forget(dropped);
+                list.drain(..dropped.min(list.len()));
                 prop_assert_eq!(recent.len(), list.len());
                 let middle = list.len() / 2;
                 prop_assert!(recent.from(middle).eq(list.range(middle..)));

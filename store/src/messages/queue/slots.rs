@@ -4,18 +4,18 @@ use std::sync::{Arc, OnceLock};
 
 use super::ConsumeQueue;
 
-/// Queues are made room for in blocks, up to as many of them as there can be queues.
+/// Room for queues is made in blocks, up to the number of queues that a topic can have.
 const BLOCK: usize = 32;
 
-/// One place for each queue that a topic can have. All that is known of a topic at different times shares them.
+/// One place for each queue that a topic can have. All versions of a topic share them.
 #[derive(Default)]
 pub(crate) struct Slots {
     /// Most topics have one queue.
     first: OnceLock<Arc<ConsumeQueue>>,
-    rest: OnceLock<Box<[OnceLock<Block>; BLOCK]>>,
+    rest: OnceLock<Box<[OnceLock<SlotBlock>; BLOCK]>>,
 }
 
-type Block = Box<[OnceLock<Arc<ConsumeQueue>>; BLOCK]>;
+type SlotBlock = Box<[OnceLock<Arc<ConsumeQueue>>; BLOCK]>;
 
 impl Slots {
     /// The queue of that number, if it was used.

@@ -1,4 +1,4 @@
-//! What is known of a topic's queues, of which most may be empty: those take no memory.
+//! State of a topic's queues, of which most may be empty: those take no memory.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ impl<T: Default> Sparse<T> {
         self.count
     }
 
-    /// There are so many queues at least.
+    /// Raises the number of queues to at least this.
     pub(crate) fn grow(&mut self, count: u32) {
         self.count = self.count.max(count);
     }

@@ -19,7 +19,7 @@ use super::running::Running;
 use crate::Failure;
 
 /// How often a job that waits checks whether it is time to stop.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(super) const POLL_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) struct Jobs<'a> {
     args: &'a Args,
@@ -91,7 +91,7 @@ impl<'a> Jobs<'a> {
         let pop = self.args.taking.up_to(1);
         let mut nothing_held = false;
         while !self.stop.load(SeqCst) {
-            let wait = if nothing_held { Duration::ZERO } else { LOOK_EVERY };
+            let wait = if nothing_held { Duration::ZERO } else { POLL_EVERY };
             let deliveries = self.group.pop_wait(&self.args.taking.topic, pop, wait)?;
             let is_empty = deliveries.is_empty();
             deliveries.into_iter().try_for_each(|delivery| self.handle(&Arc::new(delivery), watches))?;

@@ -64,7 +64,7 @@ impl Watched {
 
 /// What to do about a lease.
 #[derive(Debug, PartialEq, Eq)]
-enum Next {
+enum NextStep {
     Wait(Duration),
     Extend,
     /// It is over.
@@ -72,25 +72,25 @@ enum Next {
 }
 
 /// A lease, on the timeline of a clock; decides by the time alone.
-struct Lease {
+struct LeaseTimer {
     length: Duration,
     ends_at: Duration,
     /// `None`: it is not extended.
     extend_at: Option<Duration>,
 }
 
-impl Lease {
+impl LeaseTimer {
     fn begin(length: Duration, extend: bool, now: Duration) -> Self {
         let extend_at = extend.then(|| now + length / EXTENDED_AT);
         Self { length, ends_at: now + length, extend_at }
     }
 
-    fn next(&self, now: Duration) -> Next {
+    fn next(&self, now: Duration) -> NextStep {
         match self.extend_at {
-            Some(at) if now >= at => Next::Extend,
-            Some(at) => Next::Wait(at - now),
-            None if now >= self.ends_at => Next::Report,
-            None => Next::Wait(self.ends_at - now),
+            Some(at) if now >= at => NextStep::Extend,
+            Some(at) => NextStep::Wait(at - now),
+            None if now >= self.ends_at => NextStep::Report,
+            None => NextStep::Wait(self.ends_at - now),
         }
     }
 
@@ -105,14 +105,14 @@ impl Leases<'_> {
     pub(super) fn watch(&self, watch: &Watch) {
         let clock = SystemClock::start();
         let now = || Duration::from_micros(clock.now().0);
-        let mut lease = Lease::begin(self.lease, true, now());
+        let mut lease = LeaseTimer::begin(self.lease, true, now());
         let mut extends = true;
         loop {
             let wait = match lease.next(now()) {
-                Next::Wait(wait) => wait,
-                Next::Extend => match self.group.extend(watch.delivery.receipt(), self.lease) {
+                NextStep::Wait(wait) => wait,
+                NextStep::Extend => match self.group.extend(watch.delivery.receipt(), self.lease) {
                     Ok(Settled::Done) => {
-                        lease = Lease::begin(self.lease, extends, now());
+                        lease = LeaseTimer::begin(self.lease, extends, now());
                         continue;
                     }
                     Ok(_) => return self.report(watch, "could not be extended before its end"),
@@ -121,7 +121,7 @@ impl Leases<'_> {
                         continue;
                     }
                 },
-                Next::Report => return self.report(watch, "ended, and is not to be extended"),
+                NextStep::Report => return self.report(watch, "ended, and is not to be extended"),
             };
             match watch.begun.recv_timeout(wait) {
                 Ok(()) if !self.extend => {
@@ -161,33 +161,33 @@ mod tests {
 
     #[test]
     fn a_lease_is_extended_when_a_third_of_it_is_over() {
-        let lease = Lease::begin(30 * SECOND, true, 100 * SECOND);
-        assert_eq!(lease.next(100 * SECOND), Next::Wait(10 * SECOND));
-        assert_eq!(lease.next(109 * SECOND), Next::Wait(SECOND));
+        let lease = LeaseTimer::begin(30 * SECOND, true, 100 * SECOND);
+        assert_eq!(lease.next(100 * SECOND), NextStep::Wait(10 * SECOND));
+        assert_eq!(lease.next(109 * SECOND), NextStep::Wait(SECOND));
         for late in [110, 129, 130, 500] {
-            assert_eq!(lease.next(late * SECOND), Next::Extend);
+            assert_eq!(lease.next(late * SECOND), NextStep::Extend);
         }
     }
 
     #[test]
     fn a_refused_extension_is_tried_until_the_lease_ends() {
-        let mut lease = Lease::begin(30 * SECOND, true, Duration::ZERO);
+        let mut lease = LeaseTimer::begin(30 * SECOND, true, Duration::ZERO);
         for tried in [10, 15, 20, 25] {
-            assert_eq!(lease.next(tried * SECOND), Next::Extend);
+            assert_eq!(lease.next(tried * SECOND), NextStep::Extend);
             lease.refused(tried * SECOND);
-            assert_eq!(lease.next(tried * SECOND), Next::Wait(5 * SECOND));
+            assert_eq!(lease.next(tried * SECOND), NextStep::Wait(5 * SECOND));
         }
         lease.refused(28 * SECOND);
-        assert_eq!(lease.next(28 * SECOND), Next::Wait(2 * SECOND));
+        assert_eq!(lease.next(28 * SECOND), NextStep::Wait(2 * SECOND));
         lease.refused(30 * SECOND);
-        assert_eq!(lease.next(30 * SECOND), Next::Report);
+        assert_eq!(lease.next(30 * SECOND), NextStep::Report);
     }
 
     #[test]
     fn a_lease_that_is_not_extended_is_reported_at_its_end() {
-        let lease = Lease::begin(30 * SECOND, false, 100 * SECOND);
-        assert_eq!(lease.next(100 * SECOND), Next::Wait(30 * SECOND));
-        assert_eq!(lease.next(129 * SECOND), Next::Wait(SECOND));
-        assert_eq!(lease.next(130 * SECOND), Next::Report);
+        let lease = LeaseTimer::begin(30 * SECOND, false, 100 * SECOND);
+        assert_eq!(lease.next(100 * SECOND), NextStep::Wait(30 * SECOND));
+        assert_eq!(lease.next(129 * SECOND), NextStep::Wait(SECOND));
+        assert_eq!(lease.next(130 * SECOND), NextStep::Report);
     }
 }

@@ -58,7 +58,7 @@ pub(super) struct Args {
     /// How many commands run at once
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     jobs: u32,
-    /// How long a message that failed stays hidden; as the group's backoff says if not given
+    /// How long a message that failed stays hidden; the group's backoff if not given
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     retry_after: Option<Duration>,
     /// For a group that is made here: how often a message is delivered again after its first delivery, or `unlimited`
@@ -67,7 +67,7 @@ pub(super) struct Args {
     /// Do not extend the lease while the command runs: a slower one has its message delivered again
     #[arg(long)]
     no_extend: bool,
-    /// What is done anyway
+    /// The default: the lease is extended while the command runs
     #[arg(long = "extend", hide = true, conflicts_with = "no_extend")]
     _extend: bool,
     /// Stop when the topic has nothing left for the group, not even a message that waits for its retry

@@ -1,4 +1,4 @@
-//! Counts of what is done, shown on a terminal while the work goes on.
+//! Counts of what is done, shown on a terminal during the work.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 const TURN_EVERY: Duration = Duration::from_millis(200);
 
-/// What was done, as `--json` prints it.
+/// The counts, as `--json` prints them.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Done {
     /// Messages whose command succeeded and whose ack counted.
@@ -18,7 +18,7 @@ pub(super) struct Done {
     pub(super) nacked: u64,
     /// Messages whose command was done after somebody else had the message.
     pub(super) too_late: u64,
-    /// Messages of the group that went to the dead letters meanwhile.
+    /// Messages of the group that were dead-lettered meanwhile.
     pub(super) dead_lettered: u64,
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use popstore::{Delivery, Settled};
 
-use super::jobs::{Jobs, LOOK_EVERY};
+use super::jobs::{Jobs, POLL_EVERY};
 use super::leases::Watched;
 use crate::Failure;
 use crate::output::place_of;
@@ -45,7 +45,7 @@ impl Jobs<'_> {
     /// Waits for the pause. Returns whether it is not time to stop.
     fn pause(&self, mut left: Duration) -> bool {
         while !left.is_zero() && !self.stop.load(SeqCst) {
-            let step = left.min(LOOK_EVERY);
+            let step = left.min(POLL_EVERY);
             thread::sleep(step);
             left -= step;
         }

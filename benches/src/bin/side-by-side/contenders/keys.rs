@@ -41,7 +41,7 @@ impl Ids {
 }
 
 /// No key is below this one. Without it every pop of a log-structured store would walk over the tombstones of all that
-/// were popped before. A pop holds the lock while it looks and writes, so that nothing is popped twice.
+/// were popped before. A pop holds the lock while it reads and writes, so that nothing is popped twice.
 pub(crate) type Lowest = Mutex<Key>;
 
 /// Takes note of a key that was written.

@@ -1,4 +1,4 @@
-//! The limit: what cannot be avoided, and nothing else. It keeps no promise.
+//! The limit: the work that cannot be avoided, and nothing else. It makes no promise.
 //!
 //! Buffered: a map of a file that was filled with zeros, mapped afresh and populated; an append copies the body behind a
 //! header of 16 bytes, checksums it and writes an index entry of 20 bytes. A pop looks up the entries and reads the

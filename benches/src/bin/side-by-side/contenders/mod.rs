@@ -115,7 +115,7 @@ pub(crate) trait Opened: std::marker::Sync {
     }
     /// Makes sure that a killed process would lose nothing of what was appended.
     fn settle(&self) {}
-    /// How many records opening it had to read, if it tells.
+    /// How many records opening it had to read, if it reports that.
     fn records_read(&self) -> Option<u64> {
         None
     }

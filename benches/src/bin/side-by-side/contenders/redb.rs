@@ -1,4 +1,4 @@
-//! redb: `Durability::None` when buffered. That keeps commits in the process's memory, so a killed process loses them,
+//! redb: `Durability::None` when buffered. Commits stay in the process's memory then, so a killed process loses them,
 //! which is less than the others promise; `Immediate` when durable.
 
 use std::time::Duration;

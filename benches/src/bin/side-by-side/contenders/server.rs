@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const START_WITHIN: Duration = Duration::from_secs(10);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const CHECK_EVERY: Duration = Duration::from_millis(20);
 
 /// Whether a program can be started; if not, why.
 pub(crate) fn missing(program: &str) -> Option<String> {
@@ -22,7 +22,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts one on a free port, which it is told with this option.
+    /// Starts one on a free port, which this option sets.
     pub(crate) fn start(mut command: Command, port_option: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = listener.local_addr().expect("it has an address").port();
@@ -30,9 +30,9 @@ impl Server {
         command.args([port_option, &port.to_string()]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let server = Self { child: child.expect("the server starts"), port };
-        let tries = START_WITHIN.as_millis() / LOOK_EVERY.as_millis();
+        let tries = START_WITHIN.as_millis() / CHECK_EVERY.as_millis();
         let up = (0..tries).any(|_| {
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(CHECK_EVERY);
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         assert!(up, "the server listens");

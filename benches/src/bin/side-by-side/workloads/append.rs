@@ -2,7 +2,7 @@
 //! than the disk's cache can hide. The crates that others wrote run with each size from one thread, and with the usual size
 //! from more; the servers with the usual size from one; popstore and the limit run all.
 
-use super::{BODY, LOOK_EVERY, Scene, append_all, entrants};
+use super::{BODY, CHECK_EVERY, Scene, append_all, entrants};
 use crate::bodies::Bodies;
 use crate::contenders::{Class, Contender, Setup, Sync};
 use crate::measure::{Case, Metric};
@@ -52,7 +52,7 @@ fn one(scene: &Scene, (body, batch, threads): (usize, usize, usize), longer: u32
         };
         let opened = who[at].open(&setup);
         let (run_max, opened) = (scene.sizes.run_max * longer, opened.as_ref());
-        let (appended, took) = append_all(opened, &batches, threads, messages, run_max, LOOK_EVERY);
+        let (appended, took) = append_all(opened, &batches, threads, messages, run_max, CHECK_EVERY);
         vec![appended as f64 / took.as_secs_f64()]
     })
 }

@@ -1,6 +1,6 @@
 //! W2: appends that are durable when they return: one message at a time from 1, 4, 16 and 64 threads, a hundred at a time
 //! from one. The limit is one thread that writes and syncs what all of them together append at once.
-//! Each run is cut into slices with a probe of bare syncs between them, and the rates are told as multiples of it too.
+//! Each run is cut into slices with a probe of bare syncs between them, and the rates are given as multiples of it too.
 
 use std::time::Duration;
 

@@ -182,18 +182,18 @@ fn leases(scene: &Scene, count: u64, dir: &Path) -> Vec<f64> {
     let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
     command.arg("hold").arg("--dir").arg(dir).args(["--leases", &count.to_string()]);
     command.args(["--cycles", &cycles.to_string()]);
-    let told = command.stderr(Stdio::inherit()).output().expect("this program starts");
-    assert!(told.status.success(), "the child held its leases");
-    let told = String::from_utf8_lossy(&told.stdout);
-    told.split_whitespace().map(|number| number.parse().expect("a number")).collect()
+    let output = command.stderr(Stdio::inherit()).output().expect("this program starts");
+    assert!(output.status.success(), "the child held its leases");
+    let figures = String::from_utf8_lossy(&output.stdout);
+    figures.split_whitespace().map(|number| number.parse().expect("a number")).collect()
 }
 
-/// What the child does with a store that has messages enough: pops so many leases, then times appends and cycles beside them.
+/// What the child does with a store that has enough messages: pops this many leases, then times appends and cycles beside them.
 /// Prints the nanoseconds a message of both, and the bytes of memory a lease.
 pub(crate) fn hold(dir: &Path, count: u64, cycles: u64) {
     let store = open(dir);
     let group = group(&store, 0);
-    // What a group keeps once is not part of what a lease takes.
+    // What a group holds once is not part of what a lease takes.
     assert_eq!(cycle(&group, TOPIC), POP);
     disk::rest();
     let before = disk::anonymous();

@@ -19,15 +19,15 @@ use crate::measure::{Bench, Case, Entrant, together};
 
 /// The body of all workloads that do not say otherwise.
 pub(crate) const BODY: usize = 256;
-/// Messages are preloaded in batches of so many.
+/// Messages are preloaded in batches of this many.
 pub(crate) const PRELOAD: usize = 1000;
 /// A lease that no run outlives.
 pub(crate) const LEASE: Duration = Duration::from_secs(3600);
-/// Lease stores are slower; they are given so much less to do.
+/// Lease stores are slower; their work is divided by this.
 pub(crate) const SLOWER: u64 = 4;
-/// A buffered append is too fast to look at the clock behind each.
-pub(crate) const LOOK_EVERY: usize = 64;
-/// Durable runs are cut into so many slices, with a probe of the disk between them.
+/// A buffered append is too fast to read the clock after each.
+pub(crate) const CHECK_EVERY: usize = 64;
+/// Durable runs are cut into this many slices, with a probe of the disk between them.
 pub(crate) const SLICES: u32 = 10;
 
 /// The sizes of the runs.
@@ -98,14 +98,14 @@ pub(crate) fn usual(dir: &Path, messages_max: u64) -> Setup {
     Setup { dir: dir.to_path_buf(), sync: Sync::Buffered, messages_max, body_bytes: BODY as u64, producers: 1 }
 }
 
-/// Appends until so many messages are through or the time is up; returns how many were, and how long it took.
+/// Appends until this many messages are through or the time is up; returns how many were, and how long it took.
 pub(crate) fn append_all(
     opened: &dyn Opened,
     batches: &[Batch],
     threads: usize,
     messages: u64,
     run_max: Duration,
-    look_every: usize,
+    check_every: usize,
 ) -> (u64, Duration) {
     let batch = batches[0].len();
     let appends = (messages as usize).div_ceil(threads * batch);
@@ -113,7 +113,7 @@ pub(crate) fn append_all(
     let (appended, took) = together(threads, prepare, |producer, begun| {
         for at in 0..appends {
             producer.append(at);
-            if at % look_every == look_every - 1 && now() - begun > run_max {
+            if at % check_every == check_every - 1 && now() - begun > run_max {
                 return at + 1;
             }
         }
@@ -122,7 +122,7 @@ pub(crate) fn append_all(
     ((appended.iter().sum::<usize>() * batch) as u64, took)
 }
 
-/// Appends so many messages; returns what popping them all must bring.
+/// Appends this many messages; returns what popping them all must bring.
 pub(crate) fn preload(opened: &dyn Opened, batches: &[Batch], messages: u64) -> Popped {
     let mut producer = opened.producer(batches);
     let mut expected = Popped::default();

@@ -14,7 +14,7 @@ use crate::measure::{Case, Entrant, Metric};
 
 const LEASES: [u64; 2] = [100_000, 10_000_000];
 const POP: usize = 1000;
-const LOOK_EVERY: Duration = Duration::from_micros(100);
+const CHECK_EVERY: Duration = Duration::from_micros(100);
 
 const DELIVERED: [Metric; 3] = [
     Metric::cost("first popped again", "ms after the lease"),
@@ -47,7 +47,7 @@ pub(crate) fn run(scene: &Scene) -> Vec<Case> {
     cases
 }
 
-/// When the leases of so many messages can all end, if they are popped from now on.
+/// When the leases of this many messages can all end, if they are popped from now on.
 fn instant(contender: &dyn Contender, count: u64) -> Instant {
     let pops_a_second = if contender.class() == Class::Popstore { 400_000 } else { 25_000 };
     now() + Duration::from_secs(1) + Duration::from_micros(count * 1_000_000 / pops_a_second)
@@ -68,7 +68,7 @@ fn delivered(contender: &dyn Contender, dir: &Path, count: u64) -> Vec<f64> {
         first_time = first_time.join(consumer.pop(POP, due.saturating_duration_since(now())));
     }
     assert!(first_time == expected && now() < due, "all are leased in time");
-    thread::sleep(due.saturating_duration_since(now() + LOOK_EVERY));
+    thread::sleep(due.saturating_duration_since(now() + CHECK_EVERY));
     let (mut again, mut first_after) = (Popped::default(), None);
     while again.messages < count {
         let popped = consumer.pop(POP, super::LEASE);
@@ -98,7 +98,7 @@ fn visible(popstore: &Popstore, dir: &Path, count: u64) -> Vec<f64> {
     let log_end = || disk::checkpoint_start(dir) + store.stats().expect("it is open").checkpoint_bytes;
     let (written, end) = (disk::written(), log_end());
     assert!(now() < due, "all are leased in time");
-    thread::sleep(due.saturating_duration_since(now() + LOOK_EVERY));
+    thread::sleep(due.saturating_duration_since(now() + CHECK_EVERY));
     let mut first_after = None;
     let last_after = loop {
         let ready = group.stats().expect("it is open").ready;
@@ -108,7 +108,7 @@ fn visible(popstore: &Popstore, dir: &Path, count: u64) -> Vec<f64> {
         if ready == count {
             break millis_after(due);
         }
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(CHECK_EVERY);
     };
     let a_message = |bytes: u64| bytes as f64 / count as f64;
     let (grown, written) = (log_end() - end, disk::written() - written);

@@ -1,6 +1,6 @@
 //! W5: opening after kill -9. A child process fills a store, half of it acked, some of the rest leased, and is killed, at rest
-//! or while it goes on appending as fast as it can; what it leaves is copied for each round, so that every open finds the
-//! same. The copies are synced and in the page cache. What popstore's recovery had to read is told beside the time.
+//! or while it appends as fast as it can; what it leaves is copied for each round, so that every open finds the
+//! same. The copies are synced and in the page cache. What popstore's recovery had to read is printed beside the time.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::measure::{Case, Metric};
 const MESSAGES: [u64; 2] = [1_000_000, 20_000_000];
 const LEASES: [u64; 3] = [0, 100_000, 1_000_000];
 const METRICS: [Metric; 2] = [Metric::cost("open", "ms"), Metric::cost("records read", "records")];
-/// How long a child goes on appending before it is killed, or comes to rest.
+/// How long a child appends before it is killed, or comes to rest.
 const APPENDS_ON_FOR: Duration = Duration::from_millis(500);
 const RESTS_FOR: Duration = Duration::from_secs(1);
 const READY: &str = "READY";
@@ -82,7 +82,7 @@ fn fill_and_kill(contender: &str, dir: &Path, (messages, leased): (u64, u64), ap
     assert_eq!(line.trim_end(), READY, "the child has filled the store");
 }
 
-/// What the child does: fills the store, tells so, and waits to be killed, or goes on appending until then.
+/// What the child does: fills the store, prints READY, and waits to be killed, or continues to append until then.
 pub(crate) fn fill(contender: &dyn Contender, dir: &Path, messages: u64, leased: u64, appends_on: bool) -> ! {
     let opened = contender.open(&usual(dir, messages));
     let bodies = Bodies::of(BODY);

@@ -1,21 +1,21 @@
-//! The keeper: marks, snapshots and retention, each when it is due.
+//! Maintenance: marks, snapshots and retention, each when it is due.
 
 use crate::background::marks::Marks;
-use crate::background::retention::Retention;
+use crate::background::retention::RetentionTask;
 use crate::context::Context;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::event::StoreEvent;
 use crate::format::checkpoint::CheckpointRecord;
 
-/// The tasks that take turns. Whoever runs one holds the lock that the keeper is in.
-pub(crate) struct Keeper {
+/// The tasks that take turns. Whoever runs one holds the lock around them.
+pub(crate) struct Maintenance {
     marks: Marks,
-    retention: Retention,
+    retention: RetentionTask,
 }
 
-impl Keeper {
-    pub(crate) fn new(marks: Marks, retention: Retention) -> Self {
+impl Maintenance {
+    pub(crate) fn new(marks: Marks, retention: RetentionTask) -> Self {
         Self { marks, retention }
     }
 
@@ -34,13 +34,13 @@ impl Keeper {
         self.marks.worth_a_mark(engine)
     }
 
-    /// Marks all there is, so that the next open has little to read.
+    /// Marks the whole log, so that the next open has little to read.
     pub(crate) fn mark_in_the_quiet(&mut self, engine: &Engine) {
         let marked = self.marks.mark_in_the_quiet(engine);
         engine.context().emit_failure("mark", marked);
     }
 
-    /// The last things before the store is closed: everything durable, and said so.
+    /// The last steps before the store is closed: everything is made durable, and a Closed record states it.
     pub(crate) fn close(&mut self, engine: &Engine) -> Result<()> {
         let (messages, ledger) = (engine.messages(), engine.ledger());
         messages.log().shut();

@@ -1,16 +1,16 @@
-//! A record of the checkpoint log as names, times and places, for those who read and do not replay.
+//! A record of the checkpoint log as names, times and places, for readers that do not replay it.
 
 use std::sync::Arc;
 
-use popstore_revive::{Burial, Change, Cohort, EndReason, QueueId, Run, State, Time, Verdict};
+use popstore_revive::{Burial, Change, Cohort, EndReason, QueueId, QueueImage, Run, State, Time, Verdict};
 
 use super::entries::{CheckpointEntry, Names, Places};
 use crate::clock;
 use crate::format::checkpoint::CheckpointRecord;
 
 impl Names {
-    /// Fills an entry with what its record says, and learns the names in it.
-    pub(super) fn tell(&mut self, record: &CheckpointRecord<'_>, mut entry: CheckpointEntry) -> CheckpointEntry {
+    /// Fills an entry from its record, and learns the names in it.
+    pub(super) fn describe(&mut self, record: &CheckpointRecord<'_>, mut entry: CheckpointEntry) -> CheckpointEntry {
         entry.happened_at = happened_at(record).map(clock::wall);
         match record {
             CheckpointRecord::End => {}
@@ -24,7 +24,7 @@ impl Names {
                 entry.field("acked", counters.acked);
                 entry.field("dead_lettered", counters.dead_lettered);
             }
-            CheckpointRecord::Change(change) => self.tell_change(change, &mut entry),
+            CheckpointRecord::Change(change) => self.describe_change(change, &mut entry),
             CheckpointRecord::SnapshotBegin { next_group, next_topic } => {
                 entry.field("next_group", next_group.0);
                 entry.field("next_topic", next_topic.0);
@@ -35,8 +35,8 @@ impl Names {
                 entry.field("topic", name);
                 let extents: Vec<String> =
                     part.queues.iter().map(|extent| format!("{}..{}", extent.first.0, extent.end.0)).collect();
-                if part.goes_on > 0 {
-                    entry.field("from", part.goes_on - 1);
+                if part.from > 0 {
+                    entry.field("from", part.from - 1);
                 }
                 entry.field("queues", extents.join(" "));
             }
@@ -51,7 +51,7 @@ impl Names {
         entry
     }
 
-    fn tell_change(&mut self, change: &Change<'_>, entry: &mut CheckpointEntry) {
+    fn describe_change(&mut self, change: &Change<'_>, entry: &mut CheckpointEntry) {
         let (group, until, runs) = match change {
             Change::Group { group, .. } | Change::GroupRemoved { group } => (Some(*group), None, None),
             Change::Positioned { group, queue, position } => {
@@ -62,9 +62,7 @@ impl Names {
             Change::Popped { group, due, runs, .. } | Change::Extended { group, due, runs, .. } => {
                 (Some(*group), Some(*due), Some(*runs))
             }
-            Change::Acked { group, runs, .. }
-            | Change::Released { group, runs, .. }
-            | Change::Ended { group, runs, .. } => (Some(*group), None, Some(*runs)),
+            Change::Acked { group, runs, .. } | Change::Ended { group, runs, .. } => (Some(*group), None, Some(*runs)),
             Change::Nacked { group, verdict, runs, .. } => {
                 let visible_at = match verdict {
                     Verdict::Redeliver { visible_at } => Some(*visible_at),
@@ -78,7 +76,9 @@ impl Names {
                 }
                 (Some(*group), visible_at, Some(*runs))
             }
-            Change::Revived { group, visible_at, runs, .. } => (Some(*group), Some(*visible_at), Some(*runs)),
+            Change::Revived { group, visible_at, runs, .. } | Change::Released { group, visible_at, runs, .. } => {
+                (Some(*group), Some(*visible_at), Some(*runs))
+            }
             Change::Buried { group, burial, runs, .. } => {
                 entry.field("burial", burial_name(*burial));
                 (Some(*group), None, Some(*runs))
@@ -96,24 +96,28 @@ impl Names {
                 (None, None, None)
             }
             Change::Image(image) => {
-                entry.field("position", image.position.0);
-                for (block, cohort) in &image.cohorts {
-                    entry.places.push(self.cohort(image.queue, *block, cohort));
-                }
-                for buried in &image.buried {
-                    let places = self.places(image.queue, buried.delivery, vec![buried.index.0]);
-                    let state = Some((burial_name(buried.burial), None, None));
-                    entry.places.push(Places { state, ..places });
-                }
-                if entry.places.is_empty() {
-                    entry.places.push(self.places(image.queue, 0, Vec::new()));
-                }
+                self.describe_image(image, entry);
                 (Some(image.group), None, None)
             }
         };
         entry.group = group.map(|group| self.group(group));
         entry.until = until.map(clock::wall);
         self.add_runs(runs.unwrap_or_default(), &mut entry.places);
+    }
+
+    fn describe_image(&self, image: &QueueImage, entry: &mut CheckpointEntry) {
+        entry.field("position", image.position.0);
+        for (block, cohort) in &image.cohorts {
+            entry.places.push(self.cohort(image.queue, *block, cohort));
+        }
+        for buried in &image.buried {
+            let places = self.places(image.queue, buried.delivery, vec![buried.index.0]);
+            let state = Some((burial_name(buried.burial), None, None));
+            entry.places.push(Places { state, ..places });
+        }
+        if entry.places.is_empty() {
+            entry.places.push(self.places(image.queue, 0, Vec::new()));
+        }
     }
 
     fn add_runs(&self, runs: &[Run], places: &mut Vec<Places>) {
@@ -162,7 +166,7 @@ fn state_name(state: State) -> &'static str {
     }
 }
 
-/// When it happened, if it says so.
+/// When it happened, if the record holds that.
 pub(super) fn happened_at(record: &CheckpointRecord<'_>) -> Option<Time> {
     match record {
         CheckpointRecord::Opened { at, .. } => Some(*at),

@@ -1,5 +1,5 @@
 //! What a store holds, as far as it can be read: groups, leases, topics, and where the messages behind the mark lie. It is
-//! what opening the store would find; where that stops at what is wrong, this goes on.
+//! what opening the store would find; where opening stops at a fault, inspection continues.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -11,14 +11,14 @@ use crate::error::Result;
 use crate::fault::{Fault, Faults};
 use crate::format::identity::Identity;
 use crate::ledger::Consumers;
-use crate::log::{Found as FoundLog, Unrecovered};
+use crate::log::{FoundLog, Unrecovered};
 use crate::messages::is_for_letters;
-use crate::recover::{EMPTY, Found, FoundQueue, FoundTopic};
+use crate::recover::{EMPTY, FoundQueue, FoundStore, FoundTopic};
 use crate::verbs::stats::{GroupStats, counted_topics};
 
-/// What is known of a store.
+/// The contents of a store.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct Contents {
     pub(super) consumers: Consumers,
     pub(super) topics: BTreeMap<TopicId, FoundTopic>,
     /// The topics by name: of two with one name, the first.
@@ -27,7 +27,7 @@ pub(super) struct State {
     pub(super) commit: (u64, u64, u64),
     pub(super) checkpoint: (u64, u64, u64),
     pub(super) mark: u64,
-    /// Where the commit log begins, or will when what lies before is deleted.
+    /// Where the commit log begins, or will when the segments before are deleted.
     pub(super) commit_start: u64,
     /// The largest generation among the records.
     pub(super) generation: u32,
@@ -41,9 +41,9 @@ pub(super) struct State {
     pub(super) tails: Vec<Fault>,
 }
 
-impl State {
+impl Contents {
     pub(super) fn read(dir: &Path, identity: Identity, faults: &mut Faults) -> Result<Self> {
-        let Found { checkpoint, commit, replay, messages } = Found::read(dir, identity, faults)?;
+        let FoundStore { checkpoint, commit, replay, messages } = FoundStore::read(dir, identity, faults)?;
         let mut consumers = replay.consumers;
         // A message settles another by being there, whether the checkpoint log says so yet or not.
         for settlement in &messages.settlements {
