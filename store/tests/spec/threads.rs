@@ -344,3 +344,38 @@ fn a_store_that_closes_makes_no_more_room() {
     let files = std::fs::read_dir(dir.path().join("commit")).unwrap().count();
     assert!(files < 10, "{files} of 64 segments were made");
 }
+
+#[test]
+fn nobody_waits_while_a_file_of_a_queue_is_read() {
+    let gate = Gate::at(|event| matches!(event, Event::Open(path) if path.to_string_lossy().contains("queues/orders")));
+    let dir = tempfile::tempdir().unwrap();
+    let open = || options(Durability::Buffered).hook(gate.clone()).open(dir.path()).unwrap();
+    let store = open();
+    let _ = store.create_group(GROUP, GroupOptions::default()).unwrap();
+    let bodies: Vec<_> = (0..1000).map(|_| Message::new("a")).collect();
+    let _ = store.append_batch(TOPIC, &bodies).unwrap();
+    store.append("other", Message::new("b")).unwrap();
+    store.close().unwrap();
+    let store = open();
+    let group = store.group(GROUP).unwrap();
+    let held = group.pop("other", Pop::up_to(1)).unwrap().remove(0);
+    gate.close();
+    let (done, when_done) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        let reading = scope.spawn(|| group.pop(TOPIC, Pop::up_to(1)).unwrap().len());
+        gate.wait_until_it_holds_one();
+        let waiting = scope.spawn(|| group.pop(TOPIC, Pop::up_to(1)).unwrap().len());
+        let others = scope.spawn(|| {
+            store.append(TOPIC, Message::new("c")).unwrap();
+            store.append("other", Message::new("d")).unwrap();
+            assert!(group.ack(held.receipt()).unwrap().counted());
+            assert_eq!(group.pop("other", Pop::up_to(1)).unwrap().len(), 1);
+            done.send(()).unwrap();
+        });
+        let nobody_waited = when_done.recv_timeout(FOR_EVER).is_ok();
+        gate.open();
+        others.join().unwrap();
+        assert_eq!((reading.join().unwrap(), waiting.join().unwrap()), (1, 1));
+        assert!(nobody_waited, "appends, acks and pops waited for a read");
+    });
+}

@@ -139,6 +139,7 @@ impl ConsumeQueue {
         }
         let mut state = self.state();
         state.chunk = Chunk::default();
+        state.rebuilds += 1;
         self.chunks.forget(self.id);
         Ok(())
     }

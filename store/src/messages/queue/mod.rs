@@ -74,6 +74,8 @@ struct QueueState {
     relocated: BTreeMap<u64, Entry>,
     /// The entries that were read last.
     chunk: Chunk,
+    /// How often the files were written again.
+    rebuilds: u64,
     /// Files written since they were synced, by first index.
     unsynced: BTreeSet<u64>,
     /// Damaged messages: the commit log has them nowhere else.
@@ -167,7 +169,7 @@ impl ConsumeQueue {
     /// # Errors
     /// A file cannot be read. A file that is too short shows as an entry of zeroes.
     pub(crate) fn entry(&self, disk: &Disk, index: QueueIndex) -> Result<Option<Entry>> {
-        self.find(&mut self.state(), disk, index)
+        Ok(self.find(self.state(), disk, index)?.1)
     }
 
     /// Where the messages of a run lie.
@@ -176,32 +178,53 @@ impl ConsumeQueue {
         for index in run.indexes() {
             match state.in_memory(index) {
                 Some(entry) => out.push(Some(*entry)),
-                None => out.push(self.find(&mut state, disk, index)?),
+                None => {
+                    let entry;
+                    (state, entry) = self.find(state, disk, index)?;
+                    out.push(entry);
+                }
             }
         }
         Ok(())
     }
 
-    fn find(&self, state: &mut QueueState, disk: &Disk, index: QueueIndex) -> Result<Option<Entry>> {
-        if index.0 < state.first {
-            return Ok(state.relocated.get(&index.0).copied());
-        }
-        if let Some(entry) = state.in_memory(index) {
-            return Ok(Some(*entry));
-        }
-        if index.0 >= state.tail_from {
-            return Ok(None);
-        }
-        // At multiples of a chunk in each file: where one group has read another finds it.
-        let file_first = self.file_first(index.0);
-        let first = index.0 - (index.0 - file_first) % CHUNK;
-        state.chunk = self.chunks.get(self.id, first).unwrap_or_default();
-        if state.chunk.entry(index).is_none() {
+    /// Finds where a message lies. The lock is released while a file is read: appends need it, and pops that hold the
+    /// ledger's lock.
+    fn find<'q>(
+        &'q self,
+        mut state: MutexGuard<'q, QueueState>,
+        disk: &Disk,
+        index: QueueIndex,
+    ) -> Result<(MutexGuard<'q, QueueState>, Option<Entry>)> {
+        loop {
+            let known = match state.in_memory(index) {
+                None if index.0 < state.first => Some(state.relocated.get(&index.0)),
+                None if index.0 < state.tail_from => None,
+                entry => Some(entry),
+            };
+            if let Some(entry) = known.map(|entry| entry.copied()) {
+                return Ok((state, entry));
+            }
+            // At multiples of a chunk in each file: where one group has read another finds it.
+            let file_first = self.file_first(index.0);
+            let first = index.0 - (index.0 - file_first) % CHUNK;
+            if let Some(chunk) = self.chunks.get(self.id, first).filter(|chunk| chunk.entry(index).is_some()) {
+                state.chunk = chunk;
+                continue;
+            }
             let end = (first + CHUNK).min(file_first + self.per_file).min(state.flushed);
-            state.chunk = Chunk::read(disk, self.path(file_first), file_first, first..end)?;
-            self.chunks.insert(self.id, &state.chunk);
+            let rebuilds = state.rebuilds;
+            drop(state);
+            let chunk = Chunk::read(disk, self.path(file_first), file_first, first..end)?;
+            state = self.state();
+            // What was read may be from before the files were written again, or retention may have moved the message on.
+            if state.rebuilds == rebuilds && index.0 >= state.first {
+                self.chunks.insert(self.id, &chunk);
+                let entry = chunk.entry(index).copied();
+                state.chunk = chunk;
+                return Ok((state, entry));
+            }
         }
-        Ok(state.chunk.entry(index).copied())
     }
 
     /// Whether the commit log was searched for a message that does not lie where its entry says, and had none.
