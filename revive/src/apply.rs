@@ -86,9 +86,18 @@ impl Index {
                     _ => Err(Untouched),
                 },
             ),
-            Change::Released { group, at, visible_at, runs } => {
-                runs.iter().map(|run| self.release(*group, run, *at, *visible_at)).sum()
-            }
+            Change::Released { group, at, visible_at, runs } => self.edit_all(
+                *group,
+                runs,
+                |counters, n| add(&mut counters.released, n),
+                |lease| match lease.state {
+                    State::InFlight => {
+                        let uncounted = lease.uncounted.saturating_add(1);
+                        Ok(Some(Cohort { since: *at, due: *visible_at, uncounted, state: State::Waiting, ..*lease }))
+                    }
+                    _ => Err(Untouched),
+                },
+            ),
             Change::Revived { group, at, visible_at, runs } => {
                 self.end(*group, runs, *at, |lease| Cohort { due: *visible_at, state: State::Waiting, ..*lease })
             }
@@ -192,25 +201,6 @@ impl Index {
             Burial::Discarded => add(&mut known.counters.discarded, n),
         }
         n
-    }
-
-    /// Gives leases back; their deliveries do not count.
-    fn release(&mut self, group: GroupId, run: &Run, at: Time, visible_at: Time) -> u64 {
-        let Self { groups, agenda, .. } = self;
-        let Some(known) = groups.get_mut(&group) else { return 0 };
-        let mut reconsumed = 0;
-        let touched = edit(known, agenda, group, run, |lease| match lease.state {
-            State::InFlight => {
-                reconsumed |= if lease.attempt() > 1 { lease.mask } else { 0 };
-                let uncounted = lease.uncounted.saturating_add(1);
-                Ok(Some(Cohort { since: at, due: visible_at, uncounted, state: State::Waiting, ..*lease }))
-            }
-            _ => Err(Untouched),
-        });
-        let Counters { popped, redelivered, .. } = &mut known.counters;
-        *popped = popped.saturating_sub(u64::from(touched.count_ones()));
-        *redelivered = redelivered.saturating_sub(u64::from(reconsumed.count_ones()));
-        u64::from(touched.count_ones())
     }
 
     /// Drops what lies before `end` and was given back whenever it was delivered.

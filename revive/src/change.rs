@@ -63,7 +63,7 @@ pub enum Burial {
 /// What a group has done since it was created. Kept by [`crate::Index::apply`], carried by [`Change::Group`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// Deliveries, redeliveries included.
+    /// Deliveries, also those that do not count.
     pub popped: u64,
     /// Deliveries at attempt 2 and above.
     pub redelivered: u64,
@@ -75,6 +75,8 @@ pub struct Counters {
     pub dead_lettered: u64,
     /// Messages dropped at the limit.
     pub discarded: u64,
+    /// Deliveries that do not count.
+    pub released: u64,
 }
 
 /// One step of the POP index.

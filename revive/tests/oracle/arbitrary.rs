@@ -120,14 +120,15 @@ fn run() -> impl Strategy<Value = Run> {
 }
 
 fn counters() -> impl Strategy<Value = Counters> {
-    [number(), number(), number(), number(), number(), number()].prop_map(
-        |[popped, redelivered, acked, nacked, dead_lettered, discarded]| Counters {
+    [number(), number(), number(), number(), number(), number(), number()].prop_map(
+        |[popped, redelivered, acked, nacked, dead_lettered, discarded, released]| Counters {
             popped,
             redelivered,
             acked,
             nacked,
             dead_lettered,
             discarded,
+            released,
         },
     )
 }

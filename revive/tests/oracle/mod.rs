@@ -258,18 +258,12 @@ impl Oracle {
 
     fn release(&mut self, group: GroupId, run: &Run, at: Time, due: Time) -> u64 {
         let not_counted = u32::from(self.flaw != Flaw::ReleaseCounted);
-        let of_run = indexes(run).filter_map(|at| self.held.get(&(group, run.queue, at)));
-        let leased = of_run.filter(|held| is_leased(held) && held.delivery == run.delivery);
-        let redelivered = leased.filter(|held| held.attempt() > 1).count() as u64;
         let next = |held: &Held| {
             let uncounted = held.uncounted.saturating_add(not_counted);
             Some(Held { state: State::Waiting, since: at, due, uncounted, ..*held })
         };
         let n = self.edit(group, &[*run], is_leased, next);
-        if let Some((_, counters)) = self.groups.get_mut(&group) {
-            counters.popped = counters.popped.saturating_sub(n);
-            counters.redelivered = counters.redelivered.saturating_sub(redelivered);
-        }
+        self.count(group, n, |counters| &mut counters.released);
         n
     }
 

@@ -372,8 +372,8 @@ fn runs<'a>(
 }
 
 fn put_counters(counters: &Counters, out: &mut Vec<u8>) {
-    let Counters { popped, redelivered, acked, nacked, dead_lettered, discarded } = *counters;
-    [popped, redelivered, acked, nacked, dead_lettered, discarded].into_iter().for_each(|n| put(out, n));
+    let Counters { popped, redelivered, acked, nacked, dead_lettered, discarded, released } = *counters;
+    [popped, redelivered, acked, nacked, dead_lettered, discarded, released].into_iter().for_each(|n| put(out, n));
 }
 
 fn counters(fields: &mut Fields<'_>) -> Result<Counters, Rule> {
@@ -384,5 +384,6 @@ fn counters(fields: &mut Fields<'_>) -> Result<Counters, Rule> {
         nacked: fields.u64()?,
         dead_lettered: fields.u64()?,
         discarded: fields.u64()?,
+        released: fields.u64()?,
     })
 }

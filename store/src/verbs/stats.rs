@@ -78,7 +78,7 @@ pub struct GroupStats {
     pub lag: u64,
     /// How long the longest lease has been running.
     pub oldest_lease_for: Option<Duration>,
-    /// Deliveries, ever.
+    /// Deliveries that count, ever.
     pub popped: u64,
     /// Deliveries that were not the first of their message, ever.
     pub redelivered: u64,
@@ -97,7 +97,8 @@ pub struct GroupStats {
 impl GroupStats {
     /// What a group has done; what it holds of each queue is for the caller to count.
     pub(crate) fn of(name: &str, counters: &Counters) -> Self {
-        let Counters { popped, redelivered, acked, nacked, dead_lettered, discarded } = *counters;
+        let Counters { popped, redelivered, acked, nacked, dead_lettered, discarded, released } = *counters;
+        let popped = popped.saturating_sub(released);
         Self { name: name.to_string(), popped, redelivered, acked, nacked, dead_lettered, discarded, ..Self::default() }
     }
 

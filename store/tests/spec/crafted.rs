@@ -205,7 +205,7 @@ fn numbers_that_no_delivery_has_are_refused() {
 #[test]
 fn the_last_delivery_is_not_followed_by_another() {
     let last = u64::from(u32::MAX - 1);
-    let without_limit = record(2, &[&[V(0), T("billing"), V(1000), V(0), V(0), V(0)][..], &[V(0); 6]].concat());
+    let without_limit = record(2, &[&[V(0), T("billing"), V(1000), V(0), V(0), V(0)][..], &[V(0); 7]].concat());
     let forged = forge(&orders(), &[without_limit, popped(last, 0, 0)]);
     advance(&forged, secs(31));
     let store = options(&forged).open(forged.dir()).unwrap();
@@ -242,7 +242,7 @@ fn times_and_places_at_the_end_of_the_numbers_are_survived() {
 
 #[test]
 fn settings_that_no_group_can_have_are_refused() {
-    let group = |lease, rest: &[_]| record(2, &[&[V(0), T("g"), V(lease), V(1), V(0)], rest, &[V(0); 6]].concat());
+    let group = |lease, rest: &[_]| record(2, &[&[V(0), T("g"), V(lease), V(1), V(0)], rest, &[V(0); 7]].concat());
     for lease in [0, 999, 604_800_000_001, u64::MAX] {
         refused(&orders(), &[group(lease, &[V(0)])], "field invisible time");
     }

@@ -66,7 +66,7 @@ pub fn message_with(topic: u64, queue: u64, index: u64, flags: u64, properties: 
 }
 
 pub fn group(id: u64, name: &str) -> Record {
-    record(2, &[&[V(id), T(name), V(30_000_000), V(17), V(0), V(0)][..], &[V(0); 6]].concat())
+    record(2, &[&[V(id), T(name), V(30_000_000), V(17), V(0), V(0)][..], &[V(0); 7]].concat())
 }
 
 /// A pop of one message of queue 0 of topic 0 by group 0.

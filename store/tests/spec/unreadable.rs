@@ -89,3 +89,21 @@ fn damage_that_a_group_came_to_does_not_hold_up_retention() {
         assert_eq!(held, (1, end - first - 1, 0), "what is gone is not held");
     }
 }
+
+#[test]
+fn damage_in_one_queue_does_not_keep_those_of_others() {
+    let scene = Scene::limit(16);
+    scene.store().create_topic("sharded", 4).unwrap();
+    for (queue, body) in (0..20).map(|at| (at % 4, format!("m{at}"))) {
+        scene.store().append("sharded", Message::new(&body).queue(queue)).unwrap();
+    }
+    damage(&scene, 2);
+    let mut popped = 0;
+    for _ in 0..200 {
+        for delivery in scene.group().pop("sharded", Pop::up_to(1)).unwrap_or_default() {
+            assert_eq!(scene.ack(delivery.receipt()), Settled::Done);
+            popped += 1;
+        }
+    }
+    assert_eq!(popped, 15, "of the queues that are whole");
+}

@@ -129,7 +129,8 @@ fn changes() -> Vec<(&'static str, Change<'static>)> {
 
 pub(super) fn checkpoint_records() -> Vec<(&'static str, CheckpointRecord<'static>)> {
     let policy = Policy { max_reconsume_times: Some(16), ..Policy::default() };
-    let counters = Counters { popped: 300, redelivered: 2, acked: 3, nacked: 4, dead_lettered: 5, discarded: 6 };
+    let counters =
+        Counters { popped: 300, redelivered: 2, acked: 3, nacked: 4, dead_lettered: 5, discarded: 6, released: 7 };
     let (name, invisible_for) = ("billing", Duration::from_secs(30));
     let queues = vec![
         Extent { first: QueueIndex(64), end: QueueIndex(300), relocated: vec![(QueueIndex(9), ENTRY)] },
