@@ -21,6 +21,8 @@ pub(crate) struct Agenda {
     visible: BTreeSet<(Time, Place)>,
     /// Each block with messages that have used up their deliveries.
     ended: BTreeSet<Place>,
+    /// Each block with messages of which no delivery counts.
+    undelivered: BTreeSet<Place>,
 }
 
 impl Agenda {
@@ -58,10 +60,15 @@ impl Agenda {
             before.lease_end.map(|due| self.leases.remove(&(due, place)));
             after.lease_end.map(|due| self.leases.insert((due, place)));
         }
-        match (before.ended, after.ended) {
-            (false, true) => drop(self.ended.insert(place)),
-            (true, false) => drop(self.ended.remove(&place)),
-            _ => {}
+        for (places, before, after) in [
+            (&mut self.ended, before.ended, after.ended),
+            (&mut self.undelivered, before.undelivered, after.undelivered),
+        ] {
+            match (before, after) {
+                (false, true) => drop(places.insert(place)),
+                (true, false) => drop(places.remove(&place)),
+                _ => {}
+            }
         }
         changed
     }
@@ -80,6 +87,7 @@ impl Agenda {
             self.visible.remove(&(due, place));
         }
         self.ended.remove(&place);
+        self.undelivered.remove(&place);
     }
 
     /// The blocks with a lease that is over at `now`, by the end of the first.
@@ -91,6 +99,11 @@ impl Agenda {
     pub(crate) fn visible(&self, after: Time, through: Time) -> impl Iterator<Item = (GroupId, QueueId)> {
         let later = self.visible.range((Excluded((after, LAST)), Unbounded));
         later.take_while(move |(due, _)| *due <= through).map(|(_, (group, queue, _))| (*group, *queue))
+    }
+
+    /// The blocks of a queue up to that one with messages of which no delivery counts.
+    pub(crate) fn undelivered(&self, group: GroupId, queue: QueueId, last: u64) -> impl Iterator<Item = Place> {
+        self.undelivered.range((group, queue, 0)..=(group, queue, last)).copied()
     }
 
     pub(crate) fn ended(&self) -> impl Iterator<Item = Place> {

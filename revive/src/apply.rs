@@ -205,11 +205,14 @@ impl Index {
 
     /// Drops what lies before `end` and was given back whenever it was delivered.
     fn drop_undelivered(&mut self, group: GroupId, queue: QueueId, end: QueueIndex) -> u64 {
-        let held = self.groups.get(&group).and_then(|group| group.queues.get(&queue));
-        let blocks = held.into_iter().flat_map(|held| held.blocks.range(0, Some(end.block().saturating_add(1))));
-        let dropped = blocks.map(|(number, block)| (number, block.undelivered() & !at_or_after(number, end)));
-        let dropped: Vec<(u64, u64)> = dropped.filter(|(_, mask)| *mask != 0).collect();
-        dropped.into_iter().map(|(number, mask)| self.cut(group, queue, number, mask)).sum()
+        let places: Vec<_> = self.agenda.undelivered(group, queue, end.block()).collect();
+        let undelivered = |block: &Block| block.undelivered();
+        let masks = places.iter().map(|(_, _, number)| {
+            let mask = self.block(group, queue, *number).map_or(0, undelivered);
+            (*number, mask & !at_or_after(*number, end))
+        });
+        let masks: Vec<(u64, u64)> = masks.collect();
+        masks.into_iter().map(|(number, mask)| self.cut(group, queue, number, mask)).sum()
     }
 
     /// Ends leases that are over at `at`.

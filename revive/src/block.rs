@@ -98,8 +98,9 @@ impl Block {
     /// What an agenda has to know of it.
     #[inline]
     pub(crate) fn times(&self) -> Times {
-        let mut times = Times { lease_end: None, waits: false, ended: false };
+        let mut times = Times { lease_end: None, waits: false, ended: false, undelivered: false };
         for cohort in &self.cohorts {
+            times.undelivered |= cohort.attempt() == 0;
             match cohort.state {
                 State::InFlight => {
                     times.lease_end = Some(times.lease_end.map_or(cohort.due, |due| due.min(cohort.due)));
@@ -178,6 +179,8 @@ pub(crate) struct Times {
     pub(crate) waits: bool,
     /// Whether a message has used up its deliveries.
     pub(crate) ended: bool,
+    /// Whether no delivery of a message counts.
+    pub(crate) undelivered: bool,
 }
 
 /// The step does not apply to this cohort.

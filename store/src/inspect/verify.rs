@@ -1,6 +1,6 @@
 //! Checking everything: each record of both logs, each entry of the queues, and the rules between them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -77,6 +77,8 @@ struct QueueCheck {
     bytes: Vec<u8>,
     /// Places that no file has, by their first; the next file or the queue's end is behind each.
     missing: BTreeMap<u64, u64>,
+    /// The moved messages that lie where the queue says.
+    copies: BTreeSet<u64>,
 }
 
 impl Snapshot {
@@ -190,6 +192,10 @@ impl Verify<'_, '_> {
         self.done.messages += 1;
         let (queue, index) = (message.queue, message.index.0);
         if message.relocated {
+            let copy = self.snapshot.contents.queue(queue).and_then(|queue| queue.relocated.get(&index));
+            if copy.is_some_and(|copy| (copy.offset, copy.size as usize) == (at.position, at.len)) {
+                self.queues.entry(queue).or_default().copies.insert(index);
+            }
             return Ok(());
         }
         let check = self.queues.entry(queue).or_default();
@@ -333,6 +339,13 @@ impl Verify<'_, '_> {
                 let seen = self.queues.get(&id);
                 let (first, next) =
                     seen.map_or((queue.marked, 0), |check| (check.first.unwrap_or(0), check.next.unwrap_or(0)));
+                let copies = seen.map(|check| &check.copies);
+                let lost = queue.relocated.iter().find(|(index, _)| copies.is_none_or(|there| !there.contains(index)));
+                if let Some((index, entry)) = lost.filter(|_| !self.removed && !self.gaps) {
+                    let dir = snapshot.dir.join(StoreLog::Commit.name());
+                    let expected = format!("the copy of message {}/{number}/{index} at {}", state.name, entry.offset);
+                    self.report_new(&Fault::new(&dir, 0, "12.4", expected, "none"));
+                }
                 let missing = if first > queue.first { Some(queue.first) } else { None };
                 let missing = missing.or((next < queue.marked && queue.first < queue.marked).then_some(next));
                 if let Some(index) = missing.filter(|_| !self.removed) {

@@ -32,8 +32,10 @@ pub(crate) struct Replay {
     pub(crate) next_topic: TopicId,
     pub(crate) snapshot_begin: u64,
     pub(crate) snapshot_bytes: u64,
-    /// What a snapshot would write when that one was complete.
+    /// What that snapshot has written.
     pub(crate) snapshot_live: Told,
+    /// What the snapshot that is being read has written.
+    snapshot_read: Told,
     /// The topics read so far of a mark that is not complete.
     pending: BTreeMap<TopicId, MarkedTopic>,
     snapshots: u32,
@@ -45,6 +47,10 @@ pub(crate) struct Replay {
     begun: Option<u64>,
     /// The position of the first record.
     first: u64,
+    /// What belongs to the next Mark is there from its first record on.
+    mark_is_whole: bool,
+    /// The clock may be found set back, since the store was opened.
+    may_reanchor: bool,
 }
 
 /// The consume queues are durable for messages before `commit`.
@@ -72,7 +78,7 @@ impl Replay {
     /// Reads the whole log, changing nothing.
     pub(crate) fn read(log: Unrecovered, generation_max: u32, faults: &mut Faults) -> Result<(Unrecovered, Self)> {
         let start = log.start().unwrap_or(0);
-        let mut replay = Self { first: start, ..Self::default() };
+        let mut replay = Self { first: start, mark_is_whole: start == 0, may_reanchor: start > 0, ..Self::default() };
         let mut runs = Vec::new();
         let (log, found) = log.walk(start, 0, generation_max).through(faults, |step, faults| {
             let WalkStep::Frame(at, frame) = step else { return Ok(()) };
@@ -111,7 +117,10 @@ impl Replay {
                 if marked.len() == *topics as usize {
                     check_mark(*commit, &marked, at)?;
                     self.mark = FoundMark { commit: *commit, topics: marked };
+                } else if self.mark_is_whole {
+                    return Err(at.fault("10.10", format!("{topics} topics before their mark"), marked.len()));
                 }
+                self.mark_is_whole = true;
                 self.commit_proven = self.commit_proven.max(*commit);
             }
             CheckpointRecord::CommitStart { base } => self.commit_start = self.commit_start.max(*base),
@@ -119,10 +128,12 @@ impl Replay {
             CheckpointRecord::SnapshotBegin { next_topic, .. } => {
                 self.next_topic = self.next_topic.max(*next_topic);
                 self.begun = Some(at.position);
-                self.pending.clear();
+                self.snapshot_read = Told::default();
+                self.begin_mark();
             }
             CheckpointRecord::Opened { at, sync_each, .. } => {
-                (self.opened_at, self.sync_each) = (Some(*at), *sync_each);
+                (self.opened_at, self.sync_each, self.may_reanchor) = (Some(*at), *sync_each, true);
+                self.begin_mark();
             }
             CheckpointRecord::Change(Change::Popped { runs, .. }) if self.sync_each => {
                 for run in *runs {
@@ -134,17 +145,29 @@ impl Replay {
             CheckpointRecord::Change(Change::Truncated { queue, end }) => {
                 self.durable.entry(*queue).and_modify(|durable| *durable = (*end).min(*durable));
             }
+            CheckpointRecord::Change(Change::Image(image)) => {
+                self.snapshot_read.queues += u64::from(image.end.is_none());
+                self.snapshot_read.cohorts += image.cohorts.len() as u64;
+                self.snapshot_read.buried += image.buried.len() as u64;
+            }
+            CheckpointRecord::Change(Change::Reanchored { .. }) => self.may_reanchor = false,
             CheckpointRecord::SnapshotEnd { begin } if *begin >= self.first => {
                 self.snapshots += 1;
                 self.snapshot_begin = *begin;
                 self.snapshot_bytes = at.position - begin;
-                self.snapshot_live = self.consumers.index().told();
+                self.snapshot_live = self.snapshot_read;
             }
             _ => {}
         }
         self.consumers.apply(record);
         self.closed = if let CheckpointRecord::Closed { commit } = record { Some(*commit) } else { None };
         Ok(())
+    }
+
+    /// What was read of a mark before belongs to none: its owner was killed, or began again.
+    fn begin_mark(&mut self) {
+        self.pending.clear();
+        self.mark_is_whole = true;
     }
 
     /// Whether each message is there that must be, with these ends of queues.
@@ -164,6 +187,10 @@ impl Replay {
     /// Checks what this log states about the commit log against the one that is there: its segments' bases, the bytes it takes
     /// of the disk, and its end.
     pub(crate) fn check_against(&self, dir: &Path, bases: &[u64], bytes: u64, end: u64) -> Result<(), Fault> {
+        if self.commit_start > self.mark.commit {
+            let expected = format!("a mark behind {}, where the commit log begins", self.commit_start);
+            return Err(Fault::new(dir, 0, "12.3", expected, format!("the last is at {}", self.mark.commit)));
+        }
         let start = bases.first().copied().unwrap_or(0);
         if start > self.commit_start {
             // Another check reports that, or the owner has deleted segments since.
@@ -210,6 +237,10 @@ impl Replay {
                     let expected = format!("generation {generation} at most");
                     return Err(at.fault("7", expected, format!("a pop of generation {latest}")));
                 }
+            }
+            // Each visits everything that is held.
+            CheckpointRecord::Change(Change::Reanchored { .. }) if !self.may_reanchor => {
+                return Err(at.fault("7", "an Opened before each Reanchored", "another Reanchored"));
             }
             CheckpointRecord::Opened { generation: opened, .. } if *opened != generation => {
                 let found = format!("an open of generation {opened}");

@@ -8,7 +8,7 @@ use crate::forge::{
 };
 use crate::scene::{MODES, Scene, TOPIC, secs};
 use popstore::inspect::Snapshot;
-use popstore::{Error, GroupOptions, Message, Options, Retention, fuzzing};
+use popstore::{Error, GroupOptions, Message, Options, Pop, Retention, fuzzing};
 use std::os::unix::fs::MetadataExt;
 
 /// How many stores are made of lies by chance.
@@ -430,4 +430,63 @@ fn a_header_that_claims_much_room_is_not_given_it() {
             assert_eq!(scene.pop_up_to(100).len(), 13);
         }
     }
+}
+
+#[test]
+fn a_mark_without_all_its_topics_is_refused() {
+    let topics = [mark_topic(0, "orders", 0, &[(0, 2)])];
+    for (parts, count) in [(&topics[..], 2), (&[], 1), (&topics, 0)] {
+        let told = [parts, &[mark(end_of(&orders()), count)]].concat();
+        refused(&orders(), &told, "topics before their mark");
+    }
+    // What an owner has left of a mark belongs to none of the next.
+    let opened = record(24, &[V(1), V(1_000_000_000_000), V(0)]);
+    let left = [mark_topic(7, "gone", 0, &[(0, 0)]), opened, topics[0].clone(), mark(end_of(&orders()), 1)];
+    assert!(forge(&orders(), &left).judge().refused.is_none());
+}
+
+#[test]
+fn the_clock_is_found_set_back_once_an_open() {
+    let (reanchored, opened) = (record(15, &[V(5)]), record(24, &[V(1), V(1_000_000_000_000), V(0)]));
+    let once = [group(0, "billing"), popped(1, 0, 0), reanchored.clone()];
+    assert!(forge(&orders(), &once).judge().refused.is_none());
+    assert!(forge(&orders(), &[&once[..], &[opened, reanchored.clone()]].concat()).judge().refused.is_none());
+    refused(&orders(), &[&once[..], &[reanchored]].concat(), "another Reanchored");
+}
+
+#[test]
+fn a_moved_message_that_is_not_where_it_should_is_not_sound() {
+    let options =
+        Options::default().durability(popstore::Durability::Buffered).retention(Retention::keep().bytes(6000));
+    let mut scene = Scene::with(options, GroupOptions::default());
+    for at in 0..30 {
+        scene.append(&"x".repeat(500));
+        if at == 2 {
+            let lease = Pop::up_to(1).invisible_for(secs(3600));
+            assert_eq!(scene.group().pop(TOPIC, lease).unwrap()[0].index(), 0);
+        }
+        scene.store().run_pending();
+    }
+    assert_eq!(Snapshot::open(&scene.path).unwrap().verify(|_, _| {}, |_| {}).unwrap().faults, 0);
+    scene.die(|dir| {
+        let mut moved = 0;
+        for path in segments(dir, "commit") {
+            change(&path, |bytes| {
+                let Some(mut all) = fuzzing::records(bytes) else { return };
+                for record in all.iter_mut().filter(|record| record.kind == 2) {
+                    let numbers = fuzzing::numbers(&record.payload);
+                    if numbers[5].1 & 16 != 0 {
+                        assert_eq!(numbers[4].1, 0, "its index");
+                        record.payload.splice(numbers[4].0.clone(), fuzzing::number(1));
+                        moved += 1;
+                    }
+                }
+                *bytes = fuzzing::with_records(bytes, &all).unwrap();
+            });
+        }
+        assert!(moved > 0, "nothing was moved");
+    });
+    let mut faults = Vec::new();
+    Snapshot::open(&scene.path).unwrap().verify(|_, _| {}, |fault| faults.push(fault.to_string())).unwrap();
+    assert!(faults.iter().any(|fault| fault.contains("the copy of message orders/0/0")), "{faults:?}");
 }
