@@ -62,7 +62,7 @@ impl Desk {
     }
 
     fn nack(&mut self, lease: Lease, delay: Option<Duration>) -> bool {
-        self.run(Command::Nack { group: GROUP, lease, delay });
+        self.run(Command::Nack { group: GROUP, leases: &[lease], delay });
         self.decided.outcomes()[0].accepted
     }
 
@@ -105,7 +105,7 @@ fn neighbours_in_one_batch_have_their_own_outcomes() {
     let mut desk = Desk::limited(3);
     let leases = desk.pop(3);
     desk.now = Time(105);
-    desk.run(Command::Extend { group: GROUP, lease: leases[1], by: LEASE });
+    desk.run(Command::Extend { group: GROUP, leases: &leases[1..2], by: LEASE });
     desk.now = Time(112);
     assert!(desk.nack(leases[1], None));
     desk.wait(0);
@@ -145,7 +145,7 @@ fn a_lease_that_is_over_is_neither_given_back_nor_extended() {
     let lease = desk.pop(1)[0];
     desk.now = Time(110);
     assert!(!desk.nack(lease, None));
-    desk.run(Command::Extend { group: GROUP, lease, by: LEASE });
+    desk.run(Command::Extend { group: GROUP, leases: &[lease], by: LEASE });
     assert_eq!((desk.decided.outcomes()[0].standing, desk.decided.changes().count()), (Standing::Over, 0));
 }
 
@@ -327,7 +327,7 @@ fn a_change_says_who_can_be_woken_and_what_is_to_be_buried() {
     };
     let poppable = |touched, at| Effects { touched, poppable_at: Some(Time(at)), buries: false };
     let lease = desk.pop(1)[0];
-    let nack = Command::Nack { group: GROUP, lease, delay: Some(Duration::from_micros(5)) };
+    let nack = Command::Nack { group: GROUP, leases: &[lease], delay: Some(Duration::from_micros(5)) };
     assert_eq!(effects(&mut desk, nack), [poppable(1, 105)]);
     desk.now = Time(105);
     let lease = desk.pop(1)[0];

@@ -77,21 +77,21 @@ pub enum Command<'c> {
         /// How long the messages are hidden.
         delay: Duration,
     },
-    /// A message is given back.
+    /// Messages are given back.
     Nack {
         /// Whose.
         group: GroupId,
         /// Which.
-        lease: Lease,
-        /// How long it is hidden; without one, as long as the group's rules say.
+        leases: &'c [Lease],
+        /// How long they are hidden; without one, as long as the group's rules say.
         delay: Option<Duration>,
     },
-    /// A lease ends at another time.
+    /// Leases end at another time.
     Extend {
         /// Whose.
         group: GroupId,
         /// Which.
-        lease: Lease,
+        leases: &'c [Lease],
         /// How long from now.
         by: Duration,
     },

@@ -108,8 +108,8 @@ pub fn decide(index: &Index, command: &Command<'_>, now: Time, out: &mut Decided
         }
         Command::Ack { group, leases } => settle::ack(index, group, leases, now, out),
         Command::Release { group, leases, delay } => settle::release(index, group, leases, delay, now, out),
-        Command::Nack { group, lease, delay } => settle::nack(index, group, lease, delay, now, out),
-        Command::Extend { group, lease, by } => settle::extend(index, group, lease, now.after(by), now, out),
+        Command::Nack { group, leases, delay } => settle::nack(index, group, leases, delay, now, out),
+        Command::Extend { group, leases, by } => settle::extend(index, group, leases, now.after(by), now, out),
         Command::Bury { group, runs } => settle::bury(index, group, runs, now, out),
         Command::Redrive { letters } => settle::redrive(index, letters, out),
         Command::Forget { queue, first, moved } => settle::forget(index, queue, first, moved, out),

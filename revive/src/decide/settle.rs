@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Answer, Decided, Lease, Leased, Outcome};
+use super::{Answer, Decided, Gathered, Lease, Leased, Outcome};
 use crate::{
-    Burial, Change, Cohort, DELIVERY_MAX, GroupId, Index, QueueId, QueueIndex, Run, Standing, State, Time, Verdict,
+    Burial, Change, Cohort, DELIVERY_MAX, GroupId, Index, Policy, QueueId, QueueIndex, Run, Standing, State, Time,
+    Verdict,
 };
 
 /// A lease that was presented: what it is good for, and what its message and the neighbours of one history are doing.
@@ -63,10 +64,17 @@ impl Lease {
 /// An ack is accepted as long as nobody else has the message and it has not used up its deliveries.
 pub(super) fn ack(index: &Index, group: GroupId, leases: &[Lease], now: Time, out: &mut Decided) -> Answer {
     let acked = || Change::Acked { group, at: now, runs: &[] };
-    match leases {
-        [lease] => one(index, group, lease, now, out, |lease| lease.is_unsettled(), acked),
-        _ => batch(index, group, leases, now, out, |lease| lease.is_unsettled(), acked),
+    let [lease] = leases else {
+        return batch(index, group, leases, now, out, |lease| lease.is_unsettled(), acked);
+    };
+    // The frequent case.
+    let presented = Presented::new(index, group, lease, now);
+    let accepted = presented.is_unsettled();
+    out.outcomes.push(presented.outcome(accepted));
+    if accepted {
+        out.push_one(lease.run(), acked());
     }
+    Answer::Settled
 }
 
 /// A release is accepted of a lease that nobody has ended, over or not.
@@ -108,52 +116,47 @@ fn batch(
     Answer::Settled
 }
 
-/// The change of one lease, if it is good for one; any other is left as it is.
-#[inline(always)]
-fn one(
-    index: &Index,
-    group: GroupId,
-    lease: &Lease,
-    now: Time,
-    out: &mut Decided,
-    is_good: impl Fn(&Presented<'_>) -> bool,
-    change: impl FnOnce() -> Change<'static>,
-) -> Answer {
-    let presented = Presented::new(index, group, lease, now);
-    let accepted = is_good(&presented);
-    out.outcomes.push(presented.outcome(accepted));
-    if accepted {
-        out.push_one(lease.run(), change());
-    }
-    Answer::Settled
-}
-
-/// At the limit the message can only leave the group, whatever the delay.
+/// Of a lease that runs. At the limit a message can only leave the group, whatever the delay.
 pub(super) fn nack(
     index: &Index,
     group: GroupId,
-    lease: Lease,
+    leases: &[Lease],
     delay: Option<Duration>,
     now: Time,
     out: &mut Decided,
 ) -> Answer {
-    let Some(policy) = index.policy(group) else { return Answer::UnknownGroup };
-    let presented = Presented::new(index, group, &lease, now);
-    let held = presented.held.filter(|_| presented.is_running());
-    out.outcomes.push(presented.outcome(held.is_some()));
-    if let Some(held) = held {
-        let verdict = match (policy.verdict(held.attempt_at_limit(), now), delay) {
-            (Verdict::Redeliver { .. }, Some(delay)) => Verdict::Redeliver { visible_at: now.after(delay) },
-            (verdict, _) => verdict,
-        };
-        out.push_one(lease.run(), Change::Nacked { group, at: now, verdict, runs: &[] });
+    let verdict = |held: &Cohort, policy: &Policy| match (policy.verdict(held.attempt_at_limit(), now), delay) {
+        (Verdict::Redeliver { .. }, Some(delay)) => Verdict::Redeliver { visible_at: now.after(delay) },
+        (verdict, _) => verdict,
+    };
+    let (mut nacked, mut all) = (Vec::new(), Vec::new());
+    for lease in leases {
+        let presented = Presented::new(index, group, lease, now);
+        let held = presented.held.filter(|_| presented.is_running());
+        let held = held.filter(|_| out.gathered.add(&mut all, 0, lease.run()) != 0);
+        out.outcomes.push(presented.outcome(held.is_some()));
+        nacked.extend(held.zip(index.policy(group)).map(|(held, policy)| (verdict(held, policy), lease.run())));
+    }
+    nacked.sort_by_key(|(verdict, _)| *verdict);
+    for alike in nacked.chunk_by(|one, other| one.0 == other.0) {
+        let (first, verdict) = (out.runs.len(), alike[0].0);
+        out.runs.extend(Gathered::all(alike.iter().map(|(_, run)| *run)));
+        out.push_from(first, Change::Nacked { group, at: now, verdict, runs: &[] });
     }
     Answer::Settled
 }
 
-pub(super) fn extend(index: &Index, group: GroupId, lease: Lease, due: Time, now: Time, out: &mut Decided) -> Answer {
+/// Of a lease that runs.
+pub(super) fn extend(
+    index: &Index,
+    group: GroupId,
+    leases: &[Lease],
+    due: Time,
+    now: Time,
+    out: &mut Decided,
+) -> Answer {
     let extended = || Change::Extended { group, at: now, due, runs: &[] };
-    one(index, group, &lease, now, out, |lease| lease.is_running(), extended)
+    batch(index, group, leases, now, out, |lease| lease.is_running(), extended)
 }
 
 /// What is in flight by the index has a letter all the same: that its lease ended was lost with the tail of the log.

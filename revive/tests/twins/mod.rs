@@ -38,6 +38,7 @@ enum Ask {
     },
     Nack {
         ago: u16,
+        n: u8,
         delay: Option<u8>,
     },
     Release {
@@ -47,6 +48,7 @@ enum Ask {
     },
     Extend {
         ago: u16,
+        n: u8,
         by: u8,
     },
     Skip {
@@ -105,9 +107,9 @@ fn ask() -> impl Strategy<Value = Ask> {
         16 => (slot(), 1_u8..80, soon(), 1_u8..9)
             .prop_map(|(group, limit, lease, runs_max)| Ask::Pop { group, limit, lease, runs_max }),
         8 => (ago(), 1_u8..40).prop_map(|(ago, n)| Ask::Ack { ago, n }),
-        8 => (ago(), option::of(soon())).prop_map(|(ago, delay)| Ask::Nack { ago, delay }),
+        8 => (ago(), 1_u8..40, option::of(soon())).prop_map(|(ago, n, delay)| Ask::Nack { ago, n, delay }),
         3 => (ago(), 1_u8..40, soon()).prop_map(|(ago, n, delay)| Ask::Release { ago, n, delay }),
-        4 => (ago(), soon()).prop_map(|(ago, by)| Ask::Extend { ago, by }),
+        4 => (ago(), 1_u8..40, soon()).prop_map(|(ago, n, by)| Ask::Extend { ago, n, by }),
         2 => (slot(), slot(), any::<u8>()).prop_map(|(group, queue, index)| Ask::Skip { group, queue, index }),
         2 => (slot(), policy(), 0_u8..90).prop_map(|(group, policy, from)| Ask::SetGroup { group, policy, from }),
         1 => slot().prop_map(|group| Ask::RemoveGroup { group }),
@@ -226,17 +228,20 @@ impl Twins {
                 prop_assert_eq!(self.decided[0].outcomes().len(), leases.len());
                 prop_assert!(!self.decided[0].outcomes().last().is_some_and(|last| last.accepted), "counted twice");
             }
-            Ask::Nack { ago, delay } => {
-                let Some((group, leases)) = self.presented(ago, 1) else { return Ok(()) };
-                self.run(Command::Nack { group, lease: leases[0], delay: delay.map(micros) })?;
+            Ask::Nack { ago, n, delay } => {
+                let Some((group, mut leases)) = self.presented(ago, n) else { return Ok(()) };
+                leases.extend(leases.first().copied());
+                self.run(Command::Nack { group, leases: &leases, delay: delay.map(micros) })?;
+                prop_assert_eq!(self.decided[0].outcomes().len(), leases.len());
+                prop_assert!(!self.decided[0].outcomes().last().is_some_and(|last| last.accepted), "counted twice");
             }
             Ask::Release { ago, n, delay } => {
                 let Some((group, leases)) = self.presented(ago, n) else { return Ok(()) };
                 self.run(Command::Release { group, leases: &leases, delay: micros(delay) })?;
             }
-            Ask::Extend { ago, by } => {
-                let Some((group, leases)) = self.presented(ago, 1) else { return Ok(()) };
-                self.run(Command::Extend { group, lease: leases[0], by: micros(by) })?;
+            Ask::Extend { ago, n, by } => {
+                let Some((group, leases)) = self.presented(ago, n) else { return Ok(()) };
+                self.run(Command::Extend { group, leases: &leases, by: micros(by) })?;
             }
             Ask::Skip { group, queue, index } => {
                 let (queue, index) = ((queue_of(queue), QueueIndex(0)), QueueIndex(u64::from(index)));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use popstore_revive::{Change, QueueId, QueueIndex, Time, Told, TopicId};
+use popstore_revive::{Change, QueueId, QueueImage, QueueIndex, Time, Told, TopicId};
 
 use crate::error::Result;
 use crate::fault::{Fault, Faults};
@@ -145,11 +145,7 @@ impl Replay {
             CheckpointRecord::Change(Change::Truncated { queue, end }) => {
                 self.durable.entry(*queue).and_modify(|durable| *durable = (*end).min(*durable));
             }
-            CheckpointRecord::Change(Change::Image(image)) => {
-                self.snapshot_read.queues += u64::from(image.end.is_none());
-                self.snapshot_read.cohorts += image.cohorts.len() as u64;
-                self.snapshot_read.buried += image.buried.len() as u64;
-            }
+            CheckpointRecord::Change(Change::Image(image)) => count_image(&mut self.snapshot_read, image),
             CheckpointRecord::Change(Change::Reanchored { .. }) => self.may_reanchor = false,
             CheckpointRecord::SnapshotEnd { begin } if *begin >= self.first => {
                 self.snapshots += 1;
@@ -261,6 +257,12 @@ impl Replay {
         }
         Ok(())
     }
+}
+
+fn count_image(read: &mut Told, image: &QueueImage) {
+    read.queues += u64::from(image.end.is_none());
+    read.cohorts += image.cohorts.len() as u64;
+    read.buried += image.buried.len() as u64;
 }
 
 /// Whether a mark can be true of a commit log of any kind.

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use super::handle::Handle;
 use crate::error::Result;
-use crate::ledger::{GroupEntry, Receipt};
+use crate::ledger::GroupEntry;
 use crate::store::dead_letters::DeadLetters;
-use crate::verbs::delivery::{Delivery, Settled};
+use crate::verbs::delivery::Delivery;
 use crate::verbs::groups::GroupOptions;
 use crate::verbs::pop::Pop;
 use crate::verbs::redrive::{DeadLetter, Redriven};
-use crate::verbs::settle::Delay;
 use crate::verbs::stats::GroupStats;
 
 /// A group of competing consumers: each message goes to one of them at a time. Cheap to clone, and to be shared.
@@ -87,102 +86,6 @@ impl Group {
     /// ```
     pub fn pop_wait(&self, topic: &str, pop: Pop, timeout: Duration) -> Result<Vec<Delivery>> {
         self.handle.engine.pop_wait(&self.entry, topic, pop, timeout)
-    }
-
-    /// Settles a message as done. Durable, by the store's policy, on return.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) for a receipt of another store or group,
-    /// [`Error::Poisoned`](crate::Error::Poisoned), [`Error::Closed`](crate::Error::Closed),
-    /// [`Error::Full`](crate::Error::Full). A receipt that came too late is no error but an outcome.
-    ///
-    /// ```
-    /// # fn main() -> popstore::Result<()> {
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # use popstore::*;
-    /// # let store = Store::open(dir.path())?;
-    /// # let billing = store.create_group("billing", GroupOptions::default())?;
-    /// # store.append("orders", Message::new("12.50 EUR"))?;
-    /// let popped = billing.pop("orders", Pop::up_to(1))?;
-    /// assert_eq!(billing.ack(popped[0].receipt())?, Settled::Done);
-    /// assert_eq!(billing.ack(popped[0].receipt())?, Settled::AlreadySettled);
-    /// # Ok(()) }
-    /// ```
-    pub fn ack(&self, receipt: Receipt) -> Result<Settled> {
-        let mut settled = None;
-        self.handle.engine.ack(&self.entry, &[receipt], |one| settled = Some(one))?;
-        Ok(settled.expect("one receipt has one outcome"))
-    }
-
-    /// Many acks at the price of one, with an outcome for each.
-    ///
-    /// # Errors
-    /// Those of [`Group::ack`], and [`Error::Invalid`](crate::Error::Invalid) for an empty batch. A batch that names more
-    /// blocks of 64 neighbours than fit into one record, some 26,000 by default, may be acked in part after
-    /// [`Error::Full`](crate::Error::Full): acking it again completes it.
-    ///
-    /// ```
-    /// # fn main() -> popstore::Result<()> {
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # use popstore::*;
-    /// # let store = Store::open(dir.path())?;
-    /// # let billing = store.create_group("billing", GroupOptions::default())?;
-    /// # store.append("orders", Message::new("12.50 EUR"))?;
-    /// let receipts: Vec<_> = billing.pop("orders", Pop::up_to(32))?.iter().map(Delivery::receipt).collect();
-    /// for settled in billing.ack_batch(&receipts)? {
-    ///     assert!(settled.counted());
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn ack_batch(&self, receipts: &[Receipt]) -> Result<Vec<Settled>> {
-        let mut settled = Vec::with_capacity(receipts.len());
-        self.handle.engine.ack(&self.entry, receipts, |one| settled.push(one))?;
-        Ok(settled)
-    }
-
-    /// Gives the message back, to be delivered again after the delay; at the group's limit it leaves the group instead.
-    ///
-    /// # Errors
-    /// Those of [`Group::ack`].
-    ///
-    /// ```
-    /// # fn main() -> popstore::Result<()> {
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # use popstore::*;
-    /// # let store = Store::open(dir.path())?;
-    /// # let billing = store.create_group("billing", GroupOptions::default())?;
-    /// # store.append("orders", Message::new("12.50 EUR"))?;
-    /// use std::time::Duration;
-    /// let popped = billing.pop("orders", Pop::up_to(1))?;
-    /// assert!(billing.nack(popped[0].receipt(), Duration::ZERO)?.counted());
-    /// let again = billing.pop("orders", Pop::up_to(1))?;
-    /// assert_eq!(again[0].attempt(), 2);
-    /// assert!(billing.nack(again[0].receipt(), Delay::Backoff)?.counted());
-    /// # Ok(()) }
-    /// ```
-    pub fn nack(&self, receipt: Receipt, delay: impl Into<Delay>) -> Result<Settled> {
-        self.handle.engine.nack(&self.entry, receipt, delay.into())
-    }
-
-    /// Makes the lease end `lease` from now, 1 ms to 7 days: earlier or later than before.
-    ///
-    /// # Errors
-    /// Those of [`Group::ack`].
-    ///
-    /// ```
-    /// # fn main() -> popstore::Result<()> {
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # use popstore::*;
-    /// # let store = Store::open(dir.path())?;
-    /// # let billing = store.create_group("billing", GroupOptions::default())?;
-    /// # store.append("orders", Message::new("12.50 EUR"))?;
-    /// use std::time::Duration;
-    /// let popped = billing.pop("orders", Pop::up_to(1))?;
-    /// assert!(billing.extend(popped[0].receipt(), Duration::from_secs(300))?.counted());
-    /// # Ok(()) }
-    /// ```
-    pub fn extend(&self, receipt: Receipt, lease: Duration) -> Result<Settled> {
-        self.handle.engine.extend(&self.entry, receipt, lease)
     }
 
     /// The messages that have used up their deliveries, oldest first, without those that were redriven and those that

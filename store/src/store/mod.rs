@@ -5,6 +5,7 @@ pub(crate) mod group;
 mod groups;
 pub(crate) mod handle;
 mod open;
+mod settling;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Settling a delivery: ack, nack, extend. The core decides what the lease is still good for; a late handler gets to know
+//! Settling a delivery: ack, nack, release, extend. The core decides what the lease is still good for; a late handler gets to know
 //! what happened meanwhile.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::ledger::{GroupEntry, Receipt};
 use crate::verbs::delivery::Settled;
 use crate::verbs::pop::check_invisible;
 
-/// The longest delay of a nack: 366 days.
+/// The longest delay of what is given back: 366 days.
 const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// When a message given back becomes visible again. A `Duration` converts into it.
@@ -34,13 +34,15 @@ impl Engine {
     /// Acks deliveries of one group, and says what became of each.
     pub(crate) fn ack(&self, group: &GroupEntry, receipts: &[Receipt], mut outcome: impl FnMut(Settled)) -> Result<()> {
         self.context().check()?;
-        receipts.iter().try_for_each(|receipt| self.check_receipt(group, receipt))?;
         let many: Vec<Lease>;
         let leases = match receipts {
-            [] => return Err(Error::invalid("batch", "", "it must hold at least one receipt")),
-            [one] => &[one.lease()][..],
+            // The frequent case needs no list.
+            [one] => {
+                self.check_receipt(group, one)?;
+                &[one.lease()][..]
+            }
             _ => {
-                many = receipts.iter().map(Receipt::lease).collect();
+                many = self.leases_of(group, receipts)?;
                 &many
             }
         };
@@ -74,42 +76,62 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) fn nack(&self, group: &GroupEntry, receipt: Receipt, delay: Delay) -> Result<Settled> {
-        self.context().check()?;
-        self.check_receipt(group, &receipt)?;
+    /// Gives messages back; their deliveries count.
+    pub(crate) fn nack(&self, group: &GroupEntry, receipts: &[Receipt], delay: Delay) -> Result<Vec<Settled>> {
         let delay = match delay {
             Delay::Backoff => None,
-            Delay::After(delay) if delay <= DELAY_MAX => Some(delay),
-            Delay::After(delay) => return Err(Error::invalid("delay", format!("{delay:?}"), "at most 366 days")),
+            Delay::After(delay) => Some(check_delay(delay)?),
         };
-        self.change_lease(group, &Command::Nack { group: group.id, lease: receipt.lease(), delay })
+        self.change_leases(group, receipts, |leases| Command::Nack { group: group.id, leases, delay })
     }
 
-    pub(crate) fn extend(&self, group: &GroupEntry, receipt: Receipt, lease: Duration) -> Result<Settled> {
+    /// Gives messages back; their deliveries do not count.
+    pub(crate) fn release(&self, group: &GroupEntry, receipts: &[Receipt], delay: Duration) -> Result<Vec<Settled>> {
+        let delay = check_delay(delay)?;
+        self.change_leases(group, receipts, |leases| Command::Release { group: group.id, leases, delay })
+    }
+
+    /// Makes leases end that long from now.
+    pub(crate) fn extend(&self, group: &GroupEntry, receipts: &[Receipt], by: Duration) -> Result<Vec<Settled>> {
+        check_invisible(by)?;
+        self.change_leases(group, receipts, |leases| Command::Extend { group: group.id, leases, by })
+    }
+
+    /// Changes leases; of those that are left as they are, says what happened to them.
+    fn change_leases<'r>(
+        &self,
+        group: &GroupEntry,
+        receipts: &[Receipt],
+        command: impl for<'l> FnOnce(&'l [Lease]) -> Command<'l>,
+    ) -> Result<Vec<Settled>> {
         self.context().check()?;
-        self.check_receipt(group, &receipt)?;
-        check_invisible(lease)?;
-        self.change_lease(group, &Command::Extend { group: group.id, lease: receipt.lease(), by: lease })
-    }
-
-    /// Changes a lease that runs; of any other, says what happened to it.
-    fn change_lease(&self, group: &GroupEntry, command: &Command<'_>) -> Result<Settled> {
+        let leases = self.leases_of(group, receipts)?;
         self.check_reserve()?;
         let now = self.context().time()?;
         let mut consumers = self.consumers();
-        let (_, written) = consumers.decide(command, now, None)?;
+        let command = command(&leases);
+        let (_, written) = consumers.decide(&command, now, None)?;
         let (outcomes, _) = consumers.outcomes(group.id);
-        let settled = match outcomes {
-            [Outcome { accepted: true, .. }] => Settled::Done,
-            [Outcome { standing: Standing::Over, .. }] => Settled::LeaseOver,
-            [one] => too_late(one.standing),
-            _ => Settled::Unknown,
-        };
+        let settled = outcomes.iter().map(|outcome| match outcome {
+            Outcome { accepted: true, .. } => Settled::Done,
+            Outcome { standing: Standing::Leased { .. }, .. } => Settled::AlreadySettled,
+            Outcome { standing: Standing::Over, .. } => Settled::LeaseOver,
+            Outcome { standing, .. } => too_late(*standing),
+        });
+        let settled = settled.collect();
         drop(consumers);
         // The same as for an ack.
         self.make_records_durable(written.end)?;
         self.messages().raise(written.poppable);
         Ok(settled)
+    }
+
+    /// The leases that receipts of this group name.
+    fn leases_of(&self, group: &GroupEntry, receipts: &[Receipt]) -> Result<Vec<Lease>> {
+        if receipts.is_empty() {
+            return Err(Error::invalid("batch", "", "it must hold at least one receipt"));
+        }
+        receipts.iter().map(|receipt| self.check_receipt(group, receipt).map(|()| receipt.lease())).collect()
     }
 
     /// Refuses what was not given by this store to this group.
@@ -123,6 +145,13 @@ impl Engine {
         };
         Err(Error::invalid("receipt", receipt.to_string(), rule))
     }
+}
+
+fn check_delay(delay: Duration) -> Result<Duration> {
+    if delay <= DELAY_MAX {
+        return Ok(delay);
+    }
+    Err(Error::invalid("delay", format!("{delay:?}"), "at most 366 days"))
 }
 
 fn too_late(standing: Standing) -> Settled {

@@ -86,6 +86,8 @@ pub struct GroupStats {
     pub acked: u64,
     /// Messages given back, ever.
     pub nacked: u64,
+    /// Deliveries that do not count: released, or of messages that could not be read. Ever.
+    pub released: u64,
     /// Messages sent to the dead-letter queue, ever.
     pub dead_lettered: u64,
     /// Messages dropped at the limit, ever.
@@ -98,8 +100,8 @@ impl GroupStats {
     /// What a group has done; what it holds of each queue is for the caller to count.
     pub(crate) fn of(name: &str, counters: &Counters) -> Self {
         let Counters { popped, redelivered, acked, nacked, dead_lettered, discarded, released } = *counters;
-        let popped = popped.saturating_sub(released);
-        Self { name: name.to_string(), popped, redelivered, acked, nacked, dead_lettered, discarded, ..Self::default() }
+        let (name, popped) = (name.to_string(), popped.saturating_sub(released));
+        Self { name, popped, redelivered, acked, nacked, released, dead_lettered, discarded, ..Self::default() }
     }
 
     /// Counts what a group holds of a queue whose messages are these.

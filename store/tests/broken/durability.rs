@@ -90,8 +90,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "a",
         places: &[Place {
             file: "store/src/verbs/settle.rs",
-            right: "let (_, written) = consumers.decide(command, now, None)?;",
-            wrong: "let (_, mut written) = consumers.decide(command, now, None)?; \
+            right: "let (_, written) = consumers.decide(&command, now, None)?;",
+            wrong: "let (_, mut written) = consumers.decide(&command, now, None)?; \
                 if BROKEN && matches!(command, Command::Nack { .. }) { written.end = 0; }",
         }],
         caught_by: ("model", ANY_SUBSET),

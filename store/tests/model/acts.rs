@@ -63,6 +63,7 @@ impl Stage {
             Op::Ack { receipt } => self.settle(*receipt, Settling::Ack),
             Op::AckBatch { receipts } => self.ack_batch(receipts),
             Op::Nack { receipt, delay_secs } => self.settle(*receipt, Settling::Nack(delay_secs.map(Secs::from))),
+            Op::Release { receipt, delay_secs } => self.settle(*receipt, Settling::Release(Secs::from(*delay_secs))),
             Op::Extend { receipt, secs } => self.settle(*receipt, Settling::Extend(Secs::from(*secs) + 1)),
             Op::Advance { secs } => self.advance(Secs::from(*secs)),
             Op::ClockJump { secs } => {
@@ -134,8 +135,9 @@ impl Stage {
         let generation = self.store().recovery().generation;
         let got = |delivery: &Delivery| {
             let queue = (topic, delivery.message().queue() as u8);
-            let (index, attempt) = (delivery.message().index(), delivery.attempt());
-            let token = Token { receipt: delivery.receipt(), group, queue, index, attempt, generation };
+            let (receipt, index, attempt) = (delivery.receipt(), delivery.message().index(), delivery.attempt());
+            let delivery_number = receipt.delivery();
+            let token = Token { receipt, group, queue, index, delivery: delivery_number, attempt, generation };
             Got { token, body: view::body_in(delivery.message()) }
         };
         let got: Vec<Got> = deliveries.iter().map(got).collect();
@@ -161,6 +163,7 @@ impl Stage {
             Settling::Ack => group.ack(token.receipt),
             Settling::Nack(None) => group.nack(token.receipt, Delay::Backoff),
             Settling::Nack(Some(delay)) => group.nack(token.receipt, secs(delay)),
+            Settling::Release(delay) => group.release(token.receipt, secs(delay)),
             Settling::Extend(lease) => group.extend(token.receipt, secs(lease)),
         };
         let told = told.map_err(|error| error.to_string())?;

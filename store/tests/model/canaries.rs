@@ -66,7 +66,7 @@ fn a_message_that_was_lost_or_changed_is_seen() {
 #[test]
 fn a_delivery_too_many_too_early_or_out_of_order_is_seen() {
     let attempt =
-        |world: &mut World| group(world).queues.get_mut(&(0, 0)).unwrap().held.get_mut(&0).unwrap().attempt = 2;
+        |world: &mut World| group(world).queues.get_mut(&(0, 0)).unwrap().held.get_mut(&0).unwrap().delivery = 2;
     catches(&[append(), pop(1)], attempt, &[Op::Advance { secs: 60 }], "is no dead letter");
     let lasting =
         |world: &mut World| group(world).queues.get_mut(&(0, 0)).unwrap().held.get_mut(&0).unwrap().due += 900;

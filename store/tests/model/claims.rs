@@ -13,6 +13,7 @@ pub struct Token {
     pub group: u8,
     pub queue: Queue,
     pub index: u64,
+    pub delivery: u32,
     pub attempt: u32,
     pub generation: u32,
 }
@@ -39,6 +40,8 @@ pub enum Settling {
     Ack,
     /// With the delay, or the group's backoff.
     Nack(Option<Secs>),
+    /// With the delay.
+    Release(Secs),
     Extend(Secs),
 }
 
@@ -69,7 +72,7 @@ impl World {
     }
 
     fn handed_out(&mut self, asked: &Asked, got: &Got, firsts: &BTreeMap<Queue, u64>) -> Claim {
-        let Token { queue, index, attempt, generation, .. } = got.token;
+        let Token { queue, index, delivery, attempt, generation, .. } = got.token;
         let at = || format!("group {} was given {queue:?}/{index} at attempt {attempt}", asked.group);
         let body = self.queues.get(&queue).and_then(|bodies| bodies.get(index as usize)).copied();
         claim(body.is_some() && body == got.body, || format!("{}: body {:?}, not {body:?}", at(), got.body))?;
@@ -80,12 +83,15 @@ impl World {
         if let Some((before, _)) = before.filter(|(before, _)| policy.ordered && **before < index) {
             return Err(format!("{}: {before} comes before it", at()));
         }
+        let mut uncounted = 0;
         match reading.held.get(&index) {
             Some(held) => {
-                claim(held.attempt + 1 == attempt, || format!("{}: was {held:?}", at()))?;
+                uncounted = held.uncounted;
+                claim(held.delivery + 1 == delivery, || format!("{}: was {held:?}", at()))?;
+                claim(held.attempt() + 1 == attempt, || format!("{}: was {held:?}", at()))?;
                 let may = match held.state {
                     Phase::Ready { .. } => true,
-                    Phase::Unsure { .. } => !policy.at_limit(held.attempt) || group.changed,
+                    Phase::Unsure { .. } => !policy.at_limit(held.attempt()) || group.changed,
                     _ => false,
                 };
                 claim(may, || format!("{}: it is {held:?}", at()))?;
@@ -94,12 +100,14 @@ impl World {
                 let fate = reading.settled.get(&index);
                 claim(fate.is_none(), || format!("{}: it was settled as {fate:?}", at()))?;
                 let next = reading.position.max(firsts.get(&queue).copied().unwrap_or(0));
-                claim(index == next && attempt == 1, || format!("{}: the next new one is {next}", at()))?;
+                claim(index == next && (delivery, attempt) == (1, 1), || {
+                    format!("{}: the next new one is {next}", at())
+                })?;
                 reading.position = index + 1;
             }
         }
         let (since, due) = (asked.now, asked.now + asked.lease);
-        let held = Held { attempt, generation, since, due, nacked: false, state: Phase::Leased };
+        let held = Held { delivery, uncounted, generation, since, due, nacked: false, state: Phase::Leased };
         reading.held.insert(index, held);
         group.popped += 1;
         Ok(())
@@ -132,20 +140,24 @@ impl World {
         let Some(group) = self.groups.get(&token.group) else { return vec![Settled::Unknown] };
         let Some(reading) = group.queues.get(&token.queue) else { return vec![Settled::Unknown] };
         let over = if settling == Settling::Ack { Settled::Late } else { Settled::LeaseOver };
-        let buried = |attempt: u32, burial: Settled| match attempt.cmp(&token.attempt) {
+        let buried = |delivery: u32, attempt: u32, burial: Settled| match delivery.cmp(&token.delivery) {
             std::cmp::Ordering::Equal => burial,
             std::cmp::Ordering::Greater => Settled::HandedOutAgain { attempt },
             std::cmp::Ordering::Less => Settled::AlreadySettled,
         };
         if let Some(held) = reading.held.get(&token.index) {
             let gone = matches!(held.state, Phase::Unsure { gone: true, .. });
-            let mut verdicts = if gone { vec![buried(held.attempt, Settled::Discarded)] } else { Vec::new() };
-            let dead = buried(held.attempt, Settled::DeadLettered);
-            let may_die = group.changed || group.policy.at_limit(held.attempt) && !group.policy.discard;
+            let burial = |burial| buried(held.delivery, held.attempt(), burial);
+            let mut verdicts = if gone { vec![burial(Settled::Discarded)] } else { Vec::new() };
+            let dead = burial(Settled::DeadLettered);
+            let may_die = group.changed || group.policy.at_limit(held.attempt()) && !group.policy.discard;
             let over_or_dead = if may_die { vec![over, dead] } else { vec![over] };
+            let releases = matches!(settling, Settling::Release(_));
             verdicts.extend(match held.state {
-                _ if held.attempt > token.attempt => vec![Settled::HandedOutAgain { attempt: held.attempt }],
-                _ if held.attempt < token.attempt || held.generation != token.generation => vec![Settled::Unknown],
+                _ if held.delivery > token.delivery => vec![Settled::HandedOutAgain { attempt: held.attempt() }],
+                _ if held.delivery < token.delivery || held.generation != token.generation => vec![Settled::Unknown],
+                // Over, and perhaps nobody has ended it.
+                Phase::Leased | Phase::Unsure { .. } if releases => [vec![Settled::Done], over_or_dead].concat(),
                 Phase::Leased if held.due > now => vec![Settled::Done],
                 Phase::Ended => vec![dead],
                 Phase::Unsure { .. } if held.due > now => [vec![Settled::Done], over_or_dead].concat(),
@@ -155,8 +167,8 @@ impl World {
             return verdicts;
         }
         vec![match reading.settled.get(&token.index) {
-            Some(Fate::DeadLettered { attempt }) => buried(*attempt, Settled::DeadLettered),
-            Some(Fate::Discarded { held }) => buried(held.attempt, Settled::Discarded),
+            Some(Fate::DeadLettered { delivery, attempt }) => buried(*delivery, *attempt, Settled::DeadLettered),
+            Some(Fate::Discarded { held }) => buried(held.delivery, held.attempt(), Settled::Discarded),
             None if token.index >= reading.position => Settled::Unknown,
             Some(Fate::Acked) | None => Settled::AlreadySettled,
         }]
@@ -196,7 +208,7 @@ impl World {
             (Settling::Nack(delay), Settled::Done) => {
                 group.nacked += 1;
                 let due = now + delay.unwrap_or(policy.backoff);
-                held.state = match policy.at_limit(held.attempt) {
+                held.state = match policy.at_limit(held.attempt()) {
                     true if policy.discard => {
                         let held = Held { since: now, due: now, nacked: true, ..*held };
                         reading.held.remove(&token.index);
@@ -210,6 +222,14 @@ impl World {
                 if held.state == Phase::Ended {
                     (held.since, held.due, held.nacked) = (now, now, true);
                 }
+            }
+            (Settling::Release(delay), Settled::Done) => {
+                (group.popped, held.uncounted) = (group.popped - 1, held.uncounted + 1);
+                let (since, due) = (now, now + delay);
+                held.state = match delay {
+                    0 => Phase::Ready { durable: true, since, due },
+                    _ => Phase::Waiting { since, due, durable: true },
+                };
             }
             (Settling::Extend(lease), Settled::Done) => {
                 (held.since, held.due, held.state) = (now, now + lease, Phase::Leased);
@@ -257,7 +277,7 @@ impl World {
             let held = group.queues.get(&letter.queue).and_then(|reading| reading.held.get(&letter.index));
             let Some(held) = held else { return Err(format!("{} of what is not held", at())) };
             let over = held.state != Phase::Leased || held.due <= now;
-            let limit = group.policy.at_limit(held.attempt) || group.changed;
+            let limit = group.policy.at_limit(held.attempt()) || group.changed;
             let waits = matches!(held.state, Phase::Waiting { .. } | Phase::Ready { .. });
             claim(over && limit && !waits, || format!("{}, but it is {held:?}", at()))?;
             claim(letter.nacked == held.nacked, || format!("{}, but it is {held:?}", at()))?;

@@ -66,6 +66,10 @@ pub enum Op {
         receipt: u8,
         delay_secs: Option<u16>,
     },
+    Release {
+        receipt: u8,
+        delay_secs: u16,
+    },
     Extend {
         receipt: u8,
         secs: u16,

@@ -50,6 +50,7 @@ pub fn op(aligned: bool) -> BoxedStrategy<Op> {
         3 => vec(small(), 1..6).prop_map(|receipts| Op::AckBatch { receipts }),
         4 => (small(), proptest::option::of(secs()))
             .prop_map(|(receipt, delay_secs)| Op::Nack { receipt, delay_secs }),
+        3 => (small(), secs()).prop_map(|(receipt, delay_secs)| Op::Release { receipt, delay_secs }),
         2 => (small(), secs()).prop_map(|(receipt, secs)| Op::Extend { receipt, secs }),
         6 => secs().prop_map(|secs| Op::Advance { secs }),
         1 => (-4000..4000i32).prop_map(|secs| Op::ClockJump { secs }),

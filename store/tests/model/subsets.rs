@@ -123,6 +123,7 @@ fn scripts() -> Vec<(&'static str, Vec<Op>, Vec<Op>)> {
             vec![Op::Nack { receipt: 0, delay_secs: Some(3) }, Op::Nack { receipt: 1, delay_secs: None }],
         ),
         ("extend", vec![append(1), pop(1), Op::Sync], vec![Op::Extend { receipt: 0, secs: 90 }]),
+        ("release", vec![append(1), pop(1), Op::Sync], vec![Op::Release { receipt: 0, delay_secs: 9 }]),
         ("expire", vec![append(1), pop(1), Op::Sync], vec![expire(), pop(1)]),
         ("dead-letter", vec![append(500), pop(1), expire(), pop(1), Op::Sync], vec![expire()]),
         (

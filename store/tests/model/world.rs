@@ -62,7 +62,9 @@ pub struct Reading {
 /// A message that was handed out and is not settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    pub attempt: u32,
+    /// The number of the last delivery, and how many do not count.
+    pub delivery: u32,
+    pub uncounted: u32,
     pub generation: u32,
     /// The lease: when it was given and when it ends.
     pub since: Secs,
@@ -101,6 +103,7 @@ pub enum Phase {
 pub enum Fate {
     Acked,
     DeadLettered {
+        delivery: u32,
         attempt: u32,
     },
     /// The reviver's own record, so a crash may undo it.
@@ -168,7 +171,7 @@ impl World {
                         Phase::Ended => false,
                         Phase::Unsure { .. } => true,
                     };
-                    let limit = policy.at_limit(held.attempt);
+                    let limit = policy.at_limit(held.attempt());
                     // That a wait is over has no record: with the clock set back, it begins again.
                     let (until, wait, was_gone) = match held.state {
                         Phase::Waiting { since, due, .. } | Phase::Ready { since, due, .. } => {
@@ -236,11 +239,13 @@ impl World {
     pub fn bury(&mut self, group: u8, letter: &Letter) -> bool {
         let reading = self.groups.get_mut(&group).and_then(|group| group.queues.get_mut(&letter.queue));
         let Some(reading) = reading else { return false };
-        if reading.held.get(&letter.index).is_some_and(|held| held.attempt == letter.attempt) {
+        let held = reading.held.get(&letter.index).filter(|held| held.attempt() == letter.attempt);
+        if let Some(Held { delivery, .. }) = held.copied() {
             reading.held.remove(&letter.index);
-            reading.settled.insert(letter.index, Fate::DeadLettered { attempt: letter.attempt });
+            reading.settled.insert(letter.index, Fate::DeadLettered { delivery, attempt: letter.attempt });
         }
-        reading.settled.get(&letter.index) == Some(&Fate::DeadLettered { attempt: letter.attempt })
+        let fate = reading.settled.get(&letter.index);
+        matches!(fate, Some(Fate::DeadLettered { attempt, .. }) if *attempt == letter.attempt)
     }
 }
 
@@ -251,8 +256,13 @@ enum End {
 }
 
 impl Held {
+    /// How many deliveries count.
+    pub fn attempt(&self) -> u32 {
+        self.delivery - self.uncounted
+    }
+
     fn end(&mut self, now: Secs, policy: &Policy, changed: bool) -> End {
-        let limit = policy.at_limit(self.attempt);
+        let limit = policy.at_limit(self.attempt());
         match self.state {
             Phase::Leased if self.due > now => End::Stays,
             Phase::Ended => End::Dies,

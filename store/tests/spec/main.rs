@@ -25,6 +25,7 @@ mod policies;
 mod promises;
 mod promises_of_life;
 mod put_back;
+mod released;
 mod retained;
 mod retention;
 mod rules;
