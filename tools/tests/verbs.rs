@@ -114,6 +114,36 @@ fn a_nacked_message_comes_back_with_the_next_attempt() {
 }
 
 #[test]
+fn a_released_message_comes_back_at_the_same_attempt() {
+    let shell = Shell::new();
+    shell.ok("append data jobs hello");
+    shell.ok("group create data g --invisible 1h --max-reconsume-times 0");
+    let first = shell.ok("pop data jobs --group g --json").receipt();
+    let released = shell.ok(&format!("release data {first} --json"));
+    assert_eq!(released.object()["settled"], "done");
+    let second = shell.ok("pop data jobs --group g --json");
+    assert_eq!(second.object()["attempt"], 1);
+    assert_eq!(shell.run(&format!("release data {first}")).code, 1, "it is stale");
+    shell.ok(&format!("release data --after 1h {}", second.receipt()));
+    assert_eq!(shell.ready(), []);
+}
+
+#[test]
+fn receipts_can_come_from_the_standard_input() {
+    let shell = Shell::new();
+    for body in ["a", "b", "c"] {
+        shell.ok(&format!("append data jobs {body}"));
+    }
+    shell.ok("group create data g --invisible 1h");
+    let popped = shell.ok("pop data jobs --group g -n 3 --json");
+    let receipts: Vec<String> = popped.objects().iter().map(|one| one["receipt"].as_str().unwrap().into()).collect();
+    let acked = shell.feed(shell.command("ack data - --json"), receipts.join(" and what it was\n").as_bytes());
+    assert_eq!((acked.code, acked.objects().len()), (0, 3), "{}", acked.out);
+    assert!(acked.objects().iter().all(|one| one["settled"] == "done"), "{}", acked.out);
+    assert_eq!(shell.feed(shell.command("ack data -"), b"no receipt\n").code, 2);
+}
+
+#[test]
 fn an_extended_lease_ends_later_and_a_shortened_one_earlier() {
     let shell = Shell::new();
     shell.ok("append data jobs hello");

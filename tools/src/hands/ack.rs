@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use popstore::Group;
+
 use super::settled::{self, Receipts};
 use crate::{Failure, Outcome};
 
@@ -15,8 +17,5 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    settled::run(&args.of, out, |group, receipts, outcome| {
-        group.ack_batch(receipts)?.into_iter().for_each(outcome);
-        Ok(())
-    })
+    settled::run(&args.of, out, Group::ack_batch)
 }

@@ -17,7 +17,5 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    settled::run(&args.of, out, |group, receipts, outcome| {
-        settled::each(receipts, outcome, |receipt| group.extend(receipt, args.invisible))
-    })
+    settled::run(&args.of, out, |group, receipts| group.extend_batch(receipts, args.invisible))
 }

@@ -1,4 +1,4 @@
-//! The command `popstore`: append, pop, ack, nack, extend, work, dead letters, and topics and groups.
+//! The command `popstore`: append, pop, ack, nack, extend, release, work, dead letters, and topics and groups.
 //!
 //! A verb opens the store, does its work and closes it in order; meanwhile the store has no other owner. What a verb
 //! reports as done is durable. The lists of topics and groups only read, also while another process has the store open.
@@ -10,6 +10,7 @@ mod extend;
 mod group;
 mod nack;
 mod pop;
+mod release;
 mod settings;
 mod settled;
 mod skip;
@@ -28,8 +29,8 @@ use crate::{Failure, Outcome, output, streams};
 
 /// A durable message store for shells and scripts.
 ///
-/// Messages are appended to topics. Consumers of a group pop them under a lease, and ack, nack or extend them by the
-/// receipt that pop prints. What is not acked in time is delivered again, and is dead-lettered when it
+/// Messages are appended to topics. Consumers of a group pop them under a lease, and ack, nack, extend or release
+/// them by the receipt that pop prints. What is not acked in time is delivered again, and is dead-lettered when it
 /// has used up its deliveries. `popstore work` does all of that for a command that is run once per delivery.
 ///
 /// Times are written as 250ms, 1.5s, 30s, 5m, 12h or 7d; a bare number is seconds.
@@ -51,6 +52,7 @@ enum Verb {
     Ack(ack::Args),
     Nack(nack::Args),
     Extend(extend::Args),
+    Release(release::Args),
     Work(work::Args),
     DeadLetters(dead_letters::Args),
     Skip(skip::Args),
@@ -82,6 +84,7 @@ pub fn run(command: &Command, out: &mut dyn Write) -> Result<Outcome, Failure> {
         Verb::Ack(args) => whole(out, |out| ack::run(args, out)),
         Verb::Nack(args) => whole(out, |out| nack::run(args, out)),
         Verb::Extend(args) => whole(out, |out| extend::run(args, out)),
+        Verb::Release(args) => whole(out, |out| release::run(args, out)),
         Verb::Work(args) => whole(out, |out| work::run(args, out)),
         Verb::DeadLetters(args) => dead_letters::run(args, out),
         Verb::Skip(args) => whole(out, |out| skip::run(args, out)),

@@ -23,7 +23,5 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let delay = if args.backoff { Delay::Backoff } else { Delay::After(args.after) };
-    settled::run(&args.of, out, |group, receipts, outcome| {
-        settled::each(receipts, outcome, |receipt| group.nack(receipt, delay))
-    })
+    settled::run(&args.of, out, |group, receipts| group.nack_batch(receipts, delay))
 }

@@ -1,8 +1,10 @@
-//! The common part of `ack`, `nack` and `extend`: receipts of any groups, settled group by group, and their
+//! The common part of `ack`, `nack`, `extend` and `release`: receipts of any groups, settled group by group, and their
 //! outcomes.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, BufRead, Read, Write};
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use popstore::{Group, Receipt, Settled};
 use serde::Serialize;
@@ -10,14 +12,62 @@ use serde::Serialize;
 use super::On;
 use crate::{Failure, Outcome, directory, output};
 
+/// A line of receipts is read no further; none is half as long.
+const LINE_BYTES_MAX: u64 = 64 << 10;
+
 /// The receipts that a verb is about.
 #[derive(Debug, clap::Args)]
 pub(super) struct Receipts {
     #[command(flatten)]
     pub(super) on: On,
-    /// The receipts, as pop printed them; they may be of different groups
+    /// The receipts, as pop printed them; they may be of different groups. `-` reads them from the standard input, one at
+    /// the beginning of each line
     #[arg(required = true, value_name = "RECEIPT")]
-    pub(super) receipts: Vec<Receipt>,
+    pub(super) receipts: Vec<Given>,
+}
+
+/// A receipt, or where there are more.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Given {
+    One(Receipt),
+    Input,
+}
+
+impl FromStr for Given {
+    type Err = <Receipt as FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "-" { Ok(Self::Input) } else { text.parse().map(Self::One) }
+    }
+}
+
+impl Receipts {
+    /// All receipts, in the order in which they were given.
+    fn all(&self) -> Result<Vec<Receipt>, Failure> {
+        let mut all = Vec::new();
+        for given in &self.receipts {
+            match given {
+                Given::One(receipt) => all.push(*receipt),
+                Given::Input => read(&mut io::stdin().lock(), &mut all)?,
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Reads a receipt from each line that is not empty; what follows it there is for people.
+fn read(input: &mut dyn BufRead, all: &mut Vec<Receipt>) -> Result<(), Failure> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = input.take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        if read.map_err(|source| Failure::Input { path: PathBuf::from("-"), source })? == 0 {
+            return Ok(());
+        }
+        if let Some(receipt) = String::from_utf8_lossy(&line).split_whitespace().next() {
+            all.push(receipt.parse()?);
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -27,52 +77,45 @@ struct Row {
     counted: bool,
 }
 
-/// Settles the receipts of each group together, and prints the outcomes in the order of the receipts. `settle` hands
-/// over each outcome as it comes to be.
+/// Settles the receipts of each group together, and prints the outcomes in the order of the receipts.
 pub(super) fn run(
     args: &Receipts,
     out: &mut dyn Write,
-    settle: impl Fn(&Group, &[Receipt], &mut dyn FnMut(Settled)) -> popstore::Result<()>,
+    settle: impl Fn(&Group, &[Receipt]) -> popstore::Result<Vec<Settled>>,
 ) -> Result<Outcome, Failure> {
-    let store = directory::open(&args.on.dir)?;
+    settle_all(&args.on, &args.all()?, out, settle)
+}
+
+fn settle_all(
+    on: &On,
+    all: &[Receipt],
+    out: &mut dyn Write,
+    settle: impl Fn(&Group, &[Receipt]) -> popstore::Result<Vec<Settled>>,
+) -> Result<Outcome, Failure> {
+    let store = directory::open(&on.dir)?;
     // All groups are found before anything is settled: a wrong receipt must not leave half of the work done.
     let mut by_group: BTreeMap<String, (Group, Vec<(usize, Receipt)>)> = BTreeMap::new();
-    for (at, receipt) in args.receipts.iter().enumerate() {
+    for (at, receipt) in all.iter().enumerate() {
         let group = store.group_of(receipt)?;
         let of_group = by_group.entry(group.name().to_string()).or_insert_with(|| (group, Vec::new()));
         of_group.1.push((at, *receipt));
     }
-    let mut settled = vec![None; args.receipts.len()];
+    let mut settled = vec![None; all.len()];
     let done = by_group.values().try_for_each(|(group, places)| {
         let receipts: Vec<Receipt> = places.iter().map(|(_, receipt)| *receipt).collect();
-        let mut places = places.iter();
-        settle(group, &receipts, &mut |outcome| {
-            if let Some((at, _)) = places.next() {
-                settled[*at] = Some(outcome);
-            }
-        })
+        let outcomes = settle(group, &receipts)?;
+        places.iter().zip(outcomes).for_each(|((at, _), outcome)| settled[*at] = Some(outcome));
+        Ok(())
     });
     drop(by_group);
     directory::close(store);
-    let outcomes: Vec<_> = args.receipts.iter().zip(settled).filter_map(|(one, how)| Some((*one, how?))).collect();
+    let outcomes: Vec<_> = all.iter().zip(settled).filter_map(|(one, how)| Some((*one, how?))).collect();
     if done.is_ok() || !outcomes.is_empty() {
-        show(&outcomes, args.on.json, out)?;
+        show(&outcomes, on.json, out)?;
     }
-    let (count, of) = (outcomes.len() as u64, output::counted(args.receipts.len() as u64, "receipt"));
+    let (count, of) = (outcomes.len() as u64, output::counted(all.len() as u64, "receipt"));
     done.map_err(|error| Failure::Store(error).after(count, || format!("{count} of {of}, which are done as printed")))?;
     Ok(Outcome::of(!outcomes.iter().all(|(_, settled)| settled.counted())))
-}
-
-/// Settles one receipt after the other.
-pub(super) fn each(
-    receipts: &[Receipt],
-    outcome: &mut dyn FnMut(Settled),
-    settle: impl Fn(Receipt) -> popstore::Result<Settled>,
-) -> popstore::Result<()> {
-    for receipt in receipts {
-        outcome(settle(*receipt)?);
-    }
-    Ok(())
 }
 
 /// Prints the outcomes.
@@ -118,8 +161,6 @@ fn meaning(settled: Settled) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use popstore::{Error, GroupOptions, Message, Pop, Store};
 
     use super::*;
@@ -136,18 +177,29 @@ mod tests {
         drop(groups);
         store.close().unwrap();
 
-        let args = Receipts { on: On { dir: dir.clone(), json: true }, receipts };
-        let (mut out, left) = (Vec::new(), Cell::new(3));
-        let done = run(&args, &mut out, |group, receipts, outcome| {
-            each(receipts, outcome, |receipt| match left.replace(left.get() - 1) {
-                0 => Err(Error::Closed),
-                _ => group.ack(receipt),
-            })
+        let (on, mut out) = (On { dir: dir.clone(), json: true }, Vec::new());
+        let done = settle_all(&on, &receipts, &mut out, |group, receipts| match group.name() {
+            "b" => Err(Error::Closed),
+            _ => group.ack_batch(receipts),
         });
-        assert_eq!(String::from_utf8(out).unwrap().matches("\"settled\":\"done\"").count(), 3);
+        assert_eq!(String::from_utf8(out).unwrap().matches("\"settled\":\"done\"").count(), 2);
         let failure = done.unwrap_err().to_string();
-        assert_eq!(failure, "stopped after 3 of 4 receipts, which are done as printed");
+        assert_eq!(failure, "stopped after 2 of 4 receipts, which are done as printed");
         let left = Store::open(&dir).unwrap().stats().unwrap().groups.iter().map(|group| group.in_flight).sum::<u64>();
-        assert_eq!(left, 1);
+        assert_eq!(left, 2);
+    }
+
+    #[test]
+    fn receipts_are_read_from_the_beginnings_of_lines() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(home.path()).unwrap();
+        store.append_batch("jobs", &[Message::new("x"), Message::new("y")]).unwrap();
+        let group = store.create_group("g", GroupOptions::default()).unwrap();
+        let given: Vec<Receipt> = group.pop("jobs", Pop::up_to(2)).unwrap().iter().map(|one| one.receipt()).collect();
+        let text = format!("{} jobs/0/0 x\r\n\n  {}", given[0], given[1]);
+        let mut found = Vec::new();
+        read(&mut text.as_bytes(), &mut found).unwrap();
+        assert_eq!(found, given);
+        assert!(read(&mut &b"no receipt"[..], &mut found).is_err());
     }
 }

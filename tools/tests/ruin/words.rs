@@ -18,7 +18,7 @@ use crate::bytes::{self, CHOICE};
 /// How many words a command has at most.
 const WORDS_MAX: usize = 12;
 
-const VERBS: [&str; 24] = [
+const VERBS: [&str; 25] = [
     "summary",
     "segments",
     "messages",
@@ -39,6 +39,7 @@ const VERBS: [&str; 24] = [
     "ack",
     "nack",
     "extend",
+    "release",
     "work",
     "topic",
     "group",
