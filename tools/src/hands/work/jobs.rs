@@ -14,7 +14,7 @@ use popstore::{Delay, Delivery, Group};
 
 use super::Args;
 use super::leases::{Leases, Watch, Watched};
-use super::progress::{Done, Progress};
+use super::progress::{Done, Progress, Way};
 use super::running::Running;
 use crate::Failure;
 
@@ -121,14 +121,14 @@ impl<'a> Jobs<'a> {
         // Order matters: a lease is left alone before its message is settled.
         drop(watched);
         let retry = self.args.retry_after.map_or(Delay::Backoff, Delay::After);
-        let (acked, settled) = match ended {
-            Ok(Ended::Succeeded) => (true, group.ack(receipt)?),
-            Ok(Ended::Failed) => (false, group.nack(receipt, retry)?),
-            Ok(Ended::Killed) => (false, group.nack(receipt, Duration::ZERO)?),
+        let (way, settled) = match ended {
+            Ok(Ended::Succeeded) => (Way::Ack, group.ack(receipt)?),
+            Ok(Ended::Failed) => (Way::Nack, group.nack(receipt, retry)?),
+            Ok(Ended::Killed) => (Way::Nack, group.nack(receipt, Duration::ZERO)?),
             // It is not the message's fault that its command could not be started.
-            Ok(Ended::NotBegun) | Err(_) => (false, self.give_back(delivery)?),
+            Ok(Ended::NotBegun) | Err(_) => (Way::Release, group.release(receipt, Duration::ZERO)?),
         };
-        self.progress.ended(acked, settled);
+        self.progress.ended(way, settled);
         let failed = |source| Failure::Command { command: self.args.command.join(" "), source };
         ended.map(drop).map_err(failed)
     }

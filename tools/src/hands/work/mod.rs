@@ -46,8 +46,7 @@ Example, where each line of a file names an image to be made smaller, four at a 
 /// finds no such program, or cannot run it (its exit codes 127 and 126, so a command should not exit with them), ends
 /// the work, since all other messages would fail in the same way. Where the system has no process, memory or descriptor
 /// to start a command with, its message stays leased and it is tried again. A message whose command was not started
-/// when the work ends is given back at once; that was one of its deliveries. Where it was the last, the message is
-/// dead-lettered when its lease ends, and `dead-letters redrive` puts it back.
+/// when the work ends is given back at once, and that delivery does not count.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(super) struct Args {
@@ -96,8 +95,11 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         output::json(out, &done)?;
     } else {
         // The output belongs to the commands.
-        let Done { acked, nacked, too_late, dead_lettered } = done;
-        super::say(format_args!("{acked} acked, {nacked} nacked, {too_late} too late, {dead_lettered} dead-lettered"));
+        let Done { acked, nacked, released, too_late, dead_lettered } = done;
+        let released = if released > 0 { format!("{released} released, ") } else { String::new() };
+        super::say(format_args!(
+            "{acked} acked, {nacked} nacked, {released}{too_late} too late, {dead_lettered} dead-lettered"
+        ));
     }
     // What was done is reported, also when something failed in the end.
     worked?;

@@ -16,10 +16,20 @@ pub(super) struct Done {
     pub(super) acked: u64,
     /// Messages whose command failed or was killed.
     pub(super) nacked: u64,
+    /// Messages whose command was not started: their deliveries do not count.
+    pub(super) released: u64,
     /// Messages whose command was done after somebody else had the message.
     pub(super) too_late: u64,
     /// Messages of the group that were dead-lettered meanwhile.
     pub(super) dead_lettered: u64,
+}
+
+/// How a message is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Ack,
+    Nack,
+    Release,
 }
 
 /// Counts what is done; on a terminal, a line shows it.
@@ -62,15 +72,17 @@ impl Progress {
         self.show(&tally);
     }
 
-    /// A command is done, and its message acked or nacked with this outcome.
-    pub(super) fn ended(&self, acked: bool, settled: Settled) {
+    /// A command is done, and its message settled with this outcome.
+    pub(super) fn ended(&self, way: Way, settled: Settled) {
         let mut tally = self.tally();
         tally.running -= 1;
-        match settled {
-            Settled::Done | Settled::Late if acked => tally.done.acked += 1,
-            Settled::Done => tally.done.nacked += 1,
-            _ => tally.done.too_late += 1,
-        }
+        let done = &mut tally.done;
+        *match way {
+            _ if !settled.counted() => &mut done.too_late,
+            Way::Ack => &mut done.acked,
+            Way::Nack => &mut done.nacked,
+            Way::Release => &mut done.released,
+        } += 1;
         self.show(&tally);
     }
 

@@ -1,7 +1,7 @@
 //! A command is started, and that is tried again while the system has nothing to start it with.
 //!
-//! A message whose command could not be started was not worked on: it stays leased meanwhile, and no delivery is used up. When
-//! it is time to stop, it is given back, which does use one up: a store has no other way to take a message back.
+//! A message whose command could not be started was not worked on: it stays leased meanwhile, and when it is time to stop it
+//! is released, so that no delivery is used up.
 
 use std::io::{self, ErrorKind};
 use std::process::{Child, Stdio};
@@ -9,11 +9,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
 
-use popstore::{Delivery, Settled};
+use popstore::Delivery;
 
 use super::jobs::{Jobs, POLL_EVERY};
 use super::leases::Watched;
-use crate::Failure;
 use crate::output::place_of;
 
 /// The first pause before another try, and the longest.
@@ -50,21 +49,6 @@ impl Jobs<'_> {
             left -= step;
         }
         !self.stop.load(SeqCst)
-    }
-
-    /// Gives back a message that no command has worked on.
-    pub(super) fn give_back(&self, delivery: &Delivery) -> Result<Settled, Failure> {
-        let options = self.group.options()?;
-        let is_last = options.settings().max_reconsume_times.is_some_and(|times| delivery.attempt() > times);
-        if !is_last {
-            return Ok(self.group.nack(delivery.receipt(), Duration::ZERO)?);
-        }
-        // A nack would bury it at once. Until its lease ends, a raised limit still saves it.
-        let place = place_of(delivery.message());
-        self.progress.say(&format!(
-            "{place} was not begun, and this was its last delivery: it leaves the group when its lease ends"
-        ));
-        Ok(Settled::Done)
     }
 }
 
