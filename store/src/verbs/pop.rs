@@ -103,8 +103,9 @@ impl Engine {
         let leased = Leased { runs: consumers.leased(group.id), due: at.after(lease) };
         drop(consumers);
         let (mut deliveries, mut end) = (Vec::new(), written.end);
-        if let Err(error) = self.read(group, &topic, &leased, &mut deliveries) {
-            let given_back = self.give_back(group, &leased, deliveries.len());
+        let (read, done) = self.read(group, &topic, &leased, &mut deliveries);
+        if let Err(error) = done {
+            let given_back = self.give_back(group, &leased, read);
             // Behind others it is the first of a later pop, which reports it.
             if deliveries.is_empty() {
                 return Err(error);
@@ -146,12 +147,19 @@ impl Engine {
     }
 
     /// Reads what was leased, up to the first message that cannot be read: nothing damaged is handed out, or skipped without
-    /// a word.
-    fn read(&self, group: &GroupEntry, topic: &Topic, leased: &Leased, deliveries: &mut Vec<Delivery>) -> Result<()> {
-        let (mut reader, mut entries) = (Reader::new(self.messages().log(), &topic.name), Vec::new());
+    /// a word. Returns how many were read.
+    fn read(
+        &self,
+        group: &GroupEntry,
+        topic: &Topic,
+        leased: &Leased,
+        deliveries: &mut Vec<Delivery>,
+    ) -> (usize, Result<()>) {
         let Leased { runs, due } = leased;
         deliveries.reserve_exact(runs.iter().map(|(run, _)| run.len() as usize).sum());
-        for (run, attempt) in runs {
+        let (mut reader, mut entries) = (Reader::new(self.messages().log(), &topic.name), Vec::new());
+        let mut read = 0;
+        let done = runs.iter().try_for_each(|(run, attempt)| {
             let (attempt, due) = (*attempt, *due);
             entries.clear();
             if let Some(queue) = topic.queue(run.queue.queue) {
@@ -163,14 +171,14 @@ impl Engine {
                     && let Ok(message) = reader.read(*entry, run.queue, index)
                 {
                     deliveries.push(Delivery { message, receipt, attempt, due });
-                    continue;
+                } else if let Some(message) = self.read_one(topic, run.queue, index)? {
+                    deliveries.push(Delivery { message, receipt, attempt, due });
                 }
-                // Slow path: repairs the queue, or names the damage.
-                let message = self.read_one(topic, run.queue, index)?;
-                deliveries.push(Delivery { message, receipt, attempt, due });
+                read += 1;
             }
-        }
-        Ok(())
+            Ok(())
+        });
+        (read, done)
     }
 
     /// Gives all leases but the first ones back, which nobody was handed. Returns the end of the log.
@@ -193,10 +201,15 @@ impl Engine {
         Receipt::of(self.context().identity.id, group.id, lease)
     }
 
-    fn read_one(&self, topic: &Topic, queue: QueueId, index: QueueIndex) -> Result<StoredMessage> {
+    /// Repairs the queue, or names the damage. There is no message if the lease ended before it was read: who was given it
+    /// then has settled it, and retention has deleted it.
+    fn read_one(&self, topic: &Topic, queue: QueueId, index: QueueIndex) -> Result<Option<StoredMessage>> {
         let missing = || self.messages().missing(topic, index);
         let queue = topic.queue(queue.queue).ok_or_else(missing)?;
-        self.messages().fetch(topic, queue, index)?.ok_or_else(missing)
+        match self.messages().fetch(topic, queue, index)? {
+            None if index >= queue.first() => Err(missing()),
+            found => Ok(found),
+        }
     }
 
     pub(crate) fn pop_wait(

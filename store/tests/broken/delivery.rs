@@ -355,8 +355,8 @@ pub const MISTAKES: &[Mistake] = &[
         breaks: "c",
         places: &[Place {
             file: "store/src/verbs/pop.rs",
-            right: "let given_back = self.give_back(group, &leased, deliveries.len());",
-            wrong: "let given_back = if BROKEN { Ok(0) } else { self.give_back(group, &leased, deliveries.len()) };",
+            right: "let given_back = self.give_back(group, &leased, read);",
+            wrong: "let given_back = if BROKEN { Ok(0) } else { self.give_back(group, &leased, read) };",
         }],
         caught_by: ("spec", "unreadable::a_message_that_cannot_be_read_has_had_no_delivery"),
         told: "Ok([Delivery",

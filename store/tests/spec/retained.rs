@@ -147,3 +147,42 @@ fn retention_removes_no_queue_file_that_the_last_mark_speaks_of() {
         assert_eq!(firsts.min(), Some(first - first % 8));
     }
 }
+
+/// Holds back the first read of a queue's file.
+struct FirstRead {
+    gate: Arc<Gate>,
+    armed: std::sync::atomic::AtomicBool,
+}
+
+impl Hook for FirstRead {
+    fn before(&self, event: &Event<'_>) -> io::Result<()> {
+        let is_read = matches!(event, Event::Open(path) if path.to_string_lossy().contains("queues/orders"));
+        let is_first = is_read && self.armed.swap(false, std::sync::atomic::Ordering::SeqCst);
+        if is_first { self.gate.before(event) } else { Ok(()) }
+    }
+
+    fn after(&self, _event: &Event<'_>) {}
+}
+
+#[test]
+fn a_pop_that_is_slower_than_its_lease_calls_nothing_damaged() {
+    let hook = Arc::new(FirstRead { gate: Gate::at(|_| true), armed: false.into() });
+    let options = when_done().durability(Durability::Buffered).hook(hook.clone());
+    let mut scene = Scene::with(options, GroupOptions::default());
+    scene.append_many(&"m".repeat(300), 60);
+    scene.reopen();
+    hook.gate.close();
+    hook.armed.store(true, std::sync::atomic::Ordering::SeqCst);
+    let group = scene.group();
+    let slow = thread::spawn(move || group.pop(TOPIC, Pop::up_to(1)).map(|popped| popped.len()));
+    hook.gate.wait_until_it_holds_one();
+    scene.advance(secs(31));
+    let popped: Vec<_> = scene.pop_up_to(100).iter().map(|one| (one.message().index(), one.receipt())).collect();
+    assert_eq!((popped.len(), popped[0].0), (60, 0), "the lease of the slow pop is over");
+    popped.iter().for_each(|(_, receipt)| assert!(scene.ack(*receipt).counted()));
+    scene.append_many(&"n".repeat(300), 30);
+    (0..5).for_each(|_| scene.advance(secs(2)));
+    assert!(scene.store().message(TOPIC, 0, 0).unwrap().is_none(), "it is not deleted");
+    hook.gate.open();
+    assert_eq!(slow.join().unwrap().unwrap(), 0, "others have settled it");
+}
