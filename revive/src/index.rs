@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use crate::agenda::Agenda;
 use crate::block::Block;
 use crate::queue::Queue;
-use crate::{Cohort, Counters, Counts, GroupId, Lease, Policy, QueueId, QueueIndex, Run, Standing, State, Time};
+use crate::{
+    Buried, Cohort, Counters, Counts, GroupId, Lease, Policy, QueueId, QueueIndex, Run, Standing, State, Time,
+};
 
 /// Who holds which message until when: per group and queue, in memory, rebuilt from the checkpoint log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,6 +102,11 @@ impl Index {
     /// The history of one unsettled message.
     pub fn held(&self, group: GroupId, queue: QueueId, index: QueueIndex) -> Option<&Cohort> {
         self.block(group, queue, index.block())?.cohort(index.bit())
+    }
+
+    /// How a message left a group without an ack, if it did and was one of the last of its queue.
+    pub fn burial(&self, group: GroupId, queue: QueueId, index: QueueIndex) -> Option<&Buried> {
+        self.queue(group, queue)?.burial(index)
     }
 
     /// What a group holds of a run, at the run's delivery; the cohorts may hold more than the run names.

@@ -219,9 +219,13 @@ impl Queue {
         }
     }
 
+    /// The last burial of a message, as far as it is remembered.
+    pub(crate) fn burial(&self, index: QueueIndex) -> Option<&Buried> {
+        self.buried.iter().rev().find(|buried| buried.index == index)
+    }
+
     fn standing_of_gone(&self, index: QueueIndex, delivery: u32) -> Standing {
-        let buried = self.buried.iter().rev().find(|buried| buried.index == index);
-        match buried {
+        match self.burial(index) {
             Some(buried) if buried.delivery == delivery => Standing::Buried(buried.burial),
             Some(buried) if buried.delivery > delivery => Standing::HandedOutAgain { attempt: buried.attempt() },
             _ if index < self.position => Standing::Settled,

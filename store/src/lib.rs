@@ -65,6 +65,7 @@ pub use verbs::groups::{GroupOptions, GroupSettings, StartAt};
 pub use verbs::pop::Pop;
 pub use verbs::redrive::{DeadLetter, Redriven};
 pub use verbs::settle::Delay;
+pub use verbs::status::MessageStatus;
 
 /// What a store, its topics and its groups hold and have done: [`Store::stats`], [`Group::stats`].
 pub mod stats {

@@ -12,6 +12,7 @@ use crate::verbs::groups::GroupOptions;
 use crate::verbs::pop::Pop;
 use crate::verbs::redrive::{DeadLetter, Redriven};
 use crate::verbs::stats::GroupStats;
+use crate::verbs::status::MessageStatus;
 
 /// A group of competing consumers: each message goes to one of them at a time. Cheap to clone, and to be shared.
 #[derive(Clone)]
@@ -200,6 +201,31 @@ impl Group {
     /// ```
     pub fn skip(&self, topic: &str, queue: u32, index: u64) -> Result<bool> {
         self.handle.engine.skip(&self.entry, topic, queue, index)
+    }
+
+    /// What the message at a place is doing for the group; `None` if there is no such message yet. One look-up, whatever
+    /// the group holds: no log is searched.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`](crate::Error::Unknown) topic or removed group, [`Error::Closed`](crate::Error::Closed).
+    ///
+    /// ```
+    /// # fn main() -> popstore::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use popstore::*;
+    /// # let store = Store::open(dir.path())?;
+    /// # let billing = store.create_group("billing", GroupOptions::default())?;
+    /// let order = store.append("orders", Message::new("12.50 EUR"))?;
+    /// let status = || billing.status("orders", order.queue, order.index);
+    /// assert_eq!(status()?, Some(MessageStatus::Ready { attempts: 0 }));
+    /// let delivery = billing.pop("orders", Pop::up_to(1))?.remove(0);
+    /// assert!(matches!(status()?, Some(MessageStatus::InFlight { attempt: 1, .. })));
+    /// assert!(billing.ack(delivery.receipt())?.counted());
+    /// assert_eq!(status()?, Some(MessageStatus::Done));
+    /// # Ok(()) }
+    /// ```
+    pub fn status(&self, topic: &str, queue: u32, index: u64) -> Result<Option<MessageStatus>> {
+        self.handle.engine.status(&self.entry, topic, queue, index)
     }
 
     /// Its present settings, to change one and pass them to [`Store::create_group`](crate::Store::create_group) again.

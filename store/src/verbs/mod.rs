@@ -7,3 +7,4 @@ pub(crate) mod pop;
 pub(crate) mod redrive;
 pub(crate) mod settle;
 pub(crate) mod stats;
+pub(crate) mod status;

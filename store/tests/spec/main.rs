@@ -32,6 +32,7 @@ mod rules;
 mod rules_of_files;
 mod rules_of_recovery;
 mod scene;
+mod statuses;
 mod threads;
 mod unreadable;
 mod users_code;
