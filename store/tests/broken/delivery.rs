@@ -336,7 +336,7 @@ pub const MISTAKES: &[Mistake] = &[
             right: "let uncounted = lease.uncounted.saturating_add(1);",
             wrong: "let uncounted = lease.uncounted.saturating_add(u32::from(!BROKEN));",
         }],
-        caught_by: ("decide", "a_released_message_is_as_it_was_before_its_delivery"),
+        caught_by: ("decide", "a_released_delivery_does_not_count_and_has_its_own_number"),
         told: "visible at once",
     },
     Mistake {
