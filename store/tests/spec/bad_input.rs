@@ -175,7 +175,16 @@ fn options_out_of_range_are_refused_before_anything_is_made() {
     let options = Store::options;
     refused!(options().segment_bytes(100).open(&new), Error::Invalid { what: "segment_bytes", .. }, "100", "4096");
     refused!(options().checkpoint_segment_bytes(1 << 40).open(&new), Error::Invalid { .. }, "1 GiB");
-    refused!(options().queues(0).open(&new), Error::Invalid { what: "queues", .. }, "1 to 1024");
+    refused!(options().queues(0).open(&new), Error::Invalid { what: "queues", .. }, "it must be 1 to 1024");
+    for (mode, shown) in [(0o777, "\"0o777\""), (0o400, "\"0o400\""), (0, "\"0o0\"")] {
+        let opened = options().file_mode(mode).open(&new);
+        refused!(
+            opened,
+            Error::Invalid { what: "file_mode", .. },
+            shown,
+            "it must be 0o600, with reading or writing for others"
+        );
+    }
     refused!(options().durability(Durability::SyncEvery(secs(0))).open(&new), Error::Invalid { .. }, "SyncEach");
     assert!(!new.exists());
 }
