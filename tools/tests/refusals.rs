@@ -98,6 +98,26 @@ fn verbs_make_a_store_only_where_nothing_is() {
 }
 
 #[test]
+fn arguments_that_are_refused_make_no_store() {
+    let (shell, long) = (Shell::new(), "k".repeat(1025));
+    for (line, why) in [
+        ("append new .hidden hello".to_string(), "topic \".hidden\""),
+        (format!("append new jobs hello --key {long}"), "a key of 1025 bytes"),
+        (format!("append new jobs --tag {long}"), "a tag of 1025 bytes"),
+        ("topic create new .hidden".to_string(), "topic \".hidden\""),
+        ("topic create new jobs --queues 0".to_string(), "1..=1024"),
+        ("topic create new jobs --queues 1025".to_string(), "1..=1024"),
+        ("group create new .hidden".to_string(), "group \".hidden\""),
+        ("group create new g --invisible 8d".to_string(), "1 ms to 7 days"),
+    ] {
+        let printed = shell.run(&line);
+        assert_eq!((printed.code, printed.out.as_str()), (2, ""), "{line}: {}", printed.err);
+        assert!(printed.err.contains(why), "{line}: {}", printed.err);
+        assert!(!shell.path("new").exists(), "{line} made a store");
+    }
+}
+
+#[test]
 fn a_path_that_is_no_directory_or_cannot_be_read_is_named() {
     let shell = Shell::new();
     fs::write(shell.path("file"), "").unwrap();

@@ -73,7 +73,7 @@ impl Queues {
     }
 }
 
-fn check_queue(queue: u32, queues: u32) -> Result<()> {
+pub(super) fn check_queue(queue: u32, queues: u32) -> Result<()> {
     if queue < queues { Ok(()) } else { Err(Error::no_queue(queue, queues)) }
 }
 

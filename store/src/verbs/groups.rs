@@ -105,7 +105,7 @@ impl GroupOptions {
         GroupSettings { max_reconsume_times, backoff, at_limit, ordered, invisible_for: self.invisible_for }
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         check_invisible(self.invisible_for)?;
         match &self.policy.backoff {
             Backoff::Ladder(rungs) if rungs.is_empty() || rungs.len() > RUNGS_MAX => {

@@ -59,9 +59,12 @@ struct Row<'a> {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    // A misspelt file must not make a store.
+    // A misspelt file, or arguments that are refused, must not make a store.
     let input = open_input(args)?;
-    let store = directory::open_or_make(&args.on.dir)?;
+    let store = directory::open_or_make(&args.on.dir, |options| {
+        let body = args.body.as_deref().unwrap_or_default();
+        options.check_append(&args.topic, &message(args, body.as_bytes()))
+    })?;
     let mut into = Into { args, store: &store, out, appended: 0 };
     let done = append_input(input, &mut into);
     let appended = into.appended;
@@ -81,6 +84,12 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         output::line(out, format_args!("appended {} to {}", output::counted(appended, "message"), args.topic))?;
     }
     Ok(Outcome::Fine)
+}
+
+/// The message with this body.
+fn message<'a>(args: &'a Args, body: &'a [u8]) -> Message<'a> {
+    let message = Message::new(body).tag(args.tag.as_deref().unwrap_or_default());
+    message.key(args.key.as_deref().unwrap_or_default())
 }
 
 /// The input, opened; none for a body on the command line.
@@ -230,12 +239,8 @@ impl Into<'_> {
         if bodies.is_empty() {
             return Ok(());
         }
-        let Args { topic, key, tag, on, .. } = self.args;
-        let message = |body| {
-            let message = Message::new(body).tag(tag.as_deref().unwrap_or_default());
-            message.key(key.as_deref().unwrap_or_default())
-        };
-        let messages: Vec<_> = bodies.iter().map(message).collect();
+        let Args { topic, on, .. } = self.args;
+        let messages: Vec<_> = bodies.iter().map(|body| message(self.args, body)).collect();
         let places = self.store.append_batch(topic, &messages)?;
         self.appended += places.len() as u64;
         if on.json {
