@@ -68,7 +68,7 @@ fn why_tells_the_life_of_a_dead_letter_in_order() {
     assert_eq!(texts(&life, "event"), what);
     let times: Vec<&str> = life.iter().filter_map(|event| event["happened_at"].as_str()).collect();
     assert!(times.len() == 7 && times.is_sorted(), "{times:?}");
-    assert_eq!(life[3]["attempt"], 2);
+    assert_eq!(life[3]["delivery"], 2);
     assert!(life[7]["record"].as_str().unwrap().contains("dead-lettered (expired) as %DLQ%g/0/0"));
     for (key, now) in [("acked", "acked"), ("held", "its lease was over"), ("later", "ready"), ("new", "not given out")]
     {
