@@ -118,7 +118,7 @@ fn arguments_that_are_refused_make_no_store() {
 }
 
 #[test]
-fn json_is_accepted_before_the_verb_and_behind_it() {
+fn json_is_accepted_before_the_verb_and_after_it() {
     let shell = Shell::new();
     shell.ok("append data jobs hello");
     let after = shell.ok("topic list data --json").out;
