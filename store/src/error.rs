@@ -11,12 +11,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why an operation was not done. Expected results, such as a lease that is over, are not errors but
 /// [`crate::Settled`].
 ///
-/// After an error of a call on an open store, the call had no effect and may be repeated. There
-/// are two exceptions. After [`Error::Poisoned`] the effect is unknown: the record was written, but not made durable, and the
-/// next opening finds it or does not; to repeat the call after reopening may do it twice. And a call about more
-/// messages than one record holds ([`crate::Group::ack_batch`]) may have been done for the first of them; a repeated
-/// ack reports those as [`crate::Settled::AlreadySettled`]. An error of [`crate::Store::close`]
-/// undoes nothing that was acknowledged before.
+/// After an error of a call on an open store, the call had no effect and may be repeated. There are three exceptions.
+/// After [`Error::Poisoned`] the effect is unknown: the record was written, but not made durable, and the next opening
+/// finds it or does not; to repeat the call after reopening may do it twice. A call about more messages than one record
+/// holds ([`crate::Group::ack_batch`]) may have been done for the first of them; a repeated ack reports those as
+/// [`crate::Settled::AlreadySettled`]. And an append that makes its topic may leave the topic without a message after
+/// [`Error::Full`], if its messages fill a segment or another append takes the last space meanwhile. An error of
+/// [`crate::Store::close`] undoes nothing that was acknowledged before.
 ///
 /// ```
 /// use popstore::Error;

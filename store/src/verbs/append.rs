@@ -6,7 +6,7 @@ use popstore_revive::QueueId;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::format::commit::MessageRecord;
+use crate::format::commit::{MessageRecord, TOPIC_OVERHEAD_MAX};
 use crate::log::Room;
 use crate::messages::{Appended, Message, Topic, check_name, is_for_letters, record_bytes_max};
 
@@ -53,9 +53,19 @@ impl Engine {
                 let queues = self.context().options.queues;
                 let mut chosen = messages.iter().filter_map(Message::chosen_queue);
                 chosen.try_for_each(|queue| check_queue(queue, queues))?;
+                self.find_room_for_both(name, bytes)?;
                 self.messages().make_topic(name, queues, Room::Free)
             }
         }
+    }
+
+    /// Finds room for a topic and its first messages together, so that a full disk refuses both. The topic is declared
+    /// once by itself and once before the messages.
+    fn find_room_for_both(&self, topic: &str, bytes: usize) -> Result<()> {
+        let bytes = (bytes + 2 * (TOPIC_OVERHEAD_MAX + topic.len())) as u64;
+        let room = bytes.min(self.messages().message_room());
+        self.messages().log().reserve(room as usize, Room::Free)?.finish();
+        Ok(())
     }
 }
 

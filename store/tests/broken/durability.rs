@@ -298,4 +298,15 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("spec", "bad_input::an_append_that_is_refused_makes_no_topic"),
         told: "a refused append made a topic",
     },
+    Mistake {
+        name: "make a topic whose messages find no space",
+        breaks: "",
+        places: &[Place {
+            file: "store/src/verbs/append.rs",
+            right: "self.find_room_for_both(name, bytes)?;",
+            wrong: "if !BROKEN { self.find_room_for_both(name, bytes)?; }",
+        }],
+        caught_by: ("spec", "full_disk::an_append_that_finds_no_space_makes_no_topic"),
+        told: "was made without its message",
+    },
 ];
