@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example slow_consumer`
 //!
-//! This is the case of apache/rocketmq #8332: an invisible time of 1 s, `max_reconsume_times` 0, and a handler that
+//! This is the case of apache/rocketmq #8332, which has been fixed there: an invisible time of 1 s, `max_reconsume_times` 0, and a handler that
 //! takes 1.5 s. The message must be delivered exactly once. It is dead-lettered at the end of its lease, and
 //! not before, and the ack that comes half a second later returns that outcome. The same is shown with limits of 1 and 3, and
 //! for handlers that are not slow but die: each is a process that is killed with SIGKILL during its lease, and the

@@ -1,5 +1,6 @@
 //! What can go wrong, as facts: where, what was expected, what was found, what to do.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,12 +11,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why an operation was not done. Expected results, such as a lease that is over, are not errors but
 /// [`crate::Settled`].
 ///
-/// After an error of a call on an open store, the call had no effect and may be repeated. There
-/// are two exceptions. After [`Error::Poisoned`] the effect is unknown: the record was written, but not made durable, and the
-/// next opening finds it or does not; to repeat the call after reopening may do it twice. And a call about more
-/// messages than one record holds ([`crate::Group::ack_batch`]) may have been done for the first of them; a repeated
-/// ack reports those as [`crate::Settled::AlreadySettled`]. An error of [`crate::Store::close`]
-/// undoes nothing that was acknowledged before.
+/// After an error of a call on an open store, the call had no effect and may be repeated. There are three exceptions.
+/// After [`Error::Poisoned`] the effect is unknown: the record was written, but not made durable, and the next opening
+/// finds it or does not; to repeat the call after reopening may do it twice. A call about more messages than one record
+/// holds ([`crate::Group::ack_batch`]) may have been done for the first of them; a repeated ack reports those as
+/// [`crate::Settled::AlreadySettled`]. And an append that makes its topic may leave the topic without a message after
+/// [`Error::Full`], if its messages fill a segment or another append takes the last space meanwhile. An error of
+/// [`crate::Store::close`] undoes nothing that was acknowledged before.
 ///
 /// ```
 /// use popstore::Error;
@@ -68,7 +70,9 @@ pub enum Error {
     },
     /// Another process, or another `Store` in this one, has the store open. In a forked child every call returns this,
     /// since its parent has the store open.
-    #[error("the store is open elsewhere: somebody holds {path:?}; a store has one owner at a time")]
+    #[error(
+        "the store is open elsewhere: another process, or another `Store` in this one, holds {path:?}; a store has one owner at a time"
+    )]
     Locked {
         /// The lock file.
         path: PathBuf,
@@ -107,14 +111,14 @@ pub enum Error {
         bytes_max: u64,
     },
     /// An argument breaks a rule.
-    #[error("{what} {value:?} is not valid: {rule}")]
+    #[error("{} is not valid: {rule}", argument(what, value))]
     Invalid {
         /// Which argument.
         what: &'static str,
-        /// What was given.
+        /// What was given; empty for a batch.
         value: String,
         /// What it must be.
-        rule: &'static str,
+        rule: Cow<'static, str>,
     },
     /// There is no topic or group of that name.
     #[error("there is no {what} {name:?}")]
@@ -148,6 +152,11 @@ fn in_message(message: &Option<Box<MessagePlace>>) -> String {
     message.as_ref().map_or_else(String::new, |place| format!(", in the message {place}"))
 }
 
+/// The argument and what was given for it. A batch has no text of its own.
+fn argument(what: &str, value: &str) -> String {
+    if what == "batch" { "the batch".to_string() } else { format!("{what} {value:?}") }
+}
+
 impl Error {
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();
@@ -165,8 +174,14 @@ impl Error {
         Self::Format { path: path.to_path_buf(), found: found.to_string() }
     }
 
-    pub(crate) fn invalid(what: &'static str, value: impl Into<String>, rule: &'static str) -> Self {
-        Self::Invalid { what, value: value.into(), rule }
+    pub(crate) fn invalid(what: &'static str, value: impl Into<String>, rule: impl Into<Cow<'static, str>>) -> Self {
+        Self::Invalid { what, value: value.into(), rule: rule.into() }
+    }
+
+    /// A queue that its topic, which has `count` of them, does not have.
+    pub(crate) fn no_queue(queue: u32, count: u32) -> Self {
+        let has = if count == 1 { "1 queue" } else { &format!("{count} queues") };
+        Self::invalid("queue", queue.to_string(), format!("the topic has {has}, numbered from 0"))
     }
 
     pub(crate) fn unknown(what: &'static str, name: &str) -> Self {

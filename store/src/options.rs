@@ -245,20 +245,28 @@ impl Options {
         let in_range = |what, value: u64, range: std::ops::RangeInclusive<u64>, rule| {
             if range.contains(&value) { Ok(()) } else { Err(Error::invalid(what, value.to_string(), rule)) }
         };
-        in_range("segment_bytes", self.segment_bytes, 4096..=64 << 30, "4096 to 64 GiB")?;
+        in_range("segment_bytes", self.segment_bytes, 4096..=64 << 30, "it must be 4096 to 64 GiB")?;
         // Each segment that lies ready is an open file.
-        in_range("ready_bytes", self.ready_bytes, 0..=64 * self.segment_bytes, "at most 64 segments")?;
-        in_range("mark_every_bytes", self.mark_every_bytes, 1..=1 << 40, "1 to 1 TiB")?;
-        in_range("checkpoint_segment_bytes", self.checkpoint_segment_bytes, 4096..=1 << 30, "4096 to 1 GiB")?;
-        in_range("entries_per_file", self.entries_per_file, 1..=1 << 24, "1 to 16777216")?;
-        in_range("body_bytes_max", self.body_bytes_max, 0..=1 << 30, "0 to 1 GiB")?;
+        in_range("ready_bytes", self.ready_bytes, 0..=64 * self.segment_bytes, "it must be at most 64 segments")?;
+        in_range("mark_every_bytes", self.mark_every_bytes, 1..=1 << 40, "it must be 1 to 1 TiB")?;
         in_range(
-            "file_mode",
-            u64::from(self.file_mode & !0o066),
-            0o600..=0o600,
-            "0o600, and reading or writing for others",
+            "checkpoint_segment_bytes",
+            self.checkpoint_segment_bytes,
+            4096..=1 << 30,
+            "it must be 4096 to 1 GiB",
         )?;
-        in_range("queues", u64::from(self.queues), 1..=u64::from(crate::format::limits::QUEUES_MAX), "1 to 1024")?;
+        in_range("entries_per_file", self.entries_per_file, 1..=1 << 24, "it must be 1 to 16777216")?;
+        in_range("body_bytes_max", self.body_bytes_max, 0..=1 << 30, "it must be 0 to 1 GiB")?;
+        if self.file_mode & !0o066 != 0o600 {
+            let rule = "it must be 0o600, with reading or writing for others or not";
+            return Err(Error::invalid("file_mode", format!("{:#o}", self.file_mode), rule));
+        }
+        in_range(
+            "queues",
+            u64::from(self.queues),
+            1..=u64::from(crate::format::limits::QUEUES_MAX),
+            "it must be 1 to 1024",
+        )?;
         match self.durability {
             Durability::SyncEvery(every) if every.is_zero() => {
                 Err(Error::invalid("durability", "SyncEvery(0)", "use SyncEach to sync before each return"))

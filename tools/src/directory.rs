@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use popstore::inspect::Snapshot;
-use popstore::{Error, Store};
+use popstore::{Error, Options, Store};
 
 use crate::{Failure, streams};
 
@@ -20,10 +20,12 @@ pub(crate) fn open(dir: &Path) -> Result<Store, Failure> {
     Ok(Store::open(dir)?)
 }
 
-/// Opens a store, or makes one.
-pub(crate) fn open_or_make(dir: &Path) -> Result<Store, Failure> {
+/// Opens a store, or makes one, unless `check` refuses what is to be done there.
+pub(crate) fn open_or_make(dir: &Path, check: impl FnOnce(&Options) -> popstore::Result<()>) -> Result<Store, Failure> {
     is_store(dir)?;
-    Ok(Store::options().body_bytes_max(BODY_BYTES_MAX).open(dir)?)
+    let options = Store::options().body_bytes_max(BODY_BYTES_MAX);
+    check(&options)?;
+    Ok(options.open(dir)?)
 }
 
 /// Closes a store in which everything was done. Trouble with that undoes nothing, so it is a warning: what a verb

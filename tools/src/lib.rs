@@ -90,7 +90,7 @@ pub enum Failure {
     },
     /// There is no store in the directory, and this verb does not make one.
     #[error(
-        "{dir:?} is no store: there is no file \"store\" in it; `popstore append`, `topic create` and `group create` make one"
+        "{dir:?} is not a store: it has no file \"store\"; `popstore append`, `topic create` and `group create` make one"
     )]
     NoStore {
         /// The directory.
@@ -105,7 +105,7 @@ pub enum Failure {
         name: String,
     },
     /// A store is a directory, and this is none.
-    #[error("{path:?} is not a directory, so it is no store")]
+    #[error("{path:?} is not a directory, so it is not a store")]
     NoDirectory {
         /// The path that was given.
         path: PathBuf,

@@ -12,14 +12,15 @@ use crate::{Failure, Outcome, streams};
 pub enum Page {
     /// Print the completions of this command for a shell
     ///
-    /// For bash, for example: popstore completions bash > /etc/bash_completion.d/popstore
+    /// They belong into a file of the command's name in the shell's directory for them: for bash, for example, in
+    /// /etc/bash_completion.d
     Completions {
         /// The shell
         shell: Shell,
     },
     /// Print the manual page of this command, all verbs included
     ///
-    /// To read it: popstore man | man -l -
+    /// To read it, pipe it into `man -l -`
     Man,
 }
 

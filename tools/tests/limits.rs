@@ -44,6 +44,17 @@ fn an_input_without_end_stops_at_the_limit_of_a_body() {
     assert_eq!(printed.out, "appended 200000 messages to jobs\n", "{}", printed.err);
 }
 
+/// The CR of a line end lies in another piece of the input than the LF.
+#[test]
+fn the_longest_line_may_end_with_crlf() {
+    let shell = Shell::new();
+    fs::write(shell.path("lines"), [&vec![b'x'; BODY_MAX][..], b"\r\ntwo\r\n"].concat()).unwrap();
+    assert_eq!(shell.ok("append data jobs --file lines").out, "appended 2 messages to jobs\n");
+    fs::write(shell.path("lines"), [&vec![b'x'; BODY_MAX][..], b"\r\r\n"].concat()).unwrap();
+    let printed = shell.run("append data jobs --file lines");
+    assert!(printed.code == 2 && printed.err.contains("line 1 of \"lines\" is longer"), "{}", printed.err);
+}
+
 #[test]
 fn lines_before_one_that_is_too_long_are_appended() {
     let shell = Shell::new();

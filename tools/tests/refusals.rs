@@ -72,7 +72,7 @@ fn verbs_on_what_is_no_store_say_so_and_make_none() {
     for verb in &verbs {
         for dir in ["missing", "empty", "others"] {
             let printed = shell.run(&verb.replace("DIR", dir));
-            let told = format!("{dir:?} is no store");
+            let told = format!("{dir:?} is not a store");
             assert!(printed.code == 2 && printed.err.contains(&told), "{verb} {dir}: {}", printed.err);
         }
     }
@@ -95,6 +95,52 @@ fn verbs_make_a_store_only_where_nothing_is() {
     assert_eq!(fs::read_dir(shell.path("others")).unwrap().count(), 1);
     assert_eq!(shell.run("append d jobs --file missing").code, 2);
     assert!(!shell.path("d").exists(), "a misspelt file made a store");
+}
+
+#[test]
+fn arguments_that_are_refused_make_no_store() {
+    let (shell, long) = (Shell::new(), "k".repeat(1025));
+    for (line, why) in [
+        ("append new .hidden hello".to_string(), "topic \".hidden\""),
+        (format!("append new jobs hello --key {long}"), "a key of 1025 bytes"),
+        (format!("append new jobs --tag {long}"), "a tag of 1025 bytes"),
+        ("topic create new .hidden".to_string(), "topic \".hidden\""),
+        ("topic create new jobs --queues 0".to_string(), "1..=1024"),
+        ("topic create new jobs --queues 1025".to_string(), "1..=1024"),
+        ("group create new .hidden".to_string(), "group \".hidden\""),
+        ("group create new g --invisible 8d".to_string(), "1 ms to 7 days"),
+    ] {
+        let printed = shell.run(&line);
+        assert_eq!((printed.code, printed.out.as_str()), (2, ""), "{line}: {}", printed.err);
+        assert!(printed.err.contains(why), "{line}: {}", printed.err);
+        assert!(!shell.path("new").exists(), "{line} made a store");
+    }
+}
+
+#[test]
+fn json_is_accepted_before_the_verb_and_after_it() {
+    let shell = Shell::new();
+    shell.ok("append data jobs hello");
+    let after = shell.ok("topic list data --json").out;
+    assert!(after.starts_with('{'), "{after}");
+    for line in ["--json topic list data", "topic --json list data"] {
+        assert_eq!(shell.ok(line).out, after, "{line}");
+    }
+    let inspected = shell.feed(shell.inspect("--json verify data"), b"");
+    assert!(inspected.code == 0 && inspected.out.starts_with('{'), "{}{}", inspected.out, inspected.err);
+}
+
+#[test]
+fn help_names_the_signals_and_no_other_command() {
+    let shell = Shell::new();
+    for verb in ["append", "pop", "work"] {
+        let help = shell.ok(&format!("{verb} --help")).out;
+        assert!(["SIGINT", "SIGTERM", "SIGHUP"].iter().all(|signal| help.contains(signal)), "{help}");
+    }
+    for page in ["completions", "man"] {
+        let help = shell.feed(shell.inspect(&format!("{page} --help")), b"").out;
+        assert!(!help.contains("popstore "), "{help}");
+    }
 }
 
 #[test]

@@ -88,6 +88,9 @@ fn around_a_lost_message_everything_else_is_saved() {
     ruin.write(path, &damaged);
     let (code, sum) = salvage(&ruin);
     assert_eq!((code, &sum["lost"]), (1, &1.into()), "{sum}");
+    let shown = ruin.run(&format!("salvage data --to {}", ruin.beside("again").display())).out;
+    let lost_line = shown.lines().find_map(|line| line.strip_prefix("lost: ")).unwrap();
+    assert!(!lost_line.contains(" to "), "one message is a range: {lost_line}");
     let saved = ruin.beside("saved");
     let is_lost = |body: &[u8]| body.starts_with(lost);
     let bodies = |all: BTreeMap<_, Vec<u8>>| all.into_values().filter(|body| !is_lost(body)).collect::<Vec<_>>();
@@ -193,7 +196,17 @@ fn recover_tells_what_would_be_refused_and_why() {
     assert_eq!((seen.code, offset), (1, 64));
     assert!(sum["refused"].as_str().unwrap().contains("at byte 64"), "{sum}");
     ruin.restore();
-    assert!(ruin.run("recover data --dry-run").out.contains("it was closed in order"));
+}
+
+/// After an orderly close, too, room is reused and a record written once more: no reason for alarm.
+#[test]
+fn recover_says_that_a_closed_store_loses_nothing() {
+    let ruin = Ruin::new(true);
+    let plan = ruin.run("recover data --dry-run");
+    assert!(plan.out.contains("it was closed in order") && plan.out.contains("rewrite "), "{}", plan.out);
+    assert!(plan.out.ends_with("nothing is lost or cut\n"), "{}", plan.out);
+    let plan = Ruin::new(false).run("recover data --dry-run");
+    assert!(plan.out.contains("it was not closed in order") && !plan.out.contains("nothing"), "{}", plan.out);
 }
 
 #[test]

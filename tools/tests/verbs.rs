@@ -27,6 +27,18 @@ fn what_is_appended_is_popped_once_and_acked_once() {
 }
 
 #[test]
+fn a_line_ends_with_lf_or_crlf_and_has_no_part_of_it() {
+    let shell = Shell::new();
+    shell.append_lines(b"one\r\ntwo\nth\rree\r\r\n\r\nlast\r");
+    shell.ok("group create data g");
+    let bodies: Vec<String> = shell.ready().into_iter().map(|(body, _)| body).collect();
+    assert_eq!(bodies, ["one", "two", "th\rree\r", "", "last"]);
+    let whole = shell.feed(shell.command("append data jobs --whole"), b"all\r\n");
+    assert_eq!(whole.code, 0, "{}", whole.err);
+    assert_eq!(shell.ready(), [("all\r\n".to_string(), 1)]);
+}
+
+#[test]
 fn a_damaged_message_is_told_by_its_place_and_given_up_there() {
     let shell = Shell::new();
     shell.append_lines(b"one\ntwo\nthree\n");

@@ -40,7 +40,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub struct RecoveryPlan {
     /// The generation that the store would get.
     pub generation: u32,
-    /// It was closed in order, so there is nothing to repair.
+    /// It was closed in order: nothing is lost or cut. There may be steps all the same: room prepared ahead is reused,
+    /// the last record is written once more, and what fell due meanwhile happens.
     pub clean: bool,
     /// Why opening would refuse the store and change nothing.
     pub refused: Option<Error>,

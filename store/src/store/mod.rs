@@ -300,8 +300,10 @@ impl Store {
         self.handle.run_pending();
     }
 
-    /// Closes the store for all its clones: waiting pops return, everything becomes durable, and the next open has
-    /// nothing to repair. Dropping the last clone does the same, but cannot report a failure.
+    /// Closes the store for all its clones: waiting pops return, everything becomes durable, and the next open neither
+    /// loses nor cuts anything. It only reuses room that was prepared ahead and writes the last record once more, since
+    /// no later record can prove that it was durable. Dropping the last clone does the same, but cannot report a
+    /// failure.
     ///
     /// # Errors
     /// [`Error::Poisoned`](crate::Error::Poisoned) or [`Error::Io`](crate::Error::Io) when not everything could be made

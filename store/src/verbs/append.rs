@@ -6,7 +6,7 @@ use popstore_revive::QueueId;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::format::commit::MessageRecord;
+use crate::format::commit::{MessageRecord, TOPIC_OVERHEAD_MAX};
 use crate::log::Room;
 use crate::messages::{Appended, Message, Topic, check_name, is_for_letters, record_bytes_max};
 
@@ -42,7 +42,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The topic of that name. A missing one is made, unless no segment could hold what is for it.
+    /// The topic of that name. A missing one is made, unless the messages for it would be refused.
     fn topic_to_append_to(&self, name: &str, messages: &[Message<'_>]) -> Result<Arc<Topic>> {
         match self.messages().topics().find(name) {
             Some(topic) if !is_for_letters(name) => Ok(topic),
@@ -50,9 +50,22 @@ impl Engine {
                 check_name("topic", name)?;
                 let bytes: usize = messages.iter().map(|message| record_bytes_max(&message.record())).sum();
                 self.messages().check_fits(bytes as u64)?;
-                self.messages().make_topic(name, self.context().options.queues, Room::Free)
+                let queues = self.context().options.queues;
+                let mut chosen = messages.iter().filter_map(Message::chosen_queue);
+                chosen.try_for_each(|queue| check_queue(queue, queues))?;
+                self.find_room_for_both(name, bytes)?;
+                self.messages().make_topic(name, queues, Room::Free)
             }
         }
+    }
+
+    /// Finds room for a topic and its first messages together, so that a full disk refuses both. The topic is declared
+    /// once by itself and once before the messages.
+    fn find_room_for_both(&self, topic: &str, bytes: usize) -> Result<()> {
+        let bytes = (bytes + 2 * (TOPIC_OVERHEAD_MAX + topic.len())) as u64;
+        let room = bytes.min(self.messages().message_room());
+        self.messages().log().reserve(room as usize, Room::Free)?.finish();
+        Ok(())
     }
 }
 
@@ -70,11 +83,14 @@ impl Queues {
     }
 }
 
+pub(super) fn check_queue(queue: u32, queues: u32) -> Result<()> {
+    if queue < queues { Ok(()) } else { Err(Error::no_queue(queue, queues)) }
+}
+
 fn choose_queue(topic: &Topic, message: &Message<'_>, turn: u64) -> Result<u32> {
     let queues = topic.count;
     match message.chosen_queue() {
-        Some(queue) if queue < queues => Ok(queue),
-        Some(queue) => Err(Error::invalid("queue", queue.to_string(), "it must be one of the topic's queues")),
+        Some(queue) => check_queue(queue, queues).map(|()| queue),
         None if queues == 1 => Ok(0),
         None if message.key_bytes().is_empty() => Ok((turn % u64::from(queues)) as u32),
         None => Ok(crc32fast::hash(message.key_bytes()) % queues),

@@ -105,11 +105,11 @@ impl GroupOptions {
         GroupSettings { max_reconsume_times, backoff, at_limit, ordered, invisible_for: self.invisible_for }
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         check_invisible(self.invisible_for)?;
         match &self.policy.backoff {
             Backoff::Ladder(rungs) if rungs.is_empty() || rungs.len() > RUNGS_MAX => {
-                Err(Error::invalid("backoff ladder", format!("{} rungs", rungs.len()), "1 to 256 rungs"))
+                Err(Error::invalid("backoff ladder", format!("{} rungs", rungs.len()), "it must have 1 to 256"))
             }
             _ => Ok(()),
         }
@@ -199,8 +199,7 @@ impl Engine {
     pub(crate) fn skip(&self, group: &GroupEntry, topic: &str, queue: u32, index: u64) -> Result<bool> {
         self.context().check()?;
         let topic = self.messages().topics().by_name(topic)?;
-        let invalid = || Error::invalid("queue", queue.to_string(), "it must be one of the topic's queues");
-        let queue = topic.queue(queue).ok_or_else(invalid)?;
+        let queue = topic.queue(queue).ok_or_else(|| Error::no_queue(queue, topic.count))?;
         let (id, index) = (queue.id, QueueIndex(index));
         let (first, end) = queue.visible(self.messages().poppable());
         if index >= end {

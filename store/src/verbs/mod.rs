@@ -1,6 +1,7 @@
 //! The verbs of an open store, a file for each.
 
 mod append;
+mod arguments;
 pub(crate) mod delivery;
 pub(crate) mod groups;
 pub(crate) mod pop;

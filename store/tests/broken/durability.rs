@@ -287,4 +287,26 @@ pub const MISTAKES: &[Mistake] = &[
         caught_by: ("faults", "panics::a_panic_of_a_caller_that_leads_a_sync_poisons_the_store"),
         told: "the store goes on",
     },
+    Mistake {
+        name: "make a topic for an append that is refused",
+        breaks: "",
+        places: &[Place {
+            file: "store/src/verbs/append.rs",
+            right: "chosen.try_for_each(|queue| check_queue(queue, queues))?;",
+            wrong: "if !BROKEN { chosen.try_for_each(|queue| check_queue(queue, queues))?; }",
+        }],
+        caught_by: ("spec", "bad_input::an_append_that_is_refused_makes_no_topic"),
+        told: "a refused append made a topic",
+    },
+    Mistake {
+        name: "make a topic whose messages find no space",
+        breaks: "",
+        places: &[Place {
+            file: "store/src/verbs/append.rs",
+            right: "self.find_room_for_both(name, bytes)?;",
+            wrong: "if !BROKEN { self.find_room_for_both(name, bytes)?; }",
+        }],
+        caught_by: ("spec", "full_disk::an_append_that_finds_no_space_makes_no_topic"),
+        told: "was made without its message",
+    },
 ];

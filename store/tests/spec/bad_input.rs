@@ -80,6 +80,20 @@ fn a_batch_that_no_segment_can_hold_is_refused() {
 }
 
 #[test]
+fn an_append_that_is_refused_makes_no_topic() {
+    let scene = Scene::with(Options::default().queues(2).body_bytes_max(100), GroupOptions::default());
+    let (store, long) = (scene.store(), "x".repeat(101));
+    let to_queue = |queue| Message::new("a").queue(queue);
+    refused!(store.append("typo", to_queue(2)), Error::Invalid { what: "queue", .. }, "\"2\"", "the topic has 2");
+    let batch = [to_queue(0), to_queue(u32::MAX)];
+    refused!(store.append_batch("typo", &batch), Error::Invalid { what: "queue", .. }, "4294967295");
+    refused!(store.append("typo", Message::new(&long).queue(1)), Error::TooLarge { .. }, "101");
+    refused!(store.append_batch("typo", &[]), Error::Invalid { what: "batch", .. }, "the batch is not valid: it must");
+    assert!(store.stats().unwrap().topics.is_empty(), "a refused append made a topic");
+    assert_eq!(store.append("typo", to_queue(1)).unwrap().queue, 1);
+}
+
+#[test]
 fn the_default_limit_of_a_body_is_4_mib() {
     let scene = Scene::sized(Options::default().segment_bytes(8 << 20), GroupOptions::default());
     let body = vec![7; (4 << 20) + 1];
@@ -175,7 +189,16 @@ fn options_out_of_range_are_refused_before_anything_is_made() {
     let options = Store::options;
     refused!(options().segment_bytes(100).open(&new), Error::Invalid { what: "segment_bytes", .. }, "100", "4096");
     refused!(options().checkpoint_segment_bytes(1 << 40).open(&new), Error::Invalid { .. }, "1 GiB");
-    refused!(options().queues(0).open(&new), Error::Invalid { what: "queues", .. }, "1 to 1024");
+    refused!(options().queues(0).open(&new), Error::Invalid { what: "queues", .. }, "it must be 1 to 1024");
+    for (mode, shown) in [(0o777, "\"0o777\""), (0o400, "\"0o400\""), (0, "\"0o0\"")] {
+        let opened = options().file_mode(mode).open(&new);
+        refused!(
+            opened,
+            Error::Invalid { what: "file_mode", .. },
+            shown,
+            "it must be 0o600, with reading or writing for others"
+        );
+    }
     refused!(options().durability(Durability::SyncEvery(secs(0))).open(&new), Error::Invalid { .. }, "SyncEach");
     assert!(!new.exists());
 }

@@ -447,3 +447,23 @@ fn an_append_is_not_refused_for_what_was_tried_before_it_asked() {
     appends.join().unwrap().expect("there is space");
     store.close().unwrap();
 }
+
+/// The record of a topic has space where that of its first message has none.
+#[test]
+fn an_append_that_finds_no_space_makes_no_topic() {
+    for mode in MODES {
+        let (scene, _space) = filled(mode);
+        let mut refused = 0;
+        for name in (0..40).map(|at| format!("new{at}")) {
+            let appended = scene.store().append(&name, Message::new(&[7; 3000]));
+            let is_made = scene.store().stats().unwrap().topics.iter().any(|topic| topic.name == name);
+            match appended {
+                Err(Error::Full { .. }) => refused += 1,
+                appended => assert_eq!(appended.unwrap().index, 0),
+            }
+            let has_message = scene.store().message(&name, 0, 0).is_ok_and(|message| message.is_some());
+            assert_eq!(is_made, has_message, "{name} was made without its message");
+        }
+        assert!(refused > 30, "{refused}");
+    }
+}

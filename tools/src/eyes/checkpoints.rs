@@ -47,7 +47,7 @@ pub(super) struct Args {
     dir: PathBuf,
     #[command(flatten)]
     filter: RecordFilter,
-    /// Only at this position of the log or behind it
+    /// Only at this position of the log or after it
     #[arg(long, value_name = "POSITION", default_value_t = 0)]
     from: u64,
     /// Only the last N that match
@@ -64,13 +64,13 @@ pub(super) struct Args {
 /// Which records.
 #[derive(Debug, clap::Args)]
 struct RecordFilter {
-    /// Only of this group
+    /// Only this group
     #[arg(long)]
     group: Option<String>,
     /// Only about messages of this topic
     #[arg(long)]
     topic: Option<String>,
-    /// Only of this kind, as FORMAT.md names it
+    /// Only this kind, as FORMAT.md names it
     #[arg(long, value_parser = KINDS)]
     kind: Option<String>,
 }

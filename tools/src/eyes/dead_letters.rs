@@ -19,7 +19,7 @@ pub(super) const DEAD_LETTERS: &str = "%DLQ%";
 pub(super) struct Args {
     /// The directory of the store
     dir: PathBuf,
-    /// Only of this group
+    /// Only this group
     #[arg(long)]
     group: Option<String>,
     /// Also those that were put back, and those that the readers of the dead-letter queue have finished with

@@ -17,7 +17,7 @@ use crate::{Failure, Outcome, directory, output};
 pub(super) struct Args {
     /// The directory of the store
     dir: PathBuf,
-    /// Only of this group
+    /// Only this group
     #[arg(long)]
     group: Option<String>,
     /// Only leases that are over and that the store's owner has not ended yet

@@ -42,10 +42,10 @@ pub(super) struct Args {
 /// Which messages.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct MessageFilter {
-    /// Only of this topic
+    /// Only this topic
     #[arg(long)]
     topic: Option<String>,
-    /// Only of this queue
+    /// Only this queue
     #[arg(long)]
     queue: Option<u32>,
     /// Only with this key
@@ -63,7 +63,7 @@ pub(super) struct MessageFilter {
     /// Only appended before this time
     #[arg(long, value_name = "TIME", value_parser = when::parse)]
     until: Option<SystemTime>,
-    /// Only at this commit offset or behind it
+    /// Only at this commit offset or after it
     #[arg(long, value_name = "OFFSET", default_value_t = 0)]
     from: u64,
 }

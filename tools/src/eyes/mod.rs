@@ -45,6 +45,10 @@ pub(crate) use dead_letters::list as list_dead_letters;
 #[derive(Debug, clap::Parser)]
 #[command(name = "store-inspect", version, arg_required_else_help = true)]
 pub struct Command {
+    /// Print JSON, one object per line; also after the verb
+    // Invariant: it has the id of each verb's own argument, which thereby gets its value.
+    #[arg(long = "json", id = "json", global = true)]
+    _json: bool,
     #[command(subcommand)]
     verb: Verb,
 }

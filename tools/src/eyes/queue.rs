@@ -19,7 +19,7 @@ pub(super) struct Args {
     topic: String,
     /// The queue of the topic
     queue: u32,
-    /// Only at this place or behind it
+    /// Only at this place or after it
     #[arg(long, value_name = "INDEX", default_value_t = 0)]
     from: u64,
     /// Only the last N

@@ -66,7 +66,10 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
             format_args!("{}{}{count}: {}", step.action.replace('_', "-"), place.unwrap_or_default(), step.why),
         )?;
     }
-    if plan.steps.is_empty() {
+    let loses = |step: &PlannedStep| matches!(step.action, "cut" | "void");
+    if plan.clean && !plan.steps.iter().any(loses) {
+        output::line(out, format_args!("nothing is lost or cut"))?;
+    } else if plan.steps.is_empty() {
         output::line(out, format_args!("nothing to repair"))?;
     }
     Ok(outcome)

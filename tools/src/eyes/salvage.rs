@@ -76,7 +76,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         if args.json {
             output::json(out, &LostRow { topic, queue: *queue, first: places.start, end: places.end })?;
         } else {
-            output::line(out, format_args!("lost: {topic}/{queue}/{} to {}", places.start, places.end - 1))?;
+            let through = if places.end - places.start > 1 { format!(" to {}", places.end - 1) } else { String::new() };
+            output::line(out, format_args!("lost: {topic}/{queue}/{}{through}", places.start))?;
         }
     }
     match args.json {

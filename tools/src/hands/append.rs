@@ -21,9 +21,10 @@ const CHUNKS_AHEAD: usize = 4;
 
 /// Append messages to a topic; makes the store and the topic where they are missing
 ///
-/// Without BODY, each line of the input is a message. A body has 4 MiB at most. A longer line, or a longer input with
-/// --whole, is not appended and ends the command with exit code 2; the lines before it are appended. SIGINT (Ctrl-C)
-/// and SIGTERM end it in the same way: the lines that were read are appended.
+/// Without BODY, each line of the input is a message, without its line end: LF, or CR and LF. A body is at most 4 MiB.
+/// A longer line, or a longer input with --whole, is not appended and ends the command with exit code 2; the lines
+/// before it are appended. SIGINT (Ctrl-C), SIGTERM and SIGHUP end it in the same way: the lines that were read are
+/// appended.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -59,9 +60,12 @@ struct Row<'a> {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    // A misspelt file must not make a store.
+    // A misspelt file, or arguments that are refused, must not make a store.
     let input = open_input(args)?;
-    let store = directory::open_or_make(&args.on.dir)?;
+    let store = directory::open_or_make(&args.on.dir, |options| {
+        let body = args.body.as_deref().unwrap_or_default();
+        options.check_append(&args.topic, &message(args, body.as_bytes()))
+    })?;
     let mut into = Into { args, store: &store, out, appended: 0 };
     let done = append_input(input, &mut into);
     let appended = into.appended;
@@ -81,6 +85,12 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         output::line(out, format_args!("appended {} to {}", output::counted(appended, "message"), args.topic))?;
     }
     Ok(Outcome::Fine)
+}
+
+/// The message with this body.
+fn message<'a>(args: &'a Args, body: &'a [u8]) -> Message<'a> {
+    let message = Message::new(body).tag(args.tag.as_deref().unwrap_or_default());
+    message.key(args.key.as_deref().unwrap_or_default())
 }
 
 /// The input, opened; none for a body on the command line.
@@ -187,7 +197,8 @@ impl Lines<'_> {
     fn add(&mut self, piece: &[u8]) -> Result<(), Failure> {
         let line = if self.whole { None } else { piece.strip_suffix(b"\n") };
         self.begun.extend_from_slice(line.unwrap_or(piece));
-        if self.begun.len() as u64 > BODY_BYTES_MAX {
+        // Where the LF of a CRLF has not come yet, the CR may be one byte more.
+        if self.body_len() as u64 > BODY_BYTES_MAX {
             let path = self.path;
             let what = if self.whole { format!("{path:?}") } else { format!("line {} of {path:?}", self.count + 1) };
             return Err(Failure::TooLong { what, bytes_max: BODY_BYTES_MAX });
@@ -198,7 +209,15 @@ impl Lines<'_> {
         Ok(())
     }
 
-    /// The input ends; its last line may have no line end.
+    /// How long the body of the message is that has begun: a CR at the end of a line is no part of it.
+    fn body_len(&self) -> usize {
+        match self.begun.strip_suffix(b"\r") {
+            Some(line) if !self.whole => line.len(),
+            _ => self.begun.len(),
+        }
+    }
+
+    /// The input ends; its last line may have no line end, or only the CR of it.
     fn end(&mut self) {
         if self.whole || !self.begun.is_empty() {
             self.end_one();
@@ -206,6 +225,7 @@ impl Lines<'_> {
     }
 
     fn end_one(&mut self) {
+        self.begun.truncate(self.body_len());
         self.bytes += self.begun.len();
         self.count += 1;
         self.ended.push(std::mem::take(&mut self.begun));
@@ -230,12 +250,8 @@ impl Into<'_> {
         if bodies.is_empty() {
             return Ok(());
         }
-        let Args { topic, key, tag, on, .. } = self.args;
-        let message = |body| {
-            let message = Message::new(body).tag(tag.as_deref().unwrap_or_default());
-            message.key(key.as_deref().unwrap_or_default())
-        };
-        let messages: Vec<_> = bodies.iter().map(message).collect();
+        let Args { topic, on, .. } = self.args;
+        let messages: Vec<_> = bodies.iter().map(|body| message(self.args, body)).collect();
         let places = self.store.append_batch(topic, &messages)?;
         self.appended += places.len() as u64;
         if on.json {

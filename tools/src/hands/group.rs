@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
         Verb::Create { of, newest } => {
             let start_at = if *newest { StartAt::Newest } else { StartAt::Oldest };
             let options = of.settings.change(GroupOptions::default().start_at(start_at));
-            let store = directory::open_or_make(&of.on.dir)?;
+            let store = directory::open_or_make(&of.on.dir, |store| store.check_group(&of.group, &options))?;
             finish(of, store.create_group(&of.group, options)?, store, out)
         }
         Verb::Set(of) => {

@@ -41,6 +41,10 @@ use crate::{Failure, Outcome, output, streams};
 #[derive(Debug, clap::Parser)]
 #[command(name = "popstore", version, arg_required_else_help = true)]
 pub struct Command {
+    /// Print JSON, one object per line; also after the verb
+    // Invariant: it has the id of each verb's own argument, which thereby gets its value.
+    #[arg(long = "json", id = "json", global = true)]
+    _json: bool,
     #[command(subcommand)]
     verb: Verb,
 }

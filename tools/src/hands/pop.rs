@@ -28,10 +28,10 @@ pub(super) struct Args {
     /// How many at most, 1 to 4096
     #[arg(short, value_name = "N", default_value_t = 1)]
     n: u32,
-    /// How long to wait for a message; SIGINT and SIGTERM end the wait
+    /// How long to wait for a message; SIGINT, SIGTERM and SIGHUP end the wait
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "0s")]
     wait: Duration,
-    /// Only from this queue of the topic
+    /// Only this queue of the topic
     #[arg(long)]
     queue: Option<u32>,
 }

@@ -27,7 +27,7 @@ struct Create {
     /// Its name
     topic: String,
     /// How many queues, 1 to 1024; an existing topic never gets fewer
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     queues: u32,
 }
 
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome, Failure> 
 }
 
 fn create(args: &Create, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let store = directory::open_or_make(&args.on.dir)?;
+    let store = directory::open_or_make(&args.on.dir, |options| options.check_topic(&args.topic))?;
     store.create_topic(&args.topic, args.queues)?;
     let made = store.topic_stats(&args.topic)?;
     directory::close(store);

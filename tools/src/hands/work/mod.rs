@@ -1,7 +1,7 @@
 //! `popstore work`: run a command once per delivery; exit code 0 acks, anything else nacks.
 //!
-//! It may be killed at any moment: what it had is delivered again when the lease ends. Asked to stop by SIGINT or
-//! SIGTERM, it ends in order, and nothing is left under a lease.
+//! It may be killed at any moment: what it had is delivered again when the lease ends. Asked to stop by SIGINT,
+//! SIGTERM or SIGHUP, it ends in order, and nothing is left under a lease.
 
 mod jobs;
 mod leases;
@@ -41,8 +41,8 @@ Example, where each line of a file names an image to be made smaller, four at a 
 ///
 /// The store has one owner at a time: while this runs, other verbs that write are refused. --jobs runs more at once.
 ///
-/// On SIGINT (Ctrl-C) and SIGTERM no more messages are taken; the commands that run are finished first. A second signal
-/// kills them, and their messages are given back. Exit code 1 when a command failed or was done too late. A shell that
+/// On SIGINT (Ctrl-C), SIGTERM and SIGHUP no more messages are taken; the commands that run are finished first. A second
+/// signal kills them, and their messages are given back. Exit code 1 when a command failed or was done too late. A shell that
 /// finds no such program, or cannot run it (its exit codes 127 and 126, so a command should not exit with them), ends
 /// the work, since all other messages would fail in the same way. Where the system has no process, memory or descriptor
 /// to start a command with, its message stays leased and it is tried again. A message whose command was not started
