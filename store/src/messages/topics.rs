@@ -18,7 +18,7 @@ use crate::messages::queue::slots::Slots;
 use crate::messages::wait::Signal;
 use crate::primitives::unpoisoned;
 
-const NAME_RULE: &str = "1 to 127 of A-Z a-z 0-9 . _ - %, not starting with . or %: only the store writes to %DLQ%";
+const NAME_RULE: &str = "it must be 1 to 127 characters of A-Z a-z 0-9 . _ - % and not start with . or %";
 
 /// Whether a topic of that name is a dead-letter queue.
 pub(crate) fn is_for_letters(name: &str) -> bool {

@@ -95,7 +95,7 @@ impl Messages {
     /// Makes a topic, or gives it more queues. Durable on return, in every mode.
     pub(crate) fn make_topic(&self, name: &str, queues: u32, room: Room) -> Result<Arc<Topic>> {
         if !(1..=QUEUES_MAX).contains(&queues) {
-            return Err(Error::invalid("number of queues", queues.to_string(), "1 to 1024"));
+            return Err(Error::invalid("number of queues", queues.to_string(), "it must be 1 to 1024"));
         }
         let _one_at_a_time = self.making_topics.hold();
         let known = self.topics.find(name);

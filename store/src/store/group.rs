@@ -249,7 +249,7 @@ impl Group {
     }
 
     /// What the group holds of the topics that it has popped from, and what it has done. Before its first pop it holds
-    /// the messages of every topic: a lag of 0 means that nothing waits for it.
+    /// the messages of every topic but dead-letter queues: a lag of 0 means that nothing waits for it.
     ///
     /// # Errors
     /// [`Error::Unknown`](crate::Error::Unknown) when the group was removed, [`Error::Closed`](crate::Error::Closed).

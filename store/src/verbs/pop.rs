@@ -66,7 +66,7 @@ pub(crate) fn check_invisible(lease: Duration) -> Result<()> {
     if (INVISIBLE_MIN..=INVISIBLE_MAX).contains(&lease) {
         return Ok(());
     }
-    Err(Error::invalid("invisible time", format!("{lease:?}"), "1 ms to 7 days"))
+    Err(Error::invalid("invisible time", format!("{lease:?}"), "it must be 1 ms to 7 days"))
 }
 
 /// What a pop has leased.
@@ -121,12 +121,12 @@ impl Engine {
     /// The topic to pop from, if the rest of what is asked for is possible.
     fn topic_to_pop_from(&self, topic: &str, pop: Pop) -> Result<Arc<Topic>> {
         if !(1..=MESSAGES_MAX).contains(&pop.messages_max) {
-            return Err(Error::invalid("number of messages", pop.messages_max.to_string(), "1 to 4096"));
+            return Err(Error::invalid("number of messages", pop.messages_max.to_string(), "it must be 1 to 4096"));
         }
         pop.invisible_for.map_or(Ok(()), check_invisible)?;
         let topic = self.messages().topics().by_name(topic)?;
         match pop.queue.filter(|queue| topic.queue(*queue).is_none()) {
-            Some(queue) => Err(Error::invalid("queue", queue.to_string(), "it must be one of the topic's queues")),
+            Some(queue) => Err(Error::no_queue(queue, topic.count)),
             None => Ok(topic),
         }
     }

@@ -151,7 +151,7 @@ fn check_delay(delay: Duration) -> Result<Duration> {
     if delay <= DELAY_MAX {
         return Ok(delay);
     }
-    Err(Error::invalid("delay", format!("{delay:?}"), "at most 366 days"))
+    Err(Error::invalid("delay", format!("{delay:?}"), "it must be at most 366 days"))
 }
 
 fn too_late(standing: Standing) -> Settled {
