@@ -166,12 +166,13 @@ impl Engine {
                 queue.entries(self.messages().disk(), run, &mut entries)?;
             }
             for (at, index) in run.indexes().enumerate() {
-                let receipt = self.receipt(group, self.lease(run, index));
+                let lease = self.lease(run, index);
+                let receipt = self.receipt(group, lease);
                 if let Some(Some(entry)) = entries.get(at)
                     && let Ok(message) = reader.read(*entry, run.queue, index)
                 {
                     deliveries.push(Delivery { message, receipt, attempt, due });
-                } else if let Some(message) = self.read_one(topic, run.queue, index)? {
+                } else if let Some(message) = self.read_one(group, topic, &lease)? {
                     deliveries.push(Delivery { message, receipt, attempt, due });
                 }
                 read += 1;
@@ -201,15 +202,18 @@ impl Engine {
         Receipt::of(self.context().identity.id, group.id, lease)
     }
 
-    /// Repairs the queue, or names the damage. There is no message if the lease ended before it was read: who was given it
-    /// then has settled it, and retention has deleted it.
-    fn read_one(&self, topic: &Topic, queue: QueueId, index: QueueIndex) -> Result<Option<StoredMessage>> {
-        let missing = || self.messages().missing(topic, index);
-        let queue = topic.queue(queue.queue).ok_or_else(missing)?;
-        match self.messages().fetch(topic, queue, index)? {
-            None if index >= queue.first() => Err(missing()),
-            found => Ok(found),
-        }
+    /// Repairs the queue, or names the damage. There is no message if the lease ended before it was read, and who was given
+    /// it then has settled it: retention may have deleted it.
+    fn read_one(&self, group: &GroupEntry, topic: &Topic, lease: &Lease) -> Result<Option<StoredMessage>> {
+        let missing = || self.messages().missing(topic, lease.index);
+        let queue = topic.queue(lease.queue.queue).ok_or_else(missing)?;
+        let found = self.messages().fetch(topic, queue, lease.index)?;
+        let is_held = || {
+            let consumers = self.consumers();
+            let held = consumers.index().held(group.id, lease.queue, lease.index);
+            held.is_some_and(|held| held.delivery == lease.delivery)
+        };
+        if found.is_none() && is_held() { Err(missing()) } else { Ok(found) }
     }
 
     pub(crate) fn pop_wait(

@@ -79,7 +79,7 @@ pub const MISTAKES: &[Mistake] = &[
                 out.push(Decision { group, run, verdict });",
         }],
         caught_by: ("spec", "late::with_a_limit_of_zero_a_message_is_delivered_once_ever"),
-        told: "attempt 2",
+        told: "attempt: 2",
     },
     Mistake {
         name: "end a lease before its time",
