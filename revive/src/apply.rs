@@ -206,13 +206,12 @@ impl Index {
     /// Drops what lies before `end` and was given back whenever it was delivered.
     fn drop_undelivered(&mut self, group: GroupId, queue: QueueId, end: QueueIndex) -> u64 {
         let places: Vec<_> = self.agenda.undelivered(group, queue, end.block()).collect();
-        let undelivered = |block: &Block| block.undelivered();
-        let masks = places.iter().map(|(_, _, number)| {
-            let mask = self.block(group, queue, *number).map_or(0, undelivered);
-            (*number, mask & !at_or_after(*number, end))
+        let dropped = places.into_iter().map(|place| {
+            self.change_block(place, |block, counts| {
+                block.edit(block.undelivered() & !at_or_after(place.2, end), counts, |_| Ok(None))
+            })
         });
-        let masks: Vec<(u64, u64)> = masks.collect();
-        masks.into_iter().map(|(number, mask)| self.cut(group, queue, number, mask)).sum()
+        dropped.map(|mask: u64| u64::from(mask.count_ones())).sum()
     }
 
     /// Ends leases that are over at `at`.

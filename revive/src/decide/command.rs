@@ -131,7 +131,7 @@ pub enum Command<'c> {
     Bury {
         /// Whose messages.
         group: GroupId,
-        /// Which, at the deliveries of their last deliveries.
+        /// Which, at their last deliveries.
         runs: &'c [Run],
     },
     /// Copies of these dead letters are durable where they came from.

@@ -90,6 +90,11 @@ impl Settlement {
         Run::one(self.queue, self.index, self.delivery)
     }
 
+    /// How many of the original's deliveries count.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.delivery.saturating_sub(self.uncounted)
+    }
+
     /// What it is for the core; `runs` is [`Settlement::run`].
     pub(crate) fn command<'r>(&self, runs: &'r [Run]) -> Command<'r> {
         match self.cause {

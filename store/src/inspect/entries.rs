@@ -196,7 +196,7 @@ impl Names {
             queue: settlement.queue.queue,
             index: settlement.index.0,
             delivery: settlement.delivery,
-            attempts: settlement.delivery.saturating_sub(settlement.uncounted),
+            attempts: settlement.attempts(),
             popped_at: clock::wall(settlement.popped_at),
             appended_at: clock::wall(settlement.appended_at),
         }

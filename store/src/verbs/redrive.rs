@@ -82,7 +82,7 @@ impl DeadLetter {
 
     /// How often it was delivered, without the deliveries that do not count.
     pub fn attempts(&self) -> u32 {
-        self.settlement.delivery.saturating_sub(self.settlement.uncounted)
+        self.settlement.attempts()
     }
 
     /// Why its last lease ended.
